@@ -1,0 +1,34 @@
+"""Accurate image classifiers within a budget of operations, parameters or milliseconds.
+
+The rooms, in the order in which they may import one another: ``ops`` (pure functions), ``layers``, ``models``, then
+``training``, ``measure`` and, on top of them, ``cli``; ``data`` stands beside them. Importing ``simroot`` is cheap:
+PyTorch is loaded when a room or one of the names below is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from simroot import data, layers, measure, models, ops, training
+    from simroot.models import create_model, list_models
+
+__version__ = "0.1.0"
+
+__all__ = ["__version__", "create_model", "data", "layers", "list_models", "measure", "models", "ops", "training"]
+
+_ROOMS = frozenset({"data", "layers", "measure", "models", "ops", "training"})
+_MODEL_NAMES = frozenset({"create_model", "list_models"})
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"simroot.{name}")
+    if name in _MODEL_NAMES:
+        return getattr(importlib.import_module("simroot.models"), name)
+    raise AttributeError(f"module 'simroot' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,46 @@
+"""``simroot doctor``: what this installation runs on."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import os
+import platform
+
+import simroot
+from simroot.cli.output import print_facts, print_json
+
+LIBRARIES = ("torch", "torchvision", "lightning", "torchmetrics", "numpy", "scikit-learn", "pillow", "safetensors")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print versions, processor, devices and kernels."""
+    facts = installation()
+    if arguments.json:
+        print_json(facts)
+    else:
+        print_facts("simroot on this machine", facts.items())
+    return 0
+
+
+def installation() -> dict[str, str]:
+    """Everything that a report of a fault should say about the machine, in the order in which to read it."""
+    import torch
+
+    cuda = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    devices = ["cpu", *cuda, *(["mps"] if torch.backends.mps.is_available() else [])]
+    return {
+        "simroot": simroot.__version__,
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in LIBRARIES},
+        "platform": platform.platform(),
+        "processor": f"{platform.machine()}, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}",
+        "threads": f"{torch.get_num_threads()} (inside an operation), {torch.get_num_interop_threads()} (between them)",
+        "devices": ", ".join(devices),
+        "kernels": "reference (PyTorch)",
+    }

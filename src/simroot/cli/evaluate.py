@@ -1,0 +1,65 @@
+"""``simroot evaluate``: how a trained network does on labelled images."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from simroot.cli.datasource import add_data_arguments, data_source, logging_to_stderr
+from simroot.cli.output import count_text, percent, print_facts, print_json, print_table
+from simroot.data import Split, load, load_test
+from simroot.errors import ConfigError
+from simroot.training import Run, evaluate, load_run
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.argument_default = argparse.SUPPRESS
+    parser.add_argument("path", metavar="RUN", type=Path, help="a run directory")
+    add_data_arguments(parser, default="the validation images of the training; with it, the data's test images")
+    parser.add_argument("--json", action="store_true", default=False, help="print JSON instead of tables")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print accuracy and loss, and the accuracy of every class."""
+    with logging_to_stderr():
+        trained = load_run(arguments.path)
+        name, split = _images(arguments, trained)
+        found = evaluate(trained, split)
+    if arguments.json:
+        print_json(
+            {
+                "run": str(trained.path),
+                "data": name,
+                "images": found.count,
+                "accuracy": found.accuracy,
+                "loss": found.loss,
+                "per_class": {label: None if share != share else share for label, share in found.per_class.items()},
+                "confusion": found.confusion.tolist(),
+            }
+        )
+        return 0
+    print_facts(
+        f"{trained.model_name} on {name}",
+        [("accuracy", percent(found.accuracy)), ("loss", f"{found.loss:.4f}"), ("images", count_text(found.count))],
+    )
+    print()
+    images = found.confusion.sum(1).tolist()
+    rows = [
+        (label, count_text(number), percent(share))
+        for (label, share), number in zip(found.per_class.items(), images, strict=True)
+    ]
+    print_table("By class", ["class", "images", "accuracy"], rows, numbers=["images", "accuracy"])
+    return 0
+
+
+def _images(arguments: argparse.Namespace, trained: Run) -> tuple[str, Split]:
+    given = data_source(arguments)
+    if "name_or_path" in given:
+        split = load_test(**given, classes=trained.classes, image_size=trained.image_size, channels=trained.channels)
+        return f"{given['name_or_path']}, test images", split
+    source = trained.config["data"].get("source")
+    if source is None:
+        raise ConfigError(f"{trained.path} does not say where its images came from; name some with --data")
+    data = load(**{**source, **given})
+    return f"{data.name}, validation images", data.val

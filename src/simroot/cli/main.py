@@ -1,0 +1,96 @@
+"""The command ``simroot``: finds the command's module, runs it, and turns a user's mistakes into one clear line."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import simroot
+from simroot.errors import SimrootError
+
+# Command -> what it does; each is a module of this room with add_arguments(parser) and run(arguments) -> exit code.
+COMMANDS = {
+    "train": "train a network on labelled images",
+    "evaluate": "measure a trained network's accuracy",
+    "predict": "classify images with a trained network",
+    "models": "list the networks that can be trained",
+    "cost": "count a network's parameters and operations, layer by layer",
+    "doctor": "show versions, processor, devices and the kernels in use",
+}
+
+# What a wrong path raises, wherever it is opened.
+PATH_ERRORS = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
+
+USAGE_ERROR = 2
+_SIGNALLED = 128  # plus the signal's number, as shells count it
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, without the usage of thirty options above it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE_ERROR, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    0: done. 1: could not be done. 2: wrong arguments or data. 128 + N: stopped by signal N.
+
+    Args:
+        argv: the words after ``simroot``; those of the process if None.
+
+    Raises:
+        SystemExit: after ``--help`` and ``--version``, and with code 2 for arguments that cannot be parsed.
+    """
+    words = sys.argv[1:] if argv is None else list(argv)
+    arguments, unknown = _parser(words).parse_known_args(words)
+    if unknown:
+        return _fail(
+            arguments.command, f"unknown arguments: {' '.join(unknown)} (see simroot {arguments.command} --help)"
+        )
+    try:
+        code: int = arguments.run(arguments)
+        sys.stdout.flush()
+    except SimrootError as error:
+        return _fail(arguments.command, str(error))
+    except PATH_ERRORS as error:
+        return _fail(arguments.command, f"{error.strerror}: {error.filename}" if error.filename else str(error))
+    except KeyboardInterrupt as error:
+        # A training says which signal it was and how to go on.
+        print(f"simroot {arguments.command}: {error or 'interrupted'}", file=sys.stderr)
+        return _SIGNALLED + signal.Signals[getattr(error, "signal", "SIGINT")]
+    except BrokenPipeError:
+        # The reader has gone (as in "simroot models | head"): nothing more can be written, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _SIGNALLED + signal.SIGPIPE
+    return code
+
+
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="simroot",
+        description="Accurate image classifiers within a budget of operations, parameters or milliseconds.",
+        epilog="'simroot train' alone trains a small network on handwritten digits in under a minute.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"simroot {simroot.__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=f"{summary.capitalize()}.", allow_abbrev=False)
+        # Only the command that is called loads what its help needs: "simroot --help" must not wait for PyTorch.
+        if name in words:
+            module = importlib.import_module(f"simroot.cli.{name}")
+            module.add_arguments(command)
+            command.set_defaults(run=module.run)
+    return parser
+
+
+def _fail(command: str, message: str) -> int:
+    print(f"simroot {command}: error: {message}", file=sys.stderr)
+    return USAGE_ERROR

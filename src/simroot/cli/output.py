@@ -1,0 +1,90 @@
+"""What all commands print with: tables for people, JSON for programs, both on standard output."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+
+def console() -> Console:
+    """A console on what is standard output now; it prints names of files and classes as they are."""
+    return Console(markup=False, highlight=False, emoji=False)
+
+
+def print_table(
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    numbers: Sequence[str] = (),
+    total: Sequence[str] | None = None,
+) -> None:
+    """Print rows under a title.
+
+    Args:
+        title: the line above the table.
+        columns: the headers.
+        rows: one string per column.
+        numbers: the headers whose column is aligned to the right and never broken.
+        total: a last row below a line of its own.
+    """
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
+    for column in columns:
+        right = column in numbers
+        table.add_column(column, justify="right" if right else "left", no_wrap=right, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    if total is not None:
+        table.add_section()
+        table.add_row(*total, style="bold")
+    _print(title, table)
+
+
+def print_facts(title: str, facts: Iterable[tuple[str, str]]) -> None:
+    """Print a table of two columns without a header: what, and its value."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts:
+        table.add_row(name, value)
+    _print(title, table)
+
+
+def _print(title: str, table: Table) -> None:
+    # Not as the table's own title: that would be broken at the table's width.
+    console().print(title, style="bold")
+    console().print(table)
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document and nothing else; JSON has no infinity, so that it becomes the word ``inf``."""
+    print(json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def count_text(number: int | None) -> str:
+    """A count with separated thousands, such as ``64,578``; ``-`` if it is not known."""
+    return "-" if number is None else f"{number:,}"
+
+
+def size_text(size: tuple[int, ...]) -> str:
+    """A shape as people write it, such as ``3x32x32``."""
+    return "x".join(map(str, size))
+
+
+def percent(share: float) -> str:
+    """A share such as 0.9556 as ``95.56 %``; ``-`` if there is none."""
+    return "-" if share != share else f"{100 * share:.2f} %"

@@ -1,0 +1,191 @@
+"""``simroot train``: images, a network and a recipe in, a run directory out."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import os
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import asdict
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+import torch
+from lightning.pytorch.utilities import rank_zero_only
+
+from simroot.cli.config import Settings, read_settings
+from simroot.cli.cost import deployed_cost
+from simroot.cli.datasource import add_data_arguments, data_source, logging_to_stderr
+from simroot.cli.output import count_text, percent, print_facts
+from simroot.cli.values import add_model_overrides, positive, reader
+from simroot.data import load
+from simroot.errors import ConfigError
+from simroot.models import model_entry
+from simroot.training import RECIPES, Recipe, recipe, resume, train
+
+if TYPE_CHECKING:
+    from simroot.training import Run
+
+DEFAULT_MODEL = "simnet2_small"
+DEFAULT_RECIPE = "default"
+
+# What decides where and how a training runs, but not what comes out of it: also good with --resume.
+_PLACE = ("accelerator", "devices", "num_nodes", "strategy")
+_WITH_RESUME = {"resume", "quiet", "threads", *_PLACE}
+_SHARED = "SIMROOT_RUN_DIRECTORY"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments; one that is left out is absent, so that --config and --resume can tell."""
+    parser.argument_default = argparse.SUPPRESS
+    parser.usage = "%(prog)s [--data NAME|PATH] [--model NAME] [--recipe.FIELD VALUE ...] [--out DIR] [option ...]"
+    data = add_data_arguments(parser, default=_default(load, "name_or_path"))
+    data.add_argument(
+        "--image-size",
+        type=positive,
+        metavar="N",
+        help="bring images to N x N pixels (default: as they are if all have one size of at most 64, else 64)",
+    )
+    data.add_argument("--limit", type=positive, metavar="N", help="train on N images (default: all)")
+
+    model = parser.add_argument_group("network")
+    model.add_argument("--model", metavar="NAME", help=f"see 'simroot models' (default: {DEFAULT_MODEL})")
+    add_model_overrides(model)
+
+    run = parser.add_argument_group("run")
+    run.add_argument("--out", type=Path, metavar="DIR", help="new run directory (default: runs/MODEL-DATA-NUMBER)")
+    run.add_argument("--resume", type=Path, metavar="DIR", help="go on with an interrupted run as it was started")
+    run.add_argument(
+        "--config", type=Path, metavar="FILE", help="config.yaml of a run, or parts of one; the command line wins"
+    )
+    run.add_argument("--quiet", action="store_true", help="no progress bar and no log on the terminal")
+    run.add_argument("--threads", type=positive, metavar="N", help="threads inside an operation (default: one a core)")
+    for name in _PLACE:
+        run.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=positive if name == "num_nodes" else str,
+            metavar="VALUE",
+            help=f"of Lightning's Trainer (default: {_default(train, name)})",
+        )
+    _add_recipe_arguments(parser)
+
+
+def _add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "recipe",
+        f"Starts from the named recipe, or without --recipe from '{DEFAULT_RECIPE}' with the changes that the network "
+        f"is registered with; the defaults below are those of '{DEFAULT_RECIPE}'.",
+    )
+    group.add_argument("--recipe", choices=sorted(RECIPES), help=f"start from this one (default: {DEFAULT_RECIPE})")
+    hints, meanings = get_type_hints(Recipe), field_meanings(Recipe)
+    for name, default in asdict(RECIPES[DEFAULT_RECIPE]).items():
+        shown = ",".join(map(str, default)) or "empty" if isinstance(default, tuple) else str(default).lower()
+        names = [f"--recipe.{name}", *(["--seed"] if name == "seed" else [])]
+        group.add_argument(
+            *names,
+            dest=f"recipe.{name}",
+            type=reader(hints[name]),
+            metavar="VALUE",
+            help=f"{meanings[name]} (default: {shown})".replace("%", "%%"),
+        )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train, or go on with a training, and print how good and how expensive the network is and where it lies."""
+    given = vars(arguments)
+    if "threads" in given:
+        torch.set_num_threads(given["threads"])
+    options = {name: given[name] for name in _PLACE if name in given}
+    options["progress"] = "quiet" not in given
+    finished = _resume(given, options) if "resume" in given else _start(arguments, options)
+    _report(finished)
+    return 0
+
+
+def _start(arguments: argparse.Namespace, options: Mapping[str, Any]) -> Run:
+    given = vars(arguments)
+    settings = read_settings(given["config"]) if "config" in given else Settings()
+    model = given.get("model") or settings.model or DEFAULT_MODEL
+    entry = model_entry(model)
+    chosen = choose_recipe(given, settings.recipe, entry.recipe)
+    overrides = {**settings.overrides, **dict(given.get("set", []))}
+    source = {**settings.source, **data_source(arguments)}
+    source.setdefault("name_or_path", _default(load, "name_or_path"))
+    with logging_to_stderr(quiet="quiet" in given):
+        data = load(**source)
+    size = {"image_size": data.image_size, **overrides}
+    cost = deployed_cost(model, len(data.classes), data.channels, size)
+    return train(
+        model,
+        data,
+        chosen,
+        given.get("out") or _free_directory(model, data.name, given),
+        overrides=overrides,
+        data_source=source,
+        cost={"parameters": cost.parameters, "macs": cost.macs, "flops": cost.flops},
+        **options,
+    )
+
+
+def _resume(given: Mapping[str, Any], options: Mapping[str, Any]) -> Run:
+    if others := sorted(set(given) - _WITH_RESUME - {"command", "run"}):
+        names = ", ".join(f"--{name.replace('_', '-') if '.' not in name else name}" for name in others)
+        raise ConfigError(f"--resume goes on with a run as it was started; leave out {names}")
+    return resume(given["resume"], **options)
+
+
+def choose_recipe(given: Mapping[str, Any], configured: Mapping[str, Any], registered: Mapping[str, Any]) -> Recipe:
+    """The recipe of the words of a command line, the recipe of a config.yaml and the changes of a network's entry.
+
+    ``--recipe.FIELD`` goes over all; the rest is ``--recipe NAME``, or else the file over the entry over the default.
+    """
+    fields = {name.removeprefix("recipe."): value for name, value in given.items() if name.startswith("recipe.")}
+    if "recipe" in given:
+        return recipe(given["recipe"], **fields)
+    return recipe(DEFAULT_RECIPE, **{**registered, **configured, **fields})
+
+
+def _free_directory(model: str, data: str, given: Mapping[str, Any]) -> Path:
+    """A new directory below ``runs``, the same one in all processes that Lightning starts on this machine."""
+    if "LOCAL_RANK" in os.environ or "num_nodes" in given:
+        if _SHARED not in os.environ:
+            raise ConfigError("processes that are started one by one need --out DIR, the same for all of them")
+        return Path(os.environ[_SHARED])
+    path = next(path for number in count(1) if not (path := Path("runs", f"{model}-{data}-{number}")).exists())
+    # Lightning starts the others with the same command line, and they inherit the choice.
+    os.environ[_SHARED] = str(path)
+    return path
+
+
+@rank_zero_only  # several processes may have trained together: one speaks
+def _report(run: Run) -> None:
+    summary, where = run.summary, shlex.quote(str(run.path))
+    print_facts(
+        f"{run.model_name} on {run.config['data']['name']}",
+        [
+            ("validation accuracy", percent(summary["accuracy"])),
+            ("parameters", count_text(summary["parameters"])),
+            ("MACs", count_text(summary["macs"])),
+            ("FLOPs", count_text(summary["flops"])),
+            ("seconds", f"{summary['seconds']:.1f}"),
+            ("run directory", str(run.path)),
+        ],
+    )
+    print(
+        f"\nNext:\n  simroot evaluate {where}\n  simroot predict {where} IMAGE...\n  simroot cost {where}\n"
+        f"  simroot train --help"
+    )
+
+
+def field_meanings(documented: type) -> dict[str, str]:
+    """Field -> text, from the ``Attributes:`` of a class's docstring."""
+    _, _, attributes = inspect.cleandoc(documented.__doc__ or "").partition("Attributes:\n")
+    found = re.findall(r"^    (\w+): ((?:.+\n?)(?:^     +.+\n?)*)", attributes, re.MULTILINE)
+    return {name: " ".join(text.replace("``", "").split()).rstrip(".") for name, text in found}
+
+
+def _default(function: Any, parameter: str) -> Any:
+    return inspect.signature(function).parameters[parameter].default

@@ -1,0 +1,92 @@
+"""From the words of a command line to values: shapes, overrides of a network, fields of the recipe."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import types
+from collections.abc import Callable
+from typing import Any, get_args, get_origin
+
+_WORDS: dict[type, dict[str, bool | None]] = {
+    bool: {"true": True, "false": False},
+    type(None): {"none": None, "null": None},
+}
+
+
+def image_shape(text: str) -> tuple[int, int, int]:
+    """Read ``3,32,32`` (channels, height, width)."""
+    try:
+        channels, height, width = (positive(part) for part in text.split(","))
+    except (ValueError, argparse.ArgumentTypeError):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no shape; expected channels,height,width, as in 3,32,32"
+        ) from None
+    return channels, height, width
+
+
+def positive(text: str) -> int:
+    """Read a whole number of at least 1."""
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
+    return int(text)
+
+
+def override(text: str) -> tuple[str, Any]:
+    """Read ``key=value``; the value is JSON (number, true, null, list), ``inf``, or else a word."""
+    key, equals, value = text.partition("=")
+    if not (key.isidentifier() and equals):
+        raise argparse.ArgumentTypeError(f"{text!r} is no override; expected KEY=VALUE, as in channels=100")
+    if value.lstrip("-") == "inf":
+        return key, float(value)
+    try:
+        return key, json.loads(value)
+    except json.JSONDecodeError:
+        return key, value
+
+
+def add_model_overrides(parser: argparse._ActionsContainer) -> None:
+    """Declare ``--set``, the overrides that ``create_model`` takes, as a list of pairs."""
+    parser.add_argument(
+        "--set",
+        type=override,
+        action="append",
+        metavar="KEY=VALUE",
+        help="override an argument of the network, as in --set channels=100; may be repeated "
+        "('simroot models --json' lists each network's)",
+    )
+
+
+def reader(hint: Any) -> Callable[[str], Any]:
+    """The function that reads a word as a value of an annotated type.
+
+    Understands int, float, str, bool, their unions with None, and tuples of them (separated by commas).
+    """
+    options = get_args(hint) if get_origin(hint) is types.UnionType else (hint,)
+
+    def read(text: str) -> Any:
+        for option in options:
+            try:
+                return _read(option, text)
+            except ValueError:
+                continue
+        raise argparse.ArgumentTypeError(f"{text!r} is not {' or '.join(map(describe, options))}")
+
+    return read
+
+
+def describe(hint: Any) -> str:
+    """What people call the values of a type."""
+    if get_origin(hint) is tuple:
+        return "a list, as in 0.5,0.8"
+    return {int: "a whole number", float: "a number", str: "a word", bool: "true or false", type(None): "none"}[hint]
+
+
+def _read(hint: Any, text: str) -> Any:
+    if get_origin(hint) is tuple:
+        return tuple(_read(get_args(hint)[0], part) for part in text.split(",") if part)
+    if hint in _WORDS:
+        if text not in _WORDS[hint]:
+            raise ValueError(text)
+        return _WORDS[hint][text]
+    return hint(text)

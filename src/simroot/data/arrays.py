@@ -1,0 +1,185 @@
+"""From arrays to ImageData: checks, held-out part, subset, statistics."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+from torch.nn import functional
+
+from simroot.data.splits import ImageData, MemorySplit, Split, mean_and_std, stratified
+from simroot.errors import DataError
+
+FIFTH = 0.2
+_GREY = (0.299, 0.587, 0.114)  # ITU-R 601, as Pillow converts
+
+logger = logging.getLogger("simroot")
+
+
+def from_arrays(
+    images: ArrayLike | Tensor,
+    labels: ArrayLike | Tensor,
+    classes: Sequence[str] | None = None,
+    *,
+    val_images: ArrayLike | Tensor | None = None,
+    val_labels: ArrayLike | Tensor | None = None,
+    validation: float | int | None = None,
+    image_size: int | None = None,
+    seed: int = 0,
+    limit: int | None = None,
+    name: str = "arrays",
+) -> ImageData:
+    """Data to train on from arrays or tensors.
+
+    Args:
+        images: (N,S,S), (N,C,S,S) or (N,S,S,C) with C = 1 or 3: uint8, integers in 0..255, booleans, or floats in
+            [0, 1], which are rounded to 8 bits.
+        labels: integers (N,) from 0 to the number of classes less one.
+        classes: their names; by default their numbers.
+        val_images: those of the validation part; without, it is held out of the training part.
+        val_labels: theirs.
+        validation: what to hold out: a fraction below 1 or a number of images (default: a fifth).
+        image_size: the side to which the images are resized (default: their own).
+        seed: of the held-out part and of the subset.
+        limit: train on so many images only, the classes in proportion.
+        name: what to call the data.
+
+    Raises:
+        DataError: anything else was received.
+    """
+    train = _memory_split(images, labels, image_size, "images", "labels")
+    if (val_images is None) != (val_labels is None):
+        raise DataError("only one of val_images and val_labels was given: expected both or neither")
+    val = None
+    if val_images is not None and val_labels is not None:
+        val = _memory_split(val_images, val_labels, image_size, "val_images", "val_labels")
+    names = (
+        tuple(classes)
+        if classes is not None
+        else tuple(str(k) for k in range(min(int(train.labels.max()) + 1, len(train))))
+    )
+    return assemble(name, names, train, val, validation=validation, default=FIFTH, seed=seed, limit=limit)
+
+
+def assemble(
+    name: str,
+    classes: tuple[str, ...],
+    train: Split,
+    val: Split | None,
+    *,
+    validation: float | int | None,
+    default: float | int,
+    seed: int,
+    limit: int | None,
+    skipped: tuple[str, ...] = (),
+) -> ImageData:
+    """Checked ImageData; without ``val`` a part of ``train`` is held out, ``validation`` or else ``default``."""
+    if len(classes) < 2:
+        raise DataError(f"{name} has {len(classes)} class ({', '.join(classes)}): expected at least 2")
+    if len(set(classes)) < len(classes):
+        raise DataError(f"{name} names a class twice: {', '.join(classes)}")
+    if not 0 <= seed < 2**32:
+        raise DataError(f"seed is {seed}, expected 0 to 2^32 - 1")
+    _check_range(name, classes, train, "training")
+    if val is None:
+        held_out, rest = stratified(train.labels, _held_out(validation, default, len(train)), seed)
+        val, train = train.subset(held_out), train.subset(rest)
+    elif validation is not None:
+        raise DataError(f"{name} has a validation part of its own: leave out validation={validation}")
+    _check_range(name, classes, val, "validation")
+    if limit is not None:
+        if limit < 1:
+            raise DataError(f"limit is {limit}, expected at least 1 training image")
+        if limit < len(train):
+            train = train.subset(stratified(train.labels, limit, seed)[0])
+    _check_all_classes(name, classes, train, val)
+    first = train.read(torch.tensor([0]))
+    if first.shape[1:] != val.read(torch.tensor([0])).shape[1:]:
+        raise DataError(f"{name}: training and validation images differ in shape")
+    _, channels, _, image_size = first.shape
+    mean, std = mean_and_std(train, image_size)
+    return ImageData(name, classes, image_size, channels, train, val, mean, std, skipped)
+
+
+def to_shape(images: Tensor, image_size: int | None, channels: int | None) -> Tensor:
+    """uint8 (N,C,S,S) resized (bilinear, antialiased) and converted between grey and colour where asked."""
+    if channels == 1 and images.shape[1] == 3:
+        weights = torch.tensor(_GREY).view(1, 3, 1, 1)
+        images = torch.cat(
+            [(chunk * weights).sum(1, keepdim=True).round().byte() for chunk in torch.split(images, 1024)]
+        )
+    elif channels == 3 and images.shape[1] == 1:
+        images = images.expand(-1, 3, -1, -1).contiguous()
+    if image_size is None or images.shape[-1] == image_size:
+        return images
+    return functional.interpolate(images, (image_size, image_size), mode="bilinear", antialias=True)
+
+
+def _held_out(validation: float | int | None, default: float | int, count: int) -> int:
+    wanted = default if validation is None else validation
+    held_out = round(wanted * count) if wanted < 1 else wanted
+    if not (0 < held_out < count and held_out == int(held_out)):  # also when NaN
+        raise DataError(
+            f"validation={wanted} holds out {held_out} of {count} images: expected a fraction between 0 and 1 or a"
+            " number of images that leaves some for both parts"
+        )
+    return int(held_out)
+
+
+def _check_range(name: str, classes: tuple[str, ...], split: Split, part: str) -> None:
+    if len(split) == 0:
+        raise DataError(f"{name} has no {part} image that can be used")
+    low, high = int(split.labels.min()), int(split.labels.max())
+    if low < 0 or high >= len(classes):
+        raise DataError(f"{name}: {part} labels go from {low} to {high}, expected 0 to {len(classes) - 1}")
+
+
+def _check_all_classes(name: str, classes: tuple[str, ...], train: Split, val: Split) -> None:
+    if absent := _absent(classes, train):
+        raise DataError(f"{name} has no training image of {absent}: add images, hold out fewer or raise the limit")
+    if absent := _absent(classes, val):
+        logger.warning("%s has no validation image of %s", name, absent)
+
+
+def _absent(classes: tuple[str, ...], split: Split) -> str:
+    counts = split.labels.bincount(minlength=len(classes)).tolist()
+    return ", ".join(label for label, count in zip(classes, counts, strict=True) if count == 0)
+
+
+def _memory_split(
+    images: ArrayLike | Tensor, labels: ArrayLike | Tensor, image_size: int | None, images_name: str, labels_name: str
+) -> MemorySplit:
+    pixels, target = _pixels(np.asarray(images), images_name), np.asarray(labels)
+    if target.shape != (len(pixels),):
+        raise DataError(f"{labels_name} has shape {target.shape}, expected ({len(pixels)},): one per image")
+    if not np.issubdtype(target.dtype, np.integer):
+        raise DataError(f"{labels_name} are {target.dtype}, expected integers")
+    return MemorySplit(to_shape(pixels, image_size, None), torch.from_numpy(target.astype(np.int64)))
+
+
+def _pixels(array: np.ndarray, name: str) -> Tensor:
+    """uint8 (N,C,S,S), checked."""
+    shape = array.shape
+    if array.ndim == 3:
+        array = array[:, None]
+    elif array.ndim == 4 and shape[1] not in (1, 3) and shape[3] in (1, 3):
+        array = array.transpose(0, 3, 1, 2)
+    if array.ndim != 4 or array.shape[1] not in (1, 3) or array.shape[2] != array.shape[3] or 0 in shape:
+        raise DataError(f"{name} has shape {shape}, expected (N,S,S), (N,C,S,S) or (N,S,S,C) with C = 1 or 3")
+    if np.issubdtype(array.dtype, np.floating):
+        top = 1.0
+    elif array.dtype == np.bool_:
+        return torch.from_numpy(array.astype(np.uint8) * np.uint8(255))
+    elif np.issubdtype(array.dtype, np.integer):
+        top = 255.0
+    else:
+        raise DataError(f"{name} are {array.dtype}, expected uint8 or floats in [0, 1]")
+    low, high = float(array.min()), float(array.max())
+    if not (low >= 0 and high <= top):  # also when NaN
+        raise DataError(f"{name} of {array.dtype} hold values from {low:g} to {high:g}, expected 0 to {top:g}: rescale")
+    scaled = np.rint(array * 255.0) if top == 1.0 else array
+    return torch.from_numpy(np.ascontiguousarray(scaled, dtype=np.uint8))

@@ -1,0 +1,129 @@
+"""Decoding the files of a tree: once into memory if they are small, otherwise checked and then streamed."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+
+from simroot.data.decode import decode_array, probe, reason
+from simroot.data.splits import ImageFile, MemorySplit, Split, StreamedSplit, pixel_moments
+from simroot.data.tree import memory_budget
+from simroot.errors import DataError
+
+LARGEST_IN_MEMORY = 64  # pixels a side: also the largest native size that is kept by default
+_CHUNK = 128
+_NAMED_IN_LOG = 5
+
+logger = logging.getLogger("simroot")
+Result = TypeVar("Result")
+
+
+def decode_files(
+    files: Sequence[ImageFile], labels: Tensor, image_size: int | None, channels: int | None
+) -> tuple[Split, Tensor, tuple[str, ...]]:
+    """All images that can be decoded, the indices of their files, and the names of the others.
+
+    Without ``image_size`` it is the images' own if all are square, of one size and at most 64, else 64. Without
+    ``channels`` it is 1 if all images are grey, else 3. Images of at most 64 x 64 are kept in memory if they take
+    less than a quarter of it.
+
+    Raises:
+        DataError: a file cannot be opened, or no image can be decoded.
+    """
+    headers = _each(lambda index: _attempt(files[index], probe), len(files), "reading image headers")
+    seen = Counter(header for header in headers if isinstance(header, tuple))
+    if not seen:
+        raise DataError(f"none of the {len(files)} images can be decoded; the first, {files[0].name}: {headers[0]}")
+    if image_size is None:
+        image_size = _native_size({(width, height) for width, height, _ in seen})
+    if channels is None:
+        channels = 1 if all(grey for _, _, grey in seen) else 3
+    shape = (channels, image_size, image_size)
+    in_memory = image_size <= LARGEST_IN_MEMORY and len(files) * math.prod(shape) <= memory_budget()
+    images = np.empty((len(files) if in_memory else 0, *shape), dtype=np.uint8)
+
+    def decode_one(index: int) -> str | Tensor | None:
+        pixels = _attempt(files[index], lambda source: decode_array(source, channels, image_size))
+        if isinstance(pixels, str):
+            return pixels
+        if in_memory:
+            images[index] = pixels
+            return None
+        return pixel_moments(torch.from_numpy(pixels[None].copy()))[0]
+
+    outcomes = _each(decode_one, len(files), "decoding images" if in_memory else "checking images")
+    kept = torch.tensor([index for index, outcome in enumerate(outcomes) if not isinstance(outcome, str)])
+    skipped = _report_skipped(files, outcomes)
+    if not len(kept):
+        raise DataError(f"none of the {len(files)} images can be decoded; the first, {files[0].name}: {outcomes[0]}")
+    if in_memory:
+        pixels = torch.from_numpy(images if len(kept) == len(files) else images[kept.numpy()])
+        return MemorySplit(pixels, labels[kept]), kept, skipped
+    moments = torch.stack([outcome for outcome in outcomes if isinstance(outcome, Tensor)])
+    split = StreamedSplit([files[index] for index in kept.tolist()], labels[kept], moments, channels, image_size)
+    return split, kept, skipped
+
+
+def _native_size(sizes: set[tuple[int, int]]) -> int:
+    width, height = next(iter(sizes))
+    if len(sizes) == 1 and width == height <= LARGEST_IN_MEMORY:
+        logger.info("image size %d: that of all images", width)
+        return width
+    found = f"images are {width} x {height}" if len(sizes) == 1 else f"images have {len(sizes)} sizes"
+    logger.info("image size %d: %s; set image_size for another", LARGEST_IN_MEMORY, found)
+    return LARGEST_IN_MEMORY
+
+
+def _attempt(file: ImageFile, function: Callable[..., Result]) -> Result | str:
+    """function(source), or why the image is corrupt. A file that cannot even be opened is an error of the data set."""
+    try:
+        return function(file.source)
+    except (PermissionError, FileNotFoundError, IsADirectoryError) as error:
+        raise DataError(f"{file.name} cannot be read: {error.strerror}") from error
+    except Exception as error:  # a decoder may raise anything on damaged bytes
+        return reason(error)
+
+
+def _each(function: Callable[[int], Result], count: int, description: str) -> list[Result]:
+    """[function(i) for i in range(count)] on all cores, with a progress bar if somebody watches."""
+
+    def chunk(start: int) -> list[Result]:
+        return [function(index) for index in range(start, min(start + _CHUNK, count))]
+
+    starts = range(0, count, _CHUNK)
+    console = Console(stderr=True)
+    pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="simroot-data")
+    try:
+        chunks: Iterator[list[Result]] = iter(
+            track(
+                pool.map(chunk, starts),
+                description,
+                total=len(starts),
+                console=console,
+                transient=True,
+                disable=not console.is_terminal,
+            )
+        )
+        return [result for results in chunks for result in results]
+    finally:
+        pool.shutdown(cancel_futures=True)  # an error or Ctrl-C does not wait for the rest
+
+
+def _report_skipped(files: Sequence[ImageFile], outcomes: Sequence[object]) -> tuple[str, ...]:
+    skipped = [(file.name, outcome) for file, outcome in zip(files, outcomes, strict=True) if isinstance(outcome, str)]
+    for name, why in skipped[:_NAMED_IN_LOG]:
+        logger.warning("skipped a corrupt image: %s (%s)", name, why)
+    if len(skipped) > _NAMED_IN_LOG:
+        logger.warning("skipped %d corrupt images in all, of %d", len(skipped), len(files))
+    return tuple(name for name, _ in skipped)

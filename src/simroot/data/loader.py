@@ -1,0 +1,170 @@
+"""Batches: a permutation per epoch, shift and mirror a batch at a time, mean subtraction."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from simroot.data.splits import Split
+from simroot.errors import ConfigError
+
+
+def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """(images / 255 - mean) / std per channel: uint8 (N,C,H,W) or (C,H,W) to float32 of the same shape."""
+    scale, offset = _affine(mean, std)
+    return images.float().mul_(scale).add_(offset)
+
+
+class BatchLoader:
+    """Iterates over (images float32 (B,C,H,W), labels int64 (B,)); one pass is one epoch.
+
+    All randomness comes from a generator seeded by (seed, epoch) alone and is drawn for the whole epoch at its start:
+    an epoch is the same whatever came before it, and whatever the number of processes and workers.
+
+    ``batch_size`` is that of all processes together: each batch is drawn as one process would draw it, and process
+    ``rank`` of ``world_size`` takes its contiguous slice. Training drops the last, incomplete batch unless it is the
+    only one; evaluation keeps every image once, so that a slice may be shorter or empty.
+
+    Args:
+        split: the images.
+        batch_size: images in a batch, over all processes.
+        mean, std: per channel, in units of pixel / 255, as in ``ImageData``.
+        train: permute, augment and drop the last incomplete batch.
+        shift: each training image is moved by -shift..shift pixels in both directions; the mean fills the border.
+        mirror: each training image is mirrored left to right with probability 1/2.
+        seed: of the permutation and of the augmentation.
+        rank, world_size: this process and the number of processes.
+        workers: threads that decode ahead; None for one per core (at most 8) if the split is streamed and none if not.
+        channels_last: memory format of the images.
+
+    Raises:
+        ConfigError: an argument out of range, or a training batch that the processes cannot share equally.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        batch_size: int,
+        *,
+        mean: Sequence[float],
+        std: Sequence[float],
+        train: bool,
+        shift: int = 0,
+        mirror: bool = False,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        workers: int | None = None,
+        channels_last: bool = False,
+    ) -> None:
+        _check(batch_size=(batch_size, 1), shift=(shift, 0), seed=(seed, 0), world_size=(world_size, 1))
+        _check(rank=(rank, 0), workers=(workers or 0, 0))
+        if rank >= world_size:
+            raise ConfigError(f"rank is {rank}, expected less than the {world_size} processes")
+        if train:
+            batch_size = min(batch_size, len(split) - len(split) % world_size)
+            if batch_size == 0 or batch_size % world_size:
+                raise ConfigError(
+                    f"a batch of {batch_size or len(split)} images cannot be shared equally by {world_size} processes:"
+                    " choose a multiple of their number"
+                )
+        self.split, self.batch_size, self.train = split, batch_size, train
+        self.shift, self.mirror, self.seed = (shift, mirror, seed) if train else (0, False, seed)
+        self.rank, self.world_size = rank, world_size
+        self.workers = _default_workers(split) if workers is None else workers
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.affine = _affine(mean, std)
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """The epoch that the next iteration draws; it does not advance by itself."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        whole, rest = divmod(len(self.split), self.batch_size)
+        return whole if self.train or not rest else whole + 1
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        order, offsets, mirrored = self._draw()
+        batches = [self._slice(number) for number in range(len(self))]
+        images = _map(self.split.read, [order[batch] for batch in batches], self.workers)
+        for batch, pixels in zip(batches, images, strict=True):
+            yield self._prepare(pixels, offsets[batch], mirrored[batch]), self.split.labels[order[batch]]
+
+    def _draw(self) -> tuple[Tensor, Tensor, Tensor]:
+        """For the epoch, in order of use: indices (N,), window offsets 0..2 shift (N,2), whether to mirror (N,)."""
+        count = len(self.split)
+        if not self.train:
+            return torch.arange(count), torch.zeros(count, 2, dtype=torch.int64), torch.zeros(count, dtype=torch.bool)
+        words = np.random.SeedSequence([self.seed, self.epoch]).generate_state(1, np.uint64)
+        generator = torch.Generator().manual_seed(int(words[0]))
+        order = torch.randperm(count, generator=generator)
+        offsets = torch.randint(0, 2 * self.shift + 1, (count, 2), generator=generator)
+        mirrored = torch.rand(count, generator=generator) < (0.5 if self.mirror else 0.0)
+        return order, offsets, mirrored
+
+    def _slice(self, number: int) -> slice:
+        start = number * self.batch_size
+        size = min(self.batch_size, len(self.split) - start)
+        return slice(start + size * self.rank // self.world_size, start + size * (self.rank + 1) // self.world_size)
+
+    def _prepare(self, pixels: Tensor, offsets: Tensor, mirrored: Tensor) -> Tensor:
+        """Normalised and augmented: uint8 (B,C,H,W) to float32 (B,C,H,W)."""
+        scale, offset = self.affine
+        shift, (count, channels, height, width) = self.shift, pixels.shape
+        images = torch.zeros(count, channels, height + 2 * shift, width + 2 * shift)  # zero is the mean
+        images[:, :, shift : shift + height, shift : shift + width].copy_(pixels).mul_(scale).add_(offset)
+        if shift:
+            windows = images.unfold(2, height, 1).unfold(3, width, 1)
+            images = windows[torch.arange(count), :, offsets[:, 0], offsets[:, 1]]
+        if self.mirror:
+            images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(3), images)
+        return images.contiguous(memory_format=self.memory_format)
+
+
+loader = BatchLoader
+
+
+def _affine(mean: Sequence[float], std: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """Scale and offset (C,1,1) of pixel * scale + offset = (pixel / 255 - mean) / std."""
+    mean64, std64 = torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64)
+    return (1 / (255 * std64)).float().view(-1, 1, 1), (-mean64 / std64).float().view(-1, 1, 1)
+
+
+def _check(**bounds: tuple[int, int]) -> None:
+    for name, (value, least) in bounds.items():
+        if value < least:
+            raise ConfigError(f"{name} is {value}, expected at least {least}")
+
+
+def _default_workers(split: Split) -> int:
+    return 0 if split.images is not None else min(8, os.cpu_count() or 1)
+
+
+def _map(read: Callable[[Tensor], Tensor], batches: Sequence[Tensor], workers: int) -> Iterator[Tensor]:
+    """read(batch) for each batch in order, up to two batches a worker ahead.
+
+    Threads suffice because decoding and resizing release the interpreter's lock, and they need neither copies of the
+    file list nor a fork of a process that already runs threads.
+    """
+    if workers == 0:
+        yield from map(read, batches)
+        return
+    ahead: deque[Future[Tensor]] = deque()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="simroot-data")
+    try:
+        for batch in batches:
+            ahead.append(pool.submit(read, batch))
+            if len(ahead) > 2 * workers:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

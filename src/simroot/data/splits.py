@@ -1,0 +1,145 @@
+"""The two parts of a data set: in memory or read from files as needed."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from simroot.data.decode import Source, decode_array, reason
+from simroot.errors import DataError
+
+_CHUNK = 1024
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """An encoded image: its name for people, and its path or its bytes."""
+
+    name: str
+    source: Source
+
+
+class Split(ABC):
+    """Labelled images of one shape. ``labels`` is int64 (N,); ``images`` is uint8 (N,C,H,W), or None when streamed."""
+
+    labels: Tensor
+    images: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @abstractmethod
+    def read(self, indices: Tensor) -> Tensor:
+        """The images at ``indices`` (B,) as uint8 (B,C,H,W)."""
+
+    @abstractmethod
+    def subset(self, indices: Tensor) -> Split:
+        """The split of the images at ``indices``, in that order."""
+
+    @abstractmethod
+    def moments(self) -> Tensor:
+        """Sums over all pixels of the values and of their squares: float64 (2,C), exact."""
+
+
+class MemorySplit(Split):
+    """Decoded images kept as uint8 (N,C,H,W)."""
+
+    images: Tensor
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        self.images, self.labels = images, labels
+
+    def read(self, indices: Tensor) -> Tensor:
+        return self.images[indices]
+
+    def subset(self, indices: Tensor) -> MemorySplit:
+        return MemorySplit(self.images[indices], self.labels[indices])
+
+    def moments(self) -> Tensor:
+        return torch.stack([pixel_moments(chunk).sum(0) for chunk in torch.split(self.images, _CHUNK)]).sum(0).double()
+
+
+class StreamedSplit(Split):
+    """Encoded images, decoded whenever they are read. ``file_moments`` is int64 (N,2,C): sums per file."""
+
+    def __init__(
+        self, files: Sequence[ImageFile], labels: Tensor, file_moments: Tensor, channels: int, image_size: int
+    ) -> None:
+        self.files, self.labels, self.file_moments = files, labels, file_moments
+        self.channels, self.image_size = channels, image_size
+
+    def read(self, indices: Tensor) -> Tensor:
+        shape = (len(indices), self.channels, self.image_size, self.image_size)
+        images = np.empty(shape, dtype=np.uint8)
+        for image, index in zip(images, indices.tolist(), strict=True):
+            file = self.files[index]
+            try:
+                image[:] = decode_array(file.source, self.channels, self.image_size)
+            except Exception as error:  # it was readable when the data set was loaded
+                raise DataError(f"{file.name} can no longer be read: {reason(error)}") from error
+        return torch.from_numpy(images)
+
+    def subset(self, indices: Tensor) -> StreamedSplit:
+        files = [self.files[index] for index in indices.tolist()]
+        return StreamedSplit(files, self.labels[indices], self.file_moments[indices], self.channels, self.image_size)
+
+    def moments(self) -> Tensor:
+        return self.file_moments.sum(0).double()
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """A training and a validation part with what a network must know about them.
+
+    ``mean`` and ``std`` are per channel, of the training part alone, in units of pixel / 255. ``skipped`` names the
+    images that could not be decoded.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    image_size: int
+    channels: int
+    train: Split
+    val: Split
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    skipped: tuple[str, ...] = ()
+
+
+def pixel_moments(images: Tensor) -> Tensor:
+    """int64 (N,2,C): per image and channel of uint8 (N,C,H,W), the sum of the values and of their squares."""
+    sums = images.sum((2, 3), dtype=torch.int64)
+    squares = images.to(torch.int32).square().sum((2, 3), dtype=torch.int64)
+    return torch.stack((sums, squares), 1)
+
+
+def mean_and_std(split: Split, image_size: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Per channel over all pixels, in units of pixel / 255; std is at least 1/255 so that dividing by it is safe."""
+    mean, square = split.moments() / (len(split) * image_size**2)
+    std = (square - mean**2).clamp(min=1).sqrt()
+    return tuple((mean / 255).tolist()), tuple((std / 255).tolist())
+
+
+def stratified(labels: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Indices of ``count`` examples with the classes in proportion, and of the rest; both ascending.
+
+    Class c gives count * n_c / n, rounded by largest remainder. NumPy's legacy generator is used because its stream
+    is frozen: the same split with every version.
+    """
+    generator = np.random.RandomState(seed)
+    target = labels.numpy()
+    order = generator.permutation(len(target))
+    sizes = np.bincount(target)
+    exact = sizes * (count / len(target))
+    quotas = np.floor(exact).astype(np.int64)
+    by_remainder = np.argsort(quotas - exact, kind="stable")
+    quotas[by_remainder[: count - quotas.sum()]] += 1
+    chosen = np.zeros(len(target), dtype=bool)
+    for label, quota in enumerate(quotas):
+        chosen[order[target[order] == label][:quota]] = True
+    return torch.from_numpy(np.flatnonzero(chosen)), torch.from_numpy(np.flatnonzero(~chosen))

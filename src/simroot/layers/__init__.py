@@ -1,0 +1,18 @@
+"""Layers: parameters, constraints and initialisation around one operator each."""
+
+from simroot.layers.mex import GlobalMexPool2d, MexDense, MexPool2d
+from simroot.layers.noise import MultiplicativeNoise
+from simroot.layers.norm import FoldedNorm2d, FoldedWhitening2d, NormalisedConv2d
+from simroot.layers.similarity import Similarity2d, WhitenedSimilarity2d
+
+__all__ = [
+    "FoldedNorm2d",
+    "FoldedWhitening2d",
+    "GlobalMexPool2d",
+    "MexDense",
+    "MexPool2d",
+    "MultiplicativeNoise",
+    "NormalisedConv2d",
+    "Similarity2d",
+    "WhitenedSimilarity2d",
+]

@@ -1,0 +1,170 @@
+"""Normalisations without parameters that fold into their neighbours: they help training and leave no trace after it.
+
+Each computes ``y = A (x - m)`` at every position, with statistics of the activations that it has seen, so a linear
+layer before or after it takes it up exactly. The cost counter counts them as free and the networks that hold them fold
+them away for deployment (``simroot.models.deploy``).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from simroot.errors import ConfigError
+
+
+class FoldedNorm2d(nn.Module):
+    """Batch normalisation without learned scale and offset: ``y_c = scale (x_c - mean_c) / sqrt(var_c + eps)``.
+
+    In training the statistics are the batch's (with gradient), otherwise their running averages.
+
+    Args:
+        channels: C of the input (N, C, H, W).
+        scale: standard deviation of the output.
+        momentum: weight of the newest batch in the running averages.
+        eps: added to the variance.
+    """
+
+    mean: Tensor
+    var: Tensor
+
+    def __init__(self, channels: int, *, scale: float = 1.0, momentum: float = 0.1, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.channels, self.scale, self.momentum, self.eps = channels, scale, momentum, eps
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("var", torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        gain = None if self.scale == 1 else torch.full_like(self.mean, self.scale)
+        return F.batch_norm(x, self.mean, self.var, gain, None, self.training, self.momentum, self.eps)
+
+    @torch.no_grad()
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """The map in evaluation as a matrix A (C, C) and the mean m (C,): ``y = A (x - m)``, in float64."""
+        return torch.diag(self.scale * (self.var.double() + self.eps).rsqrt()), self.mean.double()
+
+    def extra_repr(self) -> str:
+        return f"{self.channels}, scale={self.scale:g}, momentum={self.momentum}, eps={self.eps}"
+
+
+class FoldedWhitening2d(FoldedNorm2d):
+    """Decorrelation of the channels: ``y = R^(-1/2) D^(-1) (x - mean)``, with D the deviations and R the correlations.
+
+    Similarities share one large common mode (the norm of what they compare), which a normalisation per channel leaves
+    in; the next layer then learns along one direction only. The statistics are running averages in training, too, and
+    carry no gradient: the map is a slowly moving preconditioner of the next layer's weights.
+
+    Args:
+        channels: C of the input (N, C, H, W).
+        momentum: weight of the newest batch in the running averages.
+        eps: added to the eigenvalues of R, whose mean is 1: directions with much less variance are not blown up.
+    """
+
+    covariance: Tensor
+    matrix: Tensor
+    batches: Tensor
+
+    def __init__(self, channels: int, *, momentum: float = 0.1, eps: float = 1e-2) -> None:
+        super().__init__(channels, momentum=momentum, eps=eps)
+        del self.var
+        self.register_buffer("covariance", torch.eye(channels))
+        self.register_buffer("matrix", torch.eye(channels))
+        self.register_buffer("batches", torch.zeros((), dtype=torch.long))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self._update(x.detach())
+        matrix = self.matrix.to(x.dtype)
+        bias = -(matrix @ self.mean.to(x.dtype))
+        return F.conv2d(x, matrix[:, :, None, None], bias)
+
+    @torch.no_grad()
+    def _update(self, x: Tensor) -> None:
+        rows = x.permute(0, 2, 3, 1).reshape(-1, self.channels).float()
+        if not len(rows):
+            return
+        mean = rows.mean(0)
+        centred = rows - mean
+        weight = torch.where(self.batches == 0, 1.0, self.momentum).to(rows)
+        self.mean.lerp_(mean, weight)
+        self.covariance.lerp_(centred.T @ centred / len(rows), weight)
+        self.batches += 1
+        self.matrix.copy_(self._inverse_root())
+
+    def _inverse_root(self) -> Tensor:
+        covariance = self.covariance.double()
+        scale = covariance.diagonal().clamp_min(1e-12).rsqrt()
+        values, vectors = torch.linalg.eigh(scale[:, None] * covariance * scale)
+        root = (vectors * (values.clamp_min(0) + self.eps).rsqrt()) @ vectors.T
+        return root * scale
+
+    @torch.no_grad()
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """The map in evaluation as a matrix A (C, C) and the mean m (C,): ``y = A (x - m)``, in float64."""
+        return self.matrix.double(), self.mean.double()
+
+
+class NormalisedConv2d(nn.Conv2d):
+    """Convolution whose responses are normalised over the batch before the bias: as many parameters as a convolution.
+
+    ``y = (w * x - mean) / sqrt(var + eps) + b``; ``fold`` gives the plain convolution that it is after training.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel_size: height and width of the filters.
+        stride: step between output positions.
+        padding: zeros on every side.
+        groups: filter groups.
+        norm: False for a plain convolution.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        padding: int = 0,
+        groups: int = 1,
+        norm: bool = True,
+    ) -> None:
+        for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
+            if channels % groups:
+                raise ConfigError(f"{name} {channels} is not divisible by groups {groups}; choose a divisor of it")
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, groups=groups)
+        self.norm = FoldedNorm2d(out_channels) if norm else None
+
+    def reset_parameters(self) -> None:
+        """He's initialisation: filters N(0, 2 / (k k C / groups)), biases 0."""
+        nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.norm is None or self.bias is None:
+            return super().forward(x)
+        y = self.norm(self._conv_forward(x, self.weight, None))
+        return y + self.bias[:, None, None]
+
+    @torch.no_grad()
+    def fold(self) -> nn.Conv2d:
+        """The plain convolution with the same output in evaluation."""
+        conv = nn.Conv2d(
+            self.in_channels,
+            self.out_channels,
+            self.kernel_size,  # type: ignore[arg-type]
+            self.stride,  # type: ignore[arg-type]
+            self.padding,  # type: ignore[arg-type]
+            groups=self.groups,
+        ).to(self.weight)
+        weight, bias = self.weight.double(), self.bias.double()  # type: ignore[union-attr]
+        if self.norm is not None:
+            matrix, mean = self.norm.folded()
+            scale = matrix.diagonal()
+            weight, bias = scale[:, None, None, None] * weight, bias - scale * mean
+        conv.weight.copy_(weight)
+        conv.bias.copy_(bias)  # type: ignore[union-attr]
+        return conv

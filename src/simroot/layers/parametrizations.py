@@ -1,0 +1,108 @@
+"""Parametrisations that keep a layer's parameters where the formulas need them (``torch.nn.utils.parametrize``)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+# Below it a weight cannot be told from zero in float32 and its logarithm would run off to minus infinity.
+_SMALLEST = 1e-30
+
+
+class Positive(nn.Module):
+    """``exp(rate raw)``: positive with a gradient everywhere, so that no weight is clamped to zero for good.
+
+    Args:
+        rate: below 1 for a parameter on which much depends: a step of gradient descent moves its logarithm by
+            ``rate^2`` of what it would at 1.
+    """
+
+    def __init__(self, rate: float = 1.0) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, raw: Tensor) -> Tensor:
+        return (self.rate * raw).exp()
+
+    def right_inverse(self, value: Tensor) -> Tensor:
+        return value.clamp_min(_SMALLEST).log() / self.rate
+
+
+class Slow(nn.Module):
+    """``rate raw``: a step of gradient descent moves the value by ``rate^2`` of what it would without.
+
+    Args:
+        rate: between 0 and 1.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, raw: Tensor) -> Tensor:
+        return self.rate * raw
+
+    def right_inverse(self, value: Tensor) -> Tensor:
+        return value / self.rate
+
+
+class _OfLayer(nn.Module):
+    """A parametrisation that reads another parameter of the layer that owns it."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self._layer = (layer,)  # in a tuple: not a submodule, which would make a cycle
+
+    @property
+    def layer(self) -> Any:
+        return self._layer[0]
+
+
+class TemplatesFromSlopes(_OfLayer):
+    """Templates in natural parameters: ``z = w / (2 u)``, where w is the slope of an l_2 similarity at x = 0.
+
+    ``-u (x - z)^2 = -u x^2 + w x - u z^2``: the linear part starts like a convolution and the quadratic part small,
+    however small u is.
+    """
+
+    def forward(self, slopes: Tensor) -> Tensor:
+        return slopes / (2 * self.layer.weights)
+
+    def right_inverse(self, templates: Tensor) -> Tensor:
+        return 2 * self.layer.weights * templates
+
+
+class OffsetsFromLogAlpha(_OfLayer):
+    """MEX offsets by the logarithm of the kernel machine's coefficients: ``b = log(alpha) / beta`` (section 3)."""
+
+    def forward(self, log_alpha: Tensor) -> Tensor:
+        return log_alpha / self.layer.beta
+
+    def right_inverse(self, offsets: Tensor) -> Tensor:
+        return offsets * self.layer.beta
+
+
+def parameter(layer: nn.Module, name: str, value: Tensor, *, learn: bool, by: nn.Module | None = None) -> None:
+    """Register ``value`` as the layer's ``name``: learned or fixed, and through the parametrisation ``by`` if given."""
+    layer.register_parameter(name, nn.Parameter(value, requires_grad=learn))
+    if by is not None:
+        parametrize.register_parametrization(layer, name, by)
+
+
+@torch.no_grad()
+def bake(layer: nn.Module) -> None:
+    """Replace the layer's parametrised parameters by plain ones of the same values.
+
+    ``remove_parametrizations`` would take the parameters from every copy of the layer, since copies share their class.
+    """
+    if not parametrize.is_parametrized(layer):
+        return
+    originals = {name: entry.original for name, entry in layer.parametrizations.items()}  # type: ignore[operator,union-attr]
+    values = {name: getattr(layer, name).clone() for name in originals}
+    del layer.parametrizations
+    layer.__class__ = parametrize.type_before_parametrizations(layer)
+    for name, value in values.items():
+        parameter(layer, name, value, learn=originals[name].requires_grad)

@@ -1,0 +1,208 @@
+"""Similarity layers: templates, weights and order of section 2, and the whitened similarity of section 4.2."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from simroot import ops
+from simroot.errors import ConfigError
+from simroot.layers.noise import MultiplicativeNoise
+from simroot.layers.norm import NormalisedConv2d
+from simroot.layers.parametrizations import Positive, TemplatesFromSlopes, bake, parameter
+
+
+class Similarity2d(nn.Module):
+    """Similarity of every patch to learned templates (Deep SimNets, section 2).
+
+    ``s_l = -sum_i u_li |x_i - z_li|^p + b_l`` for ``kind="lp"``, ``sum_i u_li x_i z_li + b_l`` for ``kind="linear"``,
+    where i runs over the d = k k C / groups coordinates of a patch. (N, C, H, W) -> (N, templates, H', W').
+
+    ``weights`` u >= 0 and ``order`` p > 0 are kept so by parametrisation; both, and ``templates`` z, can be read and
+    assigned. Templates are learned through the slopes ``w = 2 u z`` and start with ``w ~ N(0, 1/d)`` and
+    ``log(u) ~ N(log(1/d), 1)``, so that the layer begins as a convolution with a small concave part.
+
+    Args:
+        in_channels: C of the input.
+        templates: number of templates.
+        kernel_size: height and width of a patch.
+        kind: ``"lp"`` or ``"linear"``.
+        order: p, one for the layer.
+        stride: step between patches.
+        padding: zeros on every side.
+        groups: groups of channels and templates.
+        weighted: False for weights of 1 that take no memory and no time.
+        bias: an additive bias per template (section 5: the constants c_l of the mixture).
+        learn_templates: False to fix the templates.
+        learn_weights: False to fix the weights.
+        learn_order: True to learn p.
+
+    Raises:
+        ConfigError: for channels that the groups do not divide, or an order that is not positive.
+    """
+
+    training_hints: ClassVar[Mapping[str, Mapping[str, float]]] = {
+        "weights": {"weight_decay": 0.0},
+        "order": {"weight_decay": 0.0},
+    }
+    templates: Tensor
+    weights: Tensor | None
+    order: Tensor | float
+
+    def __init__(
+        self,
+        in_channels: int,
+        templates: int,
+        kernel_size: int = 1,
+        *,
+        kind: Literal["lp", "linear"] = "lp",
+        order: float = 2.0,
+        stride: int = 1,
+        padding: int = 0,
+        groups: int = 1,
+        weighted: bool = True,
+        bias: bool = False,
+        learn_templates: bool = True,
+        learn_weights: bool = True,
+        learn_order: bool = False,
+    ) -> None:
+        super().__init__()
+        if in_channels % groups or templates % groups:
+            raise ConfigError(
+                f"{in_channels} channels and {templates} templates cannot be split into {groups} groups; "
+                "choose groups that divide both"
+            )
+        if not order > 0:
+            raise ConfigError(f"order is {order}; an l_p similarity needs p > 0")
+        self.kind, self.stride, self.padding, self.groups = kind, stride, padding, groups
+        shape = (templates, in_channels // groups, kernel_size, kernel_size)
+        d = shape[1] * shape[2] * shape[3]
+        slopes = torch.randn(shape) / d**0.5
+        u = torch.randn(shape).exp() / d if kind == "lp" else torch.ones(shape)
+        if weighted:
+            parameter(self, "weights", u, learn=learn_weights, by=Positive())
+        else:
+            self.weights = None
+        if weighted and kind == "lp":
+            parameter(self, "templates", slopes / (2 * u), learn=learn_templates, by=TemplatesFromSlopes(self))
+        else:
+            parameter(self, "templates", slopes, learn=learn_templates)
+        if learn_order:
+            parameter(self, "order", torch.tensor(float(order)), learn=True, by=Positive(rate=0.3))
+        else:
+            self.order = float(order)
+        self.bias = nn.Parameter(torch.zeros(templates)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.similarity(
+            x,
+            self.templates,
+            self.weights,
+            order=self.order,
+            kind=self.kind,
+            bias=self.bias,
+            stride=self.stride,
+            padding=self.padding,
+            groups=self.groups,
+        )
+
+    @torch.no_grad()
+    def fold(self, scale: Tensor | None = None) -> None:
+        """Store templates, weights and order as plain parameters, the similarities multiplied by ``scale`` > 0.
+
+        Args:
+            scale: a factor per template, (templates,). An l_p similarity takes it up in its weights, a linear one in
+                its templates.
+        """
+        bake(self)
+        if scale is None:
+            return
+        factor = scale.view(-1, 1, 1, 1).to(self.templates)
+        if self.kind == "linear":
+            self.templates *= factor
+        else:
+            weights = torch.ones_like(self.templates) if self.weights is None else self.weights
+            self.weights = nn.Parameter(weights * factor)
+        if self.bias is not None:
+            self.bias.mul_(scale.to(self.bias))
+
+    def extra_repr(self) -> str:
+        n, c, k, _ = self.templates.shape
+        order = float(self.order)
+        return f"{c * self.groups}, {n}, kernel_size={k}, kind={self.kind}, order={order:g}, groups={self.groups}"
+
+
+class WhitenedSimilarity2d(nn.Module):
+    """Convolution followed by an l_p similarity with receptive field 1 x 1: "conv -> l_p-sim" (section 4.2).
+
+    (N, C, H, W) -> (N, templates, H', W'). The convolution takes the place of a whitening matrix W, its responses
+    normalised over the batch while it trains; multiplicative Gaussian noise (section 6.4) acts on them.
+
+    Args:
+        in_channels: C of the input.
+        whitened: channels of the convolution, the dimension d of the whitened patches.
+        templates: templates of the similarity.
+        kernel_size: height and width of the convolution.
+        order: p of the similarity.
+        stride: stride of the convolution.
+        padding: zero padding of the convolution.
+        groups: groups of the convolution.
+        similarity_groups: groups of the similarity.
+        noise: sigma of the multiplicative noise.
+        norm: False for a plain convolution.
+        bias: an additive bias per template.
+        learn_order: True to learn p.
+        learn_templates: False to fix the templates.
+        learn_weights: False to fix the weights.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        whitened: int,
+        templates: int,
+        kernel_size: int,
+        *,
+        order: float = 2.0,
+        stride: int = 1,
+        padding: int = 0,
+        groups: int = 1,
+        similarity_groups: int = 1,
+        noise: float = 0.0,
+        norm: bool = True,
+        bias: bool = False,
+        learn_order: bool = False,
+        learn_templates: bool = True,
+        learn_weights: bool = True,
+    ) -> None:
+        super().__init__()
+        self.conv = NormalisedConv2d(
+            in_channels, whitened, kernel_size, stride=stride, padding=padding, groups=groups, norm=norm
+        )
+        self.noise = MultiplicativeNoise(noise) if noise else None
+        self.similarity = Similarity2d(
+            whitened,
+            templates,
+            order=order,
+            groups=similarity_groups,
+            bias=bias,
+            learn_order=learn_order,
+            learn_templates=learn_templates,
+            learn_weights=learn_weights,
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        if self.noise is not None:
+            y = self.noise(y)
+        return self.similarity(y)
+
+    def fold(self) -> None:
+        """Fold the normalisation into the convolution and store the similarity's parameters plainly."""
+        if isinstance(self.conv, NormalisedConv2d):
+            self.conv = self.conv.fold()  # type: ignore[assignment]
+        self.noise = None
+        self.similarity.fold()

@@ -1,0 +1,145 @@
+"""The registry of networks: every name with its builder, its declared size and the recipe that trains it well."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from torch import nn
+
+from simroot.errors import ConfigError
+from simroot.models.common import require_positive
+
+Builder = TypeVar("Builder", bound=Callable[..., nn.Module])
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """One registered network.
+
+    ``image_size``, ``in_channels`` and ``num_classes`` are the defaults of ``build``; ``parameters`` and ``macs`` are
+    the size declared for exactly these defaults (None: not declared), as ``simroot.measure.count`` computes them for
+    the deployed network. ``recipe`` holds the fields in which the network's recipe differs from the default one.
+    """
+
+    name: str
+    build: Callable[..., nn.Module]
+    summary: str
+    image_size: int
+    in_channels: int = 3
+    num_classes: int = 10
+    parameters: int | None = None
+    macs: int | None = None
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def input_size(self) -> tuple[int, int, int]:
+        """Shape (C, H, W) of one example at the entry's defaults."""
+        return (self.in_channels, self.image_size, self.image_size)
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """Names and defaults of the keyword arguments that ``create_model`` passes on to the builder."""
+        parameters = inspect.signature(self.build).parameters.values()
+        return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+
+
+_ENTRIES: dict[str, ModelEntry] = {}
+
+
+def register(
+    name: str | None = None,
+    *,
+    parameters: int | None = None,
+    macs: int | None = None,
+    recipe: Mapping[str, Any] | None = None,
+) -> Callable[[Builder], Builder]:
+    """Register a builder ``build(num_classes=…, in_channels=…, *, image_size=…, **named overrides) -> nn.Module``.
+
+    Args:
+        name: name of the network; the function's own name if None.
+        parameters: number of parameters at the builder's defaults.
+        macs: multiply-accumulates for one example at the builder's defaults.
+        recipe: fields in which the recipe that trains the network well differs from the default recipe.
+
+    Raises:
+        ValueError: if the name is taken, or the builder lacks a docstring or one of the three named defaults.
+    """
+
+    def decorate(build: Builder) -> Builder:
+        key = name or build.__name__
+        if key in _ENTRIES:
+            raise ValueError(f"a model named {key!r} is registered already; choose another name")
+        summary = (inspect.getdoc(build) or "").partition("\n")[0]
+        signature = inspect.signature(build).parameters
+        missing = [
+            argument
+            for argument in ("num_classes", "in_channels", "image_size")
+            if argument not in signature or not isinstance(signature[argument].default, int)
+        ]
+        if missing or not summary:
+            raise ValueError(
+                f"the builder of {key!r} needs a docstring and integer defaults for num_classes, in_channels and "
+                f"image_size; missing: {', '.join(missing) or 'the docstring'}"
+            )
+        _ENTRIES[key] = ModelEntry(
+            name=key,
+            build=build,
+            summary=summary,
+            image_size=signature["image_size"].default,
+            in_channels=signature["in_channels"].default,
+            num_classes=signature["num_classes"].default,
+            parameters=parameters,
+            macs=macs,
+            recipe=MappingProxyType(dict(recipe or {})),
+        )
+        return build
+
+    return decorate
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Sorted names of the registered networks that match a shell pattern, as in ``list_models("simnet*")``."""
+    return sorted(name for name in _ENTRIES if fnmatchcase(name, pattern))
+
+
+def model_entry(name: str) -> ModelEntry:
+    """The registry's entry of a network.
+
+    Raises:
+        ConfigError: if no network has this name; the message lists the nearest names.
+    """
+    if name not in _ENTRIES:
+        raise ConfigError(f"unknown model {name!r}; {_nearest(name, list_models())}")
+    return _ENTRIES[name]
+
+
+def create_model(name: str, num_classes: int = 10, in_channels: int = 3, **overrides: Any) -> nn.Module:
+    """Build a registered network with freshly drawn weights (from torch's global generator).
+
+    Args:
+        name: a name of ``list_models()``.
+        num_classes: number of outputs, the class scores.
+        in_channels: channels of the input images.
+        **overrides: the builder's own keyword arguments, such as ``image_size``; see ``model_entry(name).overrides``.
+
+    Raises:
+        ConfigError: for an unknown name or override, or a value that the network cannot be built with.
+    """
+    entry = model_entry(name)
+    require_positive(name, num_classes=num_classes, in_channels=in_channels)
+    known = list(entry.overrides)
+    for override in overrides:
+        if override not in known:
+            raise ConfigError(f"{name} has no override {override!r}; {_nearest(override, known)}")
+    return entry.build(num_classes, in_channels, **overrides)
+
+
+def _nearest(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=3)
+    return f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(sorted(known))}"

@@ -1,0 +1,199 @@
+"""The SimNets of Deep SimNets by name (sections 3 and 6)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import count
+from typing import Any
+
+from torch import nn
+
+from simroot.errors import ConfigError
+from simroot.models.common import require_image_size, require_positive
+from simroot.models.registry import register
+from simroot.models.simnet_core import LEARNED, SimNet, SimNetMlp, Stage
+
+
+def _simnet(
+    name: str, stages: tuple[Stage, ...], num_classes: int, in_channels: int, image_size: int, **options: Any
+) -> SimNet:
+    for stage in stages:
+        require_positive(name, channels=stage.templates, whitened=stage.whitened)
+    smallest = next(n for n in count(1) if _output_size(stages, n) >= 1)
+    require_image_size(name, image_size, smallest)
+    return SimNet(stages, num_classes, in_channels, **options)
+
+
+def _output_size(stages: tuple[Stage, ...], size: int) -> int:
+    for stage in stages:
+        if (size := stage.output_size(size)) < 1:
+            return 0
+    return size
+
+
+@register(parameters=615_401, macs=308_200)
+def simnet_mlp(
+    num_classes: int = 10,
+    in_channels: int = 3,
+    *,
+    image_size: int = 32,
+    templates: int = 100,
+    kind: str = "lp",
+    order: float = 2.0,
+    learn: Sequence[str] = LEARNED,
+) -> nn.Module:
+    """SimNet MLP: similarity to templates over the whole image, then MEX (Deep SimNets, section 3).
+
+    Args:
+        num_classes: number of classes.
+        in_channels: channels of the images.
+        image_size: height and width of the images.
+        templates: number of hidden similarity units n.
+        kind: "lp" or "linear" similarity.
+        order: p of the similarity; the first value if it is learned.
+        learn: which parameters are learned, of ``LEARNABLE``.
+    """
+    require_image_size("simnet_mlp", image_size, 1)
+    require_positive("simnet_mlp", templates=templates)
+    if kind not in ("lp", "linear"):
+        raise ConfigError(f"kind of simnet_mlp is {kind!r}; expected 'lp' or 'linear'")
+    features = in_channels * image_size**2
+    return SimNetMlp(features, templates, num_classes, kind=kind, order=order, learn=learn)
+
+
+@register(parameters=21_702, macs=11_074_000)
+def simnet1(
+    num_classes: int = 10,
+    in_channels: int = 3,
+    *,
+    image_size: int = 32,
+    channels: int = 100,
+    whitened: int | None = None,
+    order: float = 2.0,
+    learn: Sequence[str] = LEARNED,
+) -> nn.Module:
+    """Single layer SimNet: whitened similarity to 5x5 patches, MEX, global MEX (Deep SimNets, section 6.2).
+
+    Args:
+        num_classes: number of classes.
+        in_channels: channels of the images.
+        image_size: height and width of the images, at least 5.
+        channels: number of templates n; the paper's are 50, 100, 200, 400 and 800.
+        whitened: dimension of the whitened patches; not reduced (25 x in_channels) if None.
+        order: p of the similarity (the paper: 1 and 2); the first value if it is learned.
+        learn: which parameters are learned, of ``LEARNABLE``.
+    """
+    stages = (Stage(25 * in_channels if whitened is None else whitened, channels, 5),)
+    return _simnet("simnet1", stages, num_classes, in_channels, image_size, order=order, learn=learn)
+
+
+@register(parameters=64_578, macs=7_215_232)
+def simnet2(
+    num_classes: int = 10,
+    in_channels: int = 3,
+    *,
+    image_size: int = 32,
+    channels: tuple[int, int] = (32, 64),
+    order: float = 2.0,
+    pool_beta: float = math.inf,
+    learn: Sequence[str] = LEARNED,
+) -> nn.Module:
+    """Two layer SimNet: 5x5 stages of 32 and 64 channels with 3x3 max pooling between (Deep SimNets, section 6.3).
+
+    Args:
+        num_classes: number of classes.
+        in_channels: channels of the images.
+        image_size: height and width of the images, at least 15.
+        channels: channels of the two stages.
+        order: p of the similarities; the first value if it is learned.
+        learn: which parameters are learned, of ``LEARNABLE``.
+        pool_beta: beta of the pooling between the stages.
+    """
+    stages = (Stage(channels[0], channels[0], 5, pool=pool_beta), Stage(channels[1], channels[1], 5))
+    return _simnet("simnet2", stages, num_classes, in_channels, image_size, order=order, learn=learn)
+
+
+@register(parameters=11_138, macs=176_160)
+def simnet2_small(
+    num_classes: int = 10,
+    in_channels: int = 3,
+    *,
+    image_size: int = 8,
+    channels: tuple[int, int] = (24, 32),
+    order: float = 2.0,
+    learn: Sequence[str] = LEARNED,
+) -> nn.Module:
+    """Two layer SimNet for images of 8 pixels: 3x3 stages without pooling (Deep SimNets, section 4.3).
+
+    Args:
+        num_classes: number of classes.
+        in_channels: channels of the images.
+        image_size: height and width of the images, at least 5.
+        channels: channels of the two stages.
+        order: p of the similarities; the first value if it is learned.
+        learn: which parameters are learned, of ``LEARNABLE``.
+    """
+    stages = (Stage(channels[0], channels[0], 3), Stage(channels[1], channels[1], 3))
+    return _simnet("simnet2_small", stages, num_classes, in_channels, image_size, order=order, learn=learn)
+
+
+def _three_stages(channels: int) -> tuple[Stage, ...]:
+    return (
+        Stage(channels, channels, 5, padding=2, pool=math.inf),
+        Stage(channels, channels, 5, padding=2, pool=0.0),
+        Stage(channels, channels, 3, padding=1),
+    )
+
+
+@register(parameters=1_491_842, macs=321_576_960)
+def simnet3(
+    num_classes: int = 10,
+    in_channels: int = 3,
+    *,
+    image_size: int = 32,
+    channels: int = 192,
+    order: float = 2.0,
+    learn: Sequence[str] = LEARNED,
+    noise: float = 0.1,
+) -> nn.Module:
+    """Three layer SimNet: 5x5, 5x5 and 3x3 stages, max then average pooling, noise (Deep SimNets, section 6.4).
+
+    Grids of 32, 16 and 8, the reading that gives the printed operations of the compact version.
+
+    Args:
+        num_classes: number of classes.
+        in_channels: channels of the images.
+        image_size: height and width of the images.
+        channels: channels of all stages.
+        order: p of the similarities; the first value if it is learned.
+        learn: which parameters are learned, of ``LEARNABLE``.
+        noise: sigma of the multiplicative Gaussian noise in training.
+    """
+    stages = _three_stages(channels)
+    options = {"order": order, "learn": learn, "noise": noise}
+    return _simnet("simnet3", stages, num_classes, in_channels, image_size, **options)
+
+
+@register(parameters=4_902, macs=1_606_400)
+def simnet3_compact(
+    num_classes: int = 10,
+    in_channels: int = 3,
+    *,
+    image_size: int = 32,
+    channels: int = 10,
+    order: float = 2.0,
+    learn: Sequence[str] = LEARNED,
+) -> nn.Module:
+    """Three layer SimNet of 10 channels without noise: 5K parameters (Deep SimNets, section 6.4).
+
+    Args:
+        num_classes: number of classes.
+        in_channels: channels of the images.
+        image_size: height and width of the images.
+        channels: channels of all stages.
+        order: p of the similarities; the first value if it is learned.
+        learn: which parameters are learned, of ``LEARNABLE``.
+    """
+    stages = _three_stages(channels)
+    return _simnet("simnet3_compact", stages, num_classes, in_channels, image_size, order=order, learn=learn)

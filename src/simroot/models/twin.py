@@ -1,0 +1,64 @@
+"""The ReLU twin of a SimNet: the ConvNet of the same shape, the fair opponent of its operators."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+from torch import nn
+
+from simroot.errors import ConfigError
+from simroot.layers import MexPool2d, NormalisedConv2d
+from simroot.models.common import dense
+from simroot.models.registry import create_model, list_models, register
+from simroot.models.simnet_core import SimNet, SimNetMlp
+
+
+def relu_twin(name: str, num_classes: int = 10, in_channels: int = 3, **overrides: Any) -> nn.Module:
+    """The ConvNet of a SimNet's shape: ReLU and a 1 x 1 convolution in place of each similarity.
+
+    Convolutions, channels, grids and local pooling are the SimNet's; global average pooling and a linear layer take
+    the place of the classification and global MEX. Every convolution is followed by batch normalisation while it
+    trains, which folds away as the SimNet's does. A 1 x 1 convolution has half the parameters of a similarity (no
+    weights u) and as many MACs.
+
+    Args:
+        name: a SimNet's name.
+        num_classes: number of classes.
+        in_channels: channels of the images.
+        **overrides: the SimNet's overrides; those that only a SimNet knows (order, learn) change nothing.
+
+    Raises:
+        ConfigError: for an unknown name or override, or a network that is no SimNet.
+    """
+    model = create_model(name, num_classes, in_channels, **overrides)
+    if isinstance(model, SimNetMlp):
+        templates = model.similarity.templates.shape[0]
+        hidden = dense(model.in_features, templates)
+        return nn.Sequential(nn.Flatten(), hidden, nn.ReLU(), dense(templates, num_classes))
+    if not isinstance(model, SimNet):
+        simnets = ", ".join(n for n in list_models("simnet*") if not n.endswith("_twin"))
+        raise ConfigError(f"{name} is no SimNet and has no ReLU twin; expected one of {simnets}")
+    layers = OrderedDict[str, nn.Module]()
+    for index, stage in enumerate(model.stage_specs, start=1):
+        layers[f"conv{index}"] = NormalisedConv2d(in_channels, stage.whitened, stage.kernel_size, padding=stage.padding)
+        layers[f"relu{index}"] = nn.ReLU()
+        layers[f"mix{index}"] = NormalisedConv2d(stage.whitened, stage.templates, 1)
+        pool = model.pools[index - 1]
+        if isinstance(pool, MexPool2d):
+            layers[f"pool{index}"] = pool
+        in_channels = stage.templates
+    layers |= {"pool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten(), "classifier": dense(in_channels, num_classes)}
+    return nn.Sequential(layers)
+
+
+@register(name="simnet2_twin", parameters=59_562, macs=7_164_032)
+def _simnet2_twin(num_classes: int = 10, in_channels: int = 3, *, image_size: int = 32) -> nn.Module:
+    """ReLU twin of simnet2: the ConvNet of its shape (see relu_twin)."""
+    return relu_twin("simnet2", num_classes, in_channels, image_size=image_size)
+
+
+@register(name="simnet3_compact_twin", parameters=4_620, macs=1_600_100)
+def _simnet3_compact_twin(num_classes: int = 10, in_channels: int = 3, *, image_size: int = 32) -> nn.Module:
+    """ReLU twin of simnet3_compact: the ConvNet of its shape (see relu_twin)."""
+    return relu_twin("simnet3_compact", num_classes, in_channels, image_size=image_size)

@@ -1,0 +1,24 @@
+"""Pure functions on tensors: the operators of SimNets and what they cost.
+
+Each is one call to `torch.overrides`, so that a `TorchFunctionMode` sees `similarity`, not the operations inside.
+"""
+
+from simroot.ops.cost import OpCost, mex_cost, mex_dense_cost, mex_pool_cost, similarity_cost
+from simroot.ops.mex import mex, mex_dense
+from simroot.ops.noise import multiplicative_noise
+from simroot.ops.pooling import global_mex_pool2d, mex_pool2d
+from simroot.ops.similarity import similarity
+
+__all__ = [
+    "OpCost",
+    "global_mex_pool2d",
+    "mex",
+    "mex_cost",
+    "mex_dense",
+    "mex_dense_cost",
+    "mex_pool2d",
+    "mex_pool_cost",
+    "multiplicative_noise",
+    "similarity",
+    "similarity_cost",
+]

@@ -1,0 +1,78 @@
+"""What all operators share: precision rules, argument checks, tile sizes and second derivatives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from simroot.errors import ConfigError
+
+# Half a megabyte of float32 for each thread: small enough for the caches, large enough that the time goes into
+# arithmetic and not into calls; PyTorch splits element-wise work among threads in grains of 2^15.
+_CPU_TILE = 2**17
+_ACCELERATOR_TILE = 2**22
+
+
+def tile_elements(device: torch.device) -> int:
+    """Elements that a temporary tensor of a chunked loop should have on this device."""
+    return _CPU_TILE * torch.get_num_threads() if device.type == "cpu" else _ACCELERATOR_TILE
+
+
+def precision(*tensors: Tensor | None) -> tuple[torch.dtype, torch.dtype]:
+    """The dtypes to compute in and to return: half precision is computed in float32.
+
+    Under autocast both are float32 (float64 stays): exponentials and powers of differences do not survive 8 or
+    11 bits of mantissa.
+    """
+    given = [tensor for tensor in tensors if tensor is not None]
+    result = given[0].dtype
+    for tensor in given[1:]:
+        result = torch.promote_types(result, tensor.dtype)
+    if not result.is_floating_point:
+        raise ConfigError(f"got tensors of {result}, expected a floating point type; convert with .float()")
+    compute = torch.promote_types(result, torch.float32)
+    if not given[0].is_meta and torch.is_autocast_enabled(given[0].device.type):
+        result = compute
+    return compute, result
+
+
+def no_autocast(tensor: Tensor) -> AbstractContextManager[object]:
+    """A context in which the operations on `tensor`'s device keep the dtype of their arguments."""
+    return nullcontext() if tensor.is_meta else torch.autocast(tensor.device.type, enabled=False)
+
+
+def pair(value: int | Sequence[int], name: str, minimum: int) -> tuple[int, int]:
+    """`value` or (value, value) as two ints, each at least `minimum`."""
+    values = (value, value) if isinstance(value, int) else tuple(value)
+    if len(values) != 2 or any(not isinstance(item, int) or item < minimum for item in values):
+        raise ConfigError(f"{name} is {value!r}, expected an int or a pair of ints >= {minimum}")
+    return values[0], values[1]
+
+
+def without_branches() -> bool:
+    """Whether a graph is being recorded, in which no value may be looked at."""
+    return torch.compiler.is_exporting() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+
+
+def beta_tensor(beta: float | Tensor, like: Tensor) -> Tensor:
+    """`beta` as a tensor of the dtype and device of `like`; numbers beyond its range become 0 or infinite."""
+    if isinstance(beta, Tensor):
+        return beta.to(like.dtype)
+    return torch.tensor(beta, dtype=torch.float64, device=like.device).to(like.dtype)
+
+
+def differentiable_vjp(
+    function: Callable[..., Tensor], inputs: Sequence[Tensor | None], grad: Tensor, needed: Sequence[bool]
+) -> list[Tensor | None]:
+    """Gradients of `function` that can be differentiated again.
+
+    Aliases stand for the inputs, so that one input that was computed from another is not followed back.
+    """
+    aliases: list[Any] = [None if item is None else item.view_as(item) for item in inputs]
+    wanted = [alias for alias, need in zip(aliases, needed, strict=True) if need]
+    found = iter(torch.autograd.grad(function(*aliases), wanted, grad, create_graph=True))
+    return [next(found) if need else None for need in needed]

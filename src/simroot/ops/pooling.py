@@ -1,0 +1,145 @@
+"""MEX pooling: local windows and whole images (Deep SimNets, section 4)."""
+
+from __future__ import annotations
+
+import math
+from itertools import product
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import handle_torch_function, has_torch_function
+
+from simroot.errors import ConfigError
+from simroot.ops._common import beta_tensor, no_autocast, pair, precision
+from simroot.ops._log_mean_exp import log_mean_exp
+from simroot.ops.mex import Beta, constant_beta, reduce
+
+
+def mex_pool2d(
+    x: Tensor,
+    beta: Beta,
+    kernel_size: int | tuple[int, int],
+    stride: int | tuple[int, int] | None = None,
+    padding: int | tuple[int, int] = 0,
+    ceil_mode: bool = False,
+) -> Tensor:
+    r"""MEX over windows: average pooling at beta = 0, maximum at +inf, minimum at -inf, smooth in between.
+
+    .. math:: y = \frac{1}{\beta} \log \frac{1}{n} \sum_{i \in \text{window}} e^{\beta x_i}
+
+    n is the number of window positions that exist: padding and what `ceil_mode` adds never count.
+
+    Args:
+        x: (N, C, H, W).
+        beta: A number, a tensor of one element, or a tensor (C,) with one for each channel.
+        kernel_size: Window, an int or (height, width).
+        stride: Step, an int or (vertical, horizontal); None takes the window's size.
+        padding: Positions added on each side, at most half a window.
+        ceil_mode: Whether a last window may reach beyond the image, as in `torch.nn.functional.max_pool2d`: it must
+            start inside the image or its top or left padding.
+
+    Returns:
+        (N, C, H', W').
+
+    Raises:
+        ConfigError: If shapes or sizes do not fit together.
+    """
+    if has_torch_function((x, beta)):
+        return handle_torch_function(
+            mex_pool2d, (x, beta), x, beta, kernel_size, stride=stride, padding=padding, ceil_mode=ceil_mode
+        )
+    beta = _channel_beta(x, beta)
+    kernel = pair(kernel_size, "kernel_size", 1)
+    steps = kernel if stride is None else pair(stride, "stride", 1)
+    pad = pair(padding, "padding", 0)
+    if any(2 * p > k for p, k in zip(pad, kernel, strict=True)):
+        raise ConfigError(f"padding is {padding}, expected at most half of kernel_size, which is {kernel_size}")
+    sizes = [_windows(*sizes, ceil_mode) for sizes in zip(x.shape[2:], kernel, steps, pad, strict=True)]
+    if min(sizes) < 1:
+        raise ConfigError(
+            f"windows of {kernel} do not fit into images of {tuple(x.shape[2:])} with padding {pad}; use a smaller "
+            "kernel_size or larger images"
+        )
+    if x.is_meta:
+        return x.new_empty((*x.shape[:2], *sizes))
+    compute, result = precision(x)
+    with no_autocast(x):
+        x = x.to(compute)
+        constant = constant_beta(beta)
+        if constant == 0:
+            out = F.avg_pool2d(x, kernel, steps, pad, ceil_mode, count_include_pad=False)
+        elif constant is not None and math.isinf(constant):
+            sign = math.copysign(1.0, constant)
+            out = sign * F.max_pool2d(sign * x, kernel, steps, pad, ceil_mode=ceil_mode)
+        else:
+            out = _pool(x, beta, kernel, steps, pad, (sizes[0], sizes[1]))
+        return out.to(result)
+
+
+def global_mex_pool2d(x: Tensor, beta: Beta) -> Tensor:
+    """MEX over all positions of each channel: (N, C, H, W) -> (N, C) (Deep SimNets, section 4.1).
+
+    Args:
+        x: (N, C, H, W) with at least one position.
+        beta: A number, a tensor of one element, or a tensor (C,) with one for each channel.
+
+    Raises:
+        ConfigError: If the shapes do not fit together.
+    """
+    if has_torch_function((x, beta)):
+        return handle_torch_function(global_mex_pool2d, (x, beta), x, beta)
+    beta = _channel_beta(x, beta)
+    if not x.shape[2] * x.shape[3]:
+        raise ConfigError(f"x is {tuple(x.shape)}: there is nothing to pool over")
+    if x.is_meta:
+        return x.new_empty(x.shape[:2])
+    compute, result = precision(x)
+    with no_autocast(x):
+        return reduce(x.to(compute), beta, (2, 3)).flatten(1).to(result)
+
+
+def _channel_beta(x: Tensor, beta: Beta) -> Beta:
+    if x.ndim != 4:
+        raise ConfigError(f"x is {tuple(x.shape)}, expected (N, C, H, W)")
+    if not isinstance(beta, Tensor):
+        return beta
+    if beta.numel() != 1 and beta.shape != (x.shape[1],):
+        raise ConfigError(
+            f"beta has shape {tuple(beta.shape)}, expected a number, one element, or ({x.shape[1]},): one per channel"
+        )
+    return beta.view(-1, 1, 1)
+
+
+def _windows(size: int, kernel: int, step: int, pad: int, ceil_mode: bool) -> int:
+    """How many windows there are along an axis, by PyTorch's rule."""
+    room = size + 2 * pad - kernel
+    if not ceil_mode:
+        return room // step + 1
+    count = -(-room // step) + 1
+    return count - 1 if (count - 1) * step >= size + pad else count
+
+
+def _pool(
+    x: Tensor, beta: Beta, kernel: tuple[int, int], steps: tuple[int, int], pad: tuple[int, int], sizes: tuple[int, int]
+) -> Tensor:
+    # Padding up to where the last windows end, which may also be before the image does.
+    ends = [(n - 1) * s + k - p - size for n, s, k, p, size in zip(sizes, steps, kernel, pad, x.shape[2:], strict=True)]
+    around = (pad[1], max(0, ends[1]), pad[0], max(0, ends[0]))
+    present = None
+    if any(around):
+        present = _stack(F.pad(torch.ones_like(x[:1, :1]), around), kernel, steps, sizes) > 0
+        x = F.pad(x, around)
+    stacked = _stack(x, kernel, steps, sizes)
+    return log_mean_exp(stacked, beta_tensor(beta, x).expand(stacked[:1].shape), 0, present).squeeze(0)
+
+
+def _stack(x: Tensor, kernel: tuple[int, int], steps: tuple[int, int], sizes: tuple[int, int]) -> Tensor:
+    """(positions of the window, N, C, H', W')."""
+    (sh, sw), (height, width) = steps, sizes
+    return torch.stack(
+        [
+            x[:, :, i : i + (height - 1) * sh + 1 : sh, j : j + (width - 1) * sw + 1 : sw]
+            for i, j in product(*map(range, kernel))
+        ]
+    )

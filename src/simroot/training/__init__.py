@@ -1,0 +1,23 @@
+"""Training: recipes, run directories, resumption and evaluation."""
+
+from simroot.training.evaluation import Evaluation, evaluate
+from simroot.training.fit import TrainingInterrupted, resume, train
+from simroot.training.optim import build_optimizer, parameter_groups, schedule_factor
+from simroot.training.recipes import RECIPES, Recipe, recipe
+from simroot.training.run import Run, load_run
+
+__all__ = [
+    "RECIPES",
+    "Evaluation",
+    "Recipe",
+    "Run",
+    "TrainingInterrupted",
+    "build_optimizer",
+    "evaluate",
+    "load_run",
+    "parameter_groups",
+    "recipe",
+    "resume",
+    "schedule_factor",
+    "train",
+]

@@ -1,0 +1,90 @@
+"""Writing files so that a kill, a crash or a full disk leaves the previous version untouched."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from lightning.pytorch.plugins.io import CheckpointIO
+
+from simroot.errors import CheckpointError, TrainingError
+
+
+def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write a file under a temporary name in its folder, flush it to the disk, then give it its name.
+
+    Raises:
+        TrainingError: if the file cannot be written (disk full, no permission); an earlier version stays as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise TrainingError(
+            f"cannot write {path}: {error.strerror or error}; the files of the last complete epoch are untouched: "
+            "make room or mend the folder, then resume the run"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file by ``write_atomic``."""
+    write_atomic(path, lambda file: file.write(text.encode()))
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint to the CPU, tensors and plain values only.
+
+    Raises:
+        CheckpointError: if the file is missing or damaged, or holds anything but tensors and plain values.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            sound = archive.testzip() is None  # torch.load does not compare the checksums
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True) if sound else None
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path} does not exist; expected a checkpoint written by simroot train") from error
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} holds more than tensors and plain values and was not loaded: unpickling it could run any code; "
+            "use a checkpoint written by simroot train"
+        ) from error
+    except (zipfile.BadZipFile, RuntimeError, EOFError, OSError, ValueError, KeyError, NotImplementedError) as error:
+        raise CheckpointError(f"{path} is damaged or truncated and cannot be read") from error
+    if not sound:
+        raise CheckpointError(f"{path} is damaged: its contents do not have the checksums that they were written with")
+    if not isinstance(checkpoint, dict) or not {"state_dict", "history"} <= checkpoint.keys():
+        raise CheckpointError(f"{path} is no checkpoint of simroot train: it lacks the weights or the history")
+    return checkpoint
+
+
+class AtomicCheckpoints(CheckpointIO):
+    """Lightning's checkpoints, written by ``write_atomic`` and read without running any code in them."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write a checkpoint; raises TrainingError if that fails."""
+        # Serialised in memory first: torch's own writer hides the system's reason for a failed write.
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        write_atomic(Path(path), lambda file: file.write(buffer.getbuffer()))
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Read a checkpoint; raises CheckpointError if it is missing, damaged or not plain."""
+        return read_checkpoint(Path(path))
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Delete a checkpoint."""
+        Path(path).unlink(missing_ok=True)

@@ -1,0 +1,184 @@
+"""The network in training, as Lightning sees it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchmetrics import SumMetric
+from torchmetrics.classification import MulticlassAccuracy
+
+from simroot.data import BatchLoader, ImageData, loader
+from simroot.errors import TrainingError
+from simroot.training.optim import build_optimizer, build_schedule
+from simroot.training.recipes import Recipe
+
+Batch = tuple[Tensor, Tensor]
+Row = dict[str, float]
+
+
+class Classifier(L.LightningModule):
+    """Trains a classifier of images by softmax cross-entropy, -log softmax(model(images))[label], averaged.
+
+    ``history`` has one row per epoch (see ``COLUMNS``); it is kept in the checkpoints, so that a resumed training goes
+    on with it.
+
+    Args:
+        model: (N,C,H,W) float32 -> class scores (N,classes).
+        data: training and validation images.
+        recipe: how to train, with shift and mirror decided.
+        workers: threads that decode images ahead, per process; None leaves it to the loader.
+    """
+
+    def __init__(self, model: nn.Module, data: ImageData, recipe: Recipe, workers: int | None = None) -> None:
+        super().__init__()
+        self.model = model
+        self.data, self.recipe, self.workers = data, recipe, workers
+        self.history: list[Row] = []
+        # Nothing is checked or synchronised in a step: the values are read once an epoch.
+        self.train_loss, self.val_loss = (SumMetric(nan_strategy="disable") for _ in range(2))
+        self.train_accuracy, self.val_accuracy = (
+            MulticlassAccuracy(len(data.classes), average="micro", validate_args=False) for _ in range(2)
+        )
+        self._last_loss: Tensor | None = None
+        self._started = 0.0
+
+    def train_dataloader(self) -> EpochLoader:
+        """The shuffled, augmented training images of this process."""
+        recipe = self.recipe
+        assert recipe.shift is not None
+        assert recipe.mirror is not None
+        return self._loader(train=True, shift=recipe.shift, mirror=recipe.mirror, seed=recipe.seed)
+
+    def val_dataloader(self) -> EpochLoader:
+        """The validation images of this process, in order."""
+        return self._loader(train=False)
+
+    def _loader(self, *, train: bool, **augmentation: Any) -> EpochLoader:
+        batches = loader(
+            self.data.train if train else self.data.val,
+            self.recipe.batch_size,
+            mean=self.data.mean,
+            std=self.data.std,
+            train=train,
+            rank=self.global_rank,
+            world_size=self.trainer.world_size,
+            workers=self.workers,
+            channels_last=self.recipe.channels_last,
+            **augmentation,
+        )
+        return EpochLoader(batches, self.trainer)
+
+    def configure_optimizers(self) -> Any:
+        """The recipe's optimizer, with its schedule advanced after every step."""
+        optimizer = build_optimizer(self.model, self.recipe)
+        steps = int(self.trainer.estimated_stepping_batches) // self.recipe.epochs
+        schedule = build_schedule(optimizer, self.recipe, steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_train_epoch_start(self) -> None:
+        """Draws from torch's generator (noise layers) depend on seed, epoch and process alone."""
+        torch.manual_seed(epoch_seed(self.recipe.seed, self.current_epoch, self.global_rank))
+        self.train_loss.reset()
+        self.train_accuracy.reset()
+        self._last_loss = None
+        self._started = time.perf_counter()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Mean loss of this process's share of the batch; the shares are equal, so their mean is the batch's."""
+        images, labels = batch
+        # The previous step's loss: by now it is known, and asking for it does not stall a device that runs ahead.
+        self._check(batch_idx)
+        scores = self.model(images).float()
+        loss = functional.cross_entropy(scores, labels, label_smoothing=self.recipe.label_smoothing)
+        self._last_loss = loss.detach()
+        self.train_loss.update(self._last_loss)
+        self.train_accuracy.update(scores.detach(), labels)
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Start counting anew."""
+        self.val_loss.reset()
+        self.val_accuracy.reset()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Add a batch to the validation loss and accuracy."""
+        images, labels = batch
+        if len(labels) == 0:  # this process has no share of the last batch
+            return
+        scores = self.model(images).float()
+        self.val_loss.update(functional.cross_entropy(scores, labels, reduction="sum"))
+        self.val_accuracy.update(scores, labels)
+
+    def on_train_epoch_end(self) -> None:
+        """Complete the epoch's row of the history."""
+        steps = int(self.trainer.num_training_batches)
+        self._check(steps)
+        row = {
+            "epoch": self.current_epoch + 1,
+            "train_loss": float(self.train_loss.compute()) / (steps * self.trainer.world_size),
+            "train_accuracy": float(self.train_accuracy.compute()),
+            "val_loss": float(self.val_loss.compute()) / len(self.data.val),
+            "val_accuracy": float(self.val_accuracy.compute()),
+            "learning_rate": self._base_rate(),
+            "seconds": time.perf_counter() - self._started,
+        }
+        if not math.isfinite(row["train_loss"] + row["val_loss"]):
+            raise TrainingError(_diverged(f"the validation loss is {row['val_loss']} after epoch {row['epoch']}"))
+        self.history.append(row)
+
+    def _base_rate(self) -> float:
+        """The recipe's rate times the schedule's factor for the next step."""
+        (schedule,) = [config.scheduler for config in self.trainer.lr_scheduler_configs]
+        group = schedule.optimizer.param_groups[0]
+        factor = group["lr"] / group["initial_lr"] if group["initial_lr"] else 0.0
+        return float(self.recipe.learning_rate * factor)
+
+    def _check(self, step: int) -> None:
+        """Stop if the loss of the step before is not finite."""
+        if self._last_loss is not None and not math.isfinite(loss := float(self._last_loss)):
+            raise TrainingError(_diverged(f"the loss is {loss} in epoch {self.current_epoch + 1}, step {step}"))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the history with the weights."""
+        checkpoint["history"] = self.history
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up the history."""
+        self.history = checkpoint["history"]
+
+
+class EpochLoader:
+    """The batches of the epoch that the trainer is in when the first of them is asked for.
+
+    Lightning makes its iterators early, in part before it knows the epoch: hence the late look.
+    """
+
+    def __init__(self, batches: BatchLoader, trainer: L.Trainer) -> None:
+        self.batches, self.trainer = batches, trainer
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        self.batches.set_epoch(self.trainer.current_epoch)
+        yield from self.batches
+
+
+def epoch_seed(seed: int, epoch: int, rank: int = 0) -> int:
+    """A seed for torch's generator in one epoch of one process, unrelated to that of any other."""
+    return int(np.random.SeedSequence([seed, epoch, rank]).generate_state(1, np.uint64)[0])
+
+
+def _diverged(what: str) -> str:
+    return (
+        f"{what}; the checkpoint of the epoch before is untouched. Try a lower learning_rate, clip_norm 1, a longer "
+        'warmup or precision "32"'
+    )

@@ -1,0 +1,168 @@
+"""How a network is trained: one frozen, validated set of numbers."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from simroot.errors import ConfigError
+
+OPTIMIZERS = ("sgd", "adamw")
+SCHEDULES = ("onecycle", "cosine", "step", "constant")
+PRECISIONS = ("32", "bf16")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides how a network is trained, apart from the network and the data.
+
+    Attributes:
+        epochs: passes over the training images.
+        batch_size: images in a step, over all processes together.
+        optimizer: ``"sgd"`` or ``"adamw"``.
+        learning_rate: the schedule's highest rate.
+        momentum: SGD's momentum, or AdamW's first beta.
+        nesterov: SGD with Nesterov's momentum.
+        weight_decay: of parameters with at least two dimensions, unless their layer's hints say otherwise.
+        schedule: ``"onecycle"`` (cosine up from 1/25 of the rate and down to almost zero), ``"cosine"`` (linear up,
+            cosine down to zero), ``"step"`` (times ``gamma`` at each milestone) or ``"constant"``.
+        milestones: where ``"step"`` lowers the rate: epochs, or fractions of the training if below 1.
+        gamma: the factor of ``"step"``.
+        warmup: fraction of the training in which the rate rises.
+        clip_norm: largest norm of the gradient of all parameters together; None does not clip.
+        label_smoothing: share of the target that is spread over all classes.
+        shift: training images are moved by up to so many pixels each way; None stands for an eighth of their size.
+        mirror: training images are mirrored at random; None stands for yes unless the images are of digits.
+        precision: ``"32"``, or ``"bf16"`` for automatic mixed precision with bfloat16.
+        channels_last: keep image tensors channels-last in memory.
+        compile: compile the network with ``torch.compile``.
+        seed: of the initial weights, the order of the images, augmentation and noise.
+
+    Raises:
+        ConfigError: for a field with a wrong value; names the field, what it received and what it expects.
+    """
+
+    epochs: int = 30
+    batch_size: int = 128
+    optimizer: str = "sgd"
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 1e-4
+    schedule: str = "onecycle"
+    milestones: tuple[float, ...] = ()
+    gamma: float = 0.1
+    warmup: float = 0.2
+    clip_norm: float | None = None
+    label_smoothing: float = 0.0
+    shift: int | None = None
+    mirror: bool | None = None
+    precision: str = "32"
+    channels_last: bool = True
+    compile: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "milestones", tuple(self.milestones))
+        for name, (accepts, expected) in _RULES.items():
+            value = getattr(self, name)
+            if not accepts(value):
+                raise ConfigError(f"recipe field {name} is {value!r}; expected {expected}")
+        if self.nesterov and self.optimizer == "sgd" and self.momentum == 0:
+            raise ConfigError(
+                "recipe field nesterov is True with momentum 0; set momentum above 0 or nesterov to False"
+            )
+        if self.schedule == "step" and not self.milestones:
+            raise ConfigError("recipe field milestones is empty; the step schedule expects at least one")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as plain values, for YAML or JSON."""
+        return {**asdict(self), "milestones": list(self.milestones)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
+        """The recipe of ``to_dict``; fields that are left out have their defaults."""
+        return _changed(cls(), values)
+
+
+def _whole(lowest: int) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= lowest
+
+
+def _real(accepts: Callable[[float], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, int | float) and not isinstance(value, bool) and accepts(value)
+
+
+def _flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _optional(accepts: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or accepts(value)
+
+
+_INFINITY = float("inf")
+_positive = _real(lambda value: 0 < value < _INFINITY)
+_fraction = _real(lambda value: 0 <= value < 1)
+
+_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "epochs": (_whole(1), "a whole number of at least 1"),
+    "batch_size": (_whole(1), "a whole number of at least 1"),
+    "optimizer": (lambda value: value in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}"),
+    "learning_rate": (_positive, "a number above 0"),
+    "momentum": (_fraction, "a number from 0 to below 1"),
+    "nesterov": (_flag, "true or false"),
+    "weight_decay": (_real(lambda value: 0 <= value < _INFINITY), "a number of at least 0"),
+    "schedule": (lambda value: value in SCHEDULES, f"one of {', '.join(SCHEDULES)}"),
+    "milestones": (
+        lambda value: all(map(_positive, value)) and list(value) == sorted(value),
+        "rising numbers above 0: epochs, or fractions of the training if below 1",
+    ),
+    "gamma": (_positive, "a number above 0"),
+    "warmup": (_fraction, "a fraction of the training from 0 to below 1"),
+    "clip_norm": (_optional(_positive), "a number above 0, or null for no clipping"),
+    "label_smoothing": (_fraction, "a fraction from 0 to below 1"),
+    "shift": (_optional(_whole(0)), "a whole number of pixels, or null for an eighth of the image"),
+    "mirror": (_optional(_flag), "true or false, or null to choose by the data"),
+    "precision": (lambda value: value in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
+    "channels_last": (_flag, "true or false"),
+    "compile": (_flag, "true or false"),
+    "seed": (_whole(0), "a whole number of at least 0"),
+}
+
+RECIPES: dict[str, Recipe] = {
+    "default": Recipe(),
+    "paper": Recipe(
+        epochs=300,
+        learning_rate=0.01,
+        schedule="step",
+        milestones=(200 / 300, 250 / 300),
+        warmup=0.0,
+    ),
+}
+"""Recipes by name. ``"paper"`` is section 6.1 of Deep SimNets: SGD with Nesterov's momentum 0.9, batches of 128, weight
+decay 1e-4, rate 0.01 divided by 10 after 200 and 250 of 300 epochs (kept as fractions, so that a shorter training keeps
+the shape)."""
+
+
+def recipe(name: str = "default", **overrides: Any) -> Recipe:
+    """The recipe of that name with some of its fields changed.
+
+    Raises:
+        ConfigError: for an unknown name or field, or a wrong value.
+    """
+    if name not in RECIPES:
+        raise ConfigError(f"unknown recipe {name!r}; known are {', '.join(sorted(RECIPES))}")
+    return _changed(RECIPES[name], overrides)
+
+
+def _changed(base: Recipe, values: Mapping[str, Any]) -> Recipe:
+    known = [field.name for field in fields(Recipe)]
+    for name in values:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=3)
+            hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(known)}"
+            raise ConfigError(f"a recipe has no field {name!r}; {hint}")
+    return replace(base, **values)

@@ -1,0 +1,242 @@
+"""The run directory: what is in it, how it is read back."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+import yaml
+from torch import Tensor, nn
+
+from simroot.data import ImageData
+from simroot.errors import CheckpointError, ConfigError
+from simroot.models import create_model
+from simroot.training.files import read_checkpoint, write_atomic, write_text
+from simroot.training.recipes import Recipe
+
+CONFIG = "config.yaml"
+METRICS = "metrics.csv"
+SUMMARY = "summary.json"
+LOG = "train.log"
+LAST = "last.ckpt"
+BEST = "best.ckpt"
+WEIGHTS = "model.safetensors"
+
+# The classifier of a checkpoint holds the network under this name.
+_PREFIX = "model."
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained network with what is needed to use it.
+
+    Attributes:
+        path: the run directory.
+        model: the network in evaluation mode, on the CPU.
+        model_name: its name in the registry.
+        config: the contents of config.yaml.
+        classes: class names in the order of the outputs.
+        mean, std: per channel, in units of pixel / 255.
+        image_size: height and width of the images.
+        channels: of the images.
+        summary: the contents of summary.json; empty until the training is complete.
+    """
+
+    path: Path
+    model: nn.Module
+    model_name: str
+    config: Mapping[str, Any]
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    image_size: int
+    channels: int
+    summary: Mapping[str, Any]
+
+    @property
+    def recipe(self) -> Recipe:
+        """How the network was trained."""
+        return Recipe.from_dict(self.config["recipe"])
+
+
+def make_config(
+    model_name: str,
+    overrides: Mapping[str, Any],
+    data: ImageData,
+    data_source: Mapping[str, Any] | None,
+    recipe: Recipe,
+    cost: Mapping[str, int] | None,
+    versions: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The contents of config.yaml: enough to build the network and to run the training again."""
+    return {
+        "model": {"name": model_name, "overrides": dict(overrides)},
+        "data": {
+            "name": data.name,
+            "source": None if data_source is None else {k: _plain(v) for k, v in data_source.items()},
+            "classes": list(data.classes),
+            "image_size": data.image_size,
+            "channels": data.channels,
+            "mean": list(data.mean),
+            "std": list(data.std),
+            "train": len(data.train),
+            "val": len(data.val),
+            "skipped": len(data.skipped),
+        },
+        "recipe": recipe.to_dict(),
+        "cost": None if cost is None else dict(cost),
+        "versions": dict(versions),
+    }
+
+
+def _plain(value: Any) -> Any:
+    return str(value.resolve()) if isinstance(value, Path) else value
+
+
+def build_model(config: Mapping[str, Any]) -> nn.Module:
+    """The untrained network of a config."""
+    model, data = config["model"], config["data"]
+    return create_model(
+        model["name"],
+        len(data["classes"]),
+        data["channels"],
+        **{"image_size": data["image_size"], **model["overrides"]},
+    )
+
+
+def create_run(path: Path, config: Mapping[str, Any]) -> None:
+    """Make a run directory and write its config.yaml.
+
+    Raises:
+        ConfigError: if the directory holds a run already, the path is a file or the config is not of plain values.
+    """
+    if path.exists() and not path.is_dir():
+        raise ConfigError(f"{path} is a file; a run needs a directory: choose another --out")
+    if found := [name for name in (CONFIG, LAST, BEST, WEIGHTS) if (path / name).exists()]:
+        raise ConfigError(
+            f"{path} holds a run already ({found[0]}); continue it with --resume {shlex.quote(str(path))} or choose "
+            "another --out"
+        )
+    try:
+        text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+    except yaml.YAMLError as error:
+        raise ConfigError(
+            f"overrides and data_source must be plain values that {CONFIG} can hold: {' '.join(map(str, error.args))}"
+        ) from error
+    path.mkdir(parents=True, exist_ok=True)
+    write_text(path / CONFIG, text)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read and check a run's config.yaml.
+
+    Raises:
+        CheckpointError: if the directory holds no run, or its config.yaml is damaged.
+    """
+    file = path / CONFIG
+    if not file.is_file():
+        raise CheckpointError(f"{path} holds no run: {CONFIG} is missing; expected a directory made by simroot train")
+    try:
+        config = yaml.safe_load(file.read_text(encoding="utf-8"))
+        Recipe.from_dict(config["recipe"])
+        names = ("classes", "image_size", "channels", "mean", "std", "train", "val")
+        missing = [name for name in names if name not in config["data"]]
+        missing += [name for name in ("name", "overrides") if name not in config["model"]]
+    except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError, ConfigError) as error:
+        raise CheckpointError(f"{file} is damaged: {' '.join(str(error).split())}") from error
+    if missing:
+        raise CheckpointError(f"{file} is damaged: it lacks {', '.join(missing)}")
+    return config
+
+
+def resume_command(path: Path) -> str:
+    """What to type to go on with a run."""
+    return f"simroot train --resume {shlex.quote(str(path))}"
+
+
+def save_weights(path: Path, model: nn.Module) -> None:
+    """Write a network's parameters and buffers as safetensors; raises TrainingError if that fails."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    # The writer refuses tensors that share memory, as tied parameters do.
+    tensors = {name: tensor.clone() for name, tensor in tensors.items()}
+    write_atomic(path, lambda file: file.write(safetensors.torch.save(tensors)))
+
+
+def load_weights(path: Path, model: nn.Module) -> None:
+    """Fill a network with the weights of a safetensors file or a checkpoint.
+
+    Raises:
+        CheckpointError: if the file is missing or damaged, or does not fit the network.
+    """
+    tensors: dict[str, Tensor]
+    if path.suffix == ".safetensors":
+        try:
+            tensors = safetensors.torch.load_file(path)
+        except FileNotFoundError as error:
+            raise CheckpointError(f"{path} does not exist: the run has not completed an epoch yet") from error
+        except (safetensors.SafetensorError, OSError) as error:
+            raise CheckpointError(f"{path} is damaged or truncated: {error}") from error
+    else:
+        state = read_checkpoint(path)["state_dict"]
+        tensors = {name.removeprefix(_PREFIX): tensor for name, tensor in state.items() if name.startswith(_PREFIX)}
+    expected = model.state_dict()
+    wrong = [f"{name} is missing" for name in expected.keys() - tensors.keys()]
+    wrong += [f"{name} is not part of the network" for name in tensors.keys() - expected.keys()]
+    wrong += [
+        f"{name} is {tuple(tensors[name].shape)}, expected {tuple(expected[name].shape)}"
+        for name in expected.keys() & tensors.keys()
+        if tensors[name].shape != expected[name].shape
+    ]
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise CheckpointError(f"{path} does not fit the network of {CONFIG}: {'; '.join(sorted(wrong)[:3])}{more}")
+    model.load_state_dict(tensors)
+
+
+def load_run(path: str | Path, weights: str = "best") -> Run:
+    """Read a run back.
+
+    Args:
+        path: a run directory.
+        weights: ``"best"``, the epoch with the highest validation accuracy, or ``"last"``.
+
+    Raises:
+        CheckpointError: if the directory holds no run, or a file is missing or damaged or does not fit.
+        ConfigError: for other weights.
+    """
+    path = Path(path)
+    if weights not in ("best", "last"):
+        raise ConfigError(f"weights is {weights!r}; expected 'best' or 'last'")
+    config = read_config(path)
+    with torch.random.fork_rng(devices=[]):  # the initial weights are drawn for nothing
+        model = build_model(config)
+    load_weights(path / (WEIGHTS if weights == "best" else LAST), model)
+    data = config["data"]
+    return Run(
+        path=path,
+        model=model.eval(),
+        model_name=config["model"]["name"],
+        config=config,
+        classes=tuple(data["classes"]),
+        mean=tuple(data["mean"]),
+        std=tuple(data["std"]),
+        image_size=data["image_size"],
+        channels=data["channels"],
+        summary=_read_summary(path / SUMMARY),
+    )
+
+
+def _read_summary(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error

@@ -1,0 +1,81 @@
+"""The surroundings of a training: where its words go, and switches that are put back afterwards."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+
+class _ConsoleHandler(logging.Handler):
+    """Prints records above a progress bar that may be on the same console."""
+
+    def __init__(self, console: Console) -> None:
+        # On a terminal the bar says what the lines about the epochs would.
+        super().__init__(logging.WARNING if console.is_terminal else logging.INFO)
+        self.console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record as it is."""
+        self.console.print(self.format(record), markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def logging_to(path: Path, console: Console | None) -> Iterator[None]:
+    """Send what simroot says to a file, with the time, and to a console."""
+    logger = logging.getLogger("simroot")
+    level = logger.level
+    handlers: list[logging.Handler] = [logging.FileHandler(path, encoding="utf-8")]
+    handlers[0].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    if console is not None:
+        handlers.append(_ConsoleHandler(console))
+    with ExitStack() as stack:
+        stack.callback(logger.setLevel, level)
+        logger.setLevel(logging.INFO)
+        for handler in handlers:
+            logger.addHandler(handler)
+            stack.callback(handler.close)
+            stack.callback(logger.removeHandler, handler)
+        yield
+
+
+@contextmanager
+def reproducible(device: torch.device) -> Iterator[None]:
+    """The same bits in every run, at no cost; the global generator and switches are as before afterwards."""
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    # Without this, deterministic mode fills every new tensor with NaN, which costs time.
+    memory: Any = torch.utils.deterministic
+    fill = memory.fill_uninitialized_memory
+    cudnn = torch.backends.cudnn.deterministic
+    try:
+        torch.use_deterministic_algorithms(deterministic or device.type == "cpu")
+        memory.fill_uninitialized_memory = False
+        torch.backends.cudnn.deterministic = True
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        torch.use_deterministic_algorithms(deterministic)
+        memory.fill_uninitialized_memory = fill
+        torch.backends.cudnn.deterministic = cudnn
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps Lightning's advertisements and a deprecation inside torch to themselves."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r".*isinstance\(treespec, LeafSpec\)", FutureWarning)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

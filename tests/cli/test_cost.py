@@ -1,0 +1,66 @@
+"""The tables of models and costs."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cli.result import Simroot
+from simroot.measure import count
+from simroot.models import create_model, deploy, list_models, model_entry
+
+
+def test_models_lists_the_registry(simroot: Simroot) -> None:
+    found = simroot("models", "--json").json
+    assert [entry["name"] for entry in found] == list_models()
+    for entry in found:
+        registered = model_entry(entry["name"])
+        assert entry["parameters"] == registered.parameters
+        assert entry["macs"] == registered.macs
+        assert entry["input_size"] == list(registered.input_size)
+        assert entry["overrides"].keys() == registered.overrides.keys()
+
+
+def test_models_table(simroot: Simroot, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    out = simroot("models", "simnet2*").out
+    assert "64,578" in out
+    assert "convnet" not in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("words", [[], ["--num-classes", "100"], ["--input-size", "1,40,40"]])
+def test_cost_counts_the_deployed_network(simroot: Simroot, words: list[str]) -> None:
+    classes = 100 if "--num-classes" in words else 10
+    channels, size = (1, 40) if "--input-size" in words else (3, 32)
+    expected = count(deploy(create_model("simnet2", classes, channels, image_size=size)), (channels, size, size))
+    found = simroot("cost", "simnet2", *words, "--json").json
+    assert (found["parameters"], found["macs"], found["flops"]) == (expected.parameters, expected.macs, expected.flops)
+    assert [layer["name"] for layer in found["layers"]] == [layer.name for layer in expected.layers]
+    if not words:
+        assert found["parameters"] == 64_578
+
+
+def test_cost_takes_overrides(simroot: Simroot) -> None:
+    narrow, wide = (simroot("cost", "simnet1", "--set", f"channels={n}", "--json").json for n in (10, 20))
+    assert narrow["parameters"] < wide["parameters"]
+
+
+def test_cost_table(simroot: Simroot, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    out = simroot("cost", "simnet2").out
+    lines = out.splitlines()
+    assert "64,578" in lines[-1]
+    assert lines[-1].lstrip().startswith("total")
+    assert max(map(len, lines)) <= 80
+
+
+def test_cost_of_a_run(simroot: Simroot, trained: Path) -> None:
+    found = simroot("cost", trained, "--json").json
+    summary = json.loads((trained / "summary.json").read_text())
+    assert {key: found[key] for key in ("parameters", "macs", "flops")} == {
+        key: summary[key] for key in ("parameters", "macs", "flops")
+    }
+    result = simroot("cost", trained, "--num-classes", "3")
+    assert result.code == 2
+    assert "go with the name of a network" in result.err

@@ -1,0 +1,138 @@
+"""Dispatch, help and errors, common to all commands."""
+
+import inspect
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cli.result import Simroot
+from simroot import __version__
+from simroot.cli.doctor import installation
+from simroot.cli.main import COMMANDS
+from simroot.errors import TrainingError
+from simroot.training import RECIPES, Recipe
+
+
+def test_help_lists_all_commands(simroot: Simroot) -> None:
+    result = simroot("--help")
+    assert result.code == 0
+    assert all(f"    {name} " in result.out for name in COMMANDS)
+
+
+def test_help_does_not_load_pytorch() -> None:
+    script = (
+        "import sys; from simroot.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(simroot: Simroot, command: str) -> None:
+    result = simroot(command, "--help")
+    assert result.code == 0
+    assert COMMANDS[command].capitalize() in " ".join(result.out.split())
+
+
+def test_train_help_shows_the_defaults_of_the_code(simroot: Simroot) -> None:
+    from simroot.data import load
+    from simroot.training import train
+
+    text = " ".join(simroot("train", "--help").out.split())
+    for name in inspect.signature(Recipe).parameters:
+        found = re.search(rf"--recipe\.{name} VALUE.*? \(default: ([^)]*)\)", text)
+        assert found, name
+        value = getattr(RECIPES["default"], name)
+        assert found[1] == ("empty" if value == () else str(value).lower())
+    assert f"(default: {inspect.signature(load).parameters['name_or_path'].default})" in text
+    for name in ("accelerator", "devices", "num_nodes", "strategy"):
+        default = inspect.signature(train).parameters[name].default
+        assert f"--{name.replace('_', '-')} VALUE of Lightning's Trainer (default: {default})" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "simroot: error: the following arguments are required: COMMAND"),
+        (["trian"], "simroot: error: argument COMMAND: invalid choice: 'trian'"),
+        (["cost"], "simroot cost: error: the following arguments are required: MODEL|RUN"),
+        (["train", "--epochs", "3"], "simroot train: error: unknown arguments: --epochs 3"),
+        (["train", "--recipe.epochs", "many"], "simroot train: error: argument --recipe.epochs: 'many' is not a whole"),
+        (["train", "--recipe.epochs", "0"], "simroot train: error: recipe field epochs is 0; expected"),
+        (["train", "--recipe", "best"], "simroot train: error: argument --recipe: invalid choice: 'best'"),
+        (["train", "--model", "simnet22"], "simroot train: error: unknown model 'simnet22'; did you mean"),
+        (["train", "--set", "chanels=3"], "simroot train: error: simnet2_small has no override 'chanels'"),
+        (
+            ["train", "--data", "digit"],
+            "simroot train: error: there is no data set or file digit: did you mean",
+        ),
+        (["train", "--config", "nowhere.yaml"], "simroot train: error: No such file or directory: nowhere.yaml"),
+        (["train", "--resume", "a", "--recipe.epochs", "3"], "simroot train: error: --resume goes on with a run as it"),
+        (["models", "zz*"], "simroot models: error: no model matches 'zz*'"),
+        (["cost", "simnet2", "--input-size", "3,32"], "simroot cost: error: argument --input-size: '3,32' is no shape"),
+        (["cost", "simnet2", "--input-size", "3,32,16"], "simroot cost: error: --input-size is 3x32x16; the networks"),
+        (["evaluate", "nowhere"], "simroot evaluate: error: nowhere holds no run"),
+        (["predict", "nowhere", "a.png"], "simroot predict: error: nowhere holds no run"),
+    ],
+)
+def test_a_mistake_gets_one_line_and_code_2(
+    simroot: Simroot, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = simroot(*words)
+    assert result.code == 2
+    assert result.out == ""
+    assert result.err.startswith(message)
+    assert result.err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (TrainingError("the loss is nan"), 2, "error: the loss is nan"),
+        (PermissionError(13, "Permission denied", "run"), 2, "error: Permission denied: run"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (KeyboardInterrupt("stopped; to go on: simroot train --resume x"), 130, "stopped; to go on: simroot train"),
+    ],
+)
+def test_what_ends_a_command(
+    simroot: Simroot, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, message: str
+) -> None:
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr("simroot.cli.doctor.installation", fail)
+    result = simroot("doctor")
+    assert result.code == code
+    assert result.err.startswith(f"simroot doctor: {message}")
+
+
+def test_a_fault_of_our_own_keeps_its_traceback(simroot: Simroot, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("simroot.cli.doctor.installation", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        simroot("doctor")
+
+
+def test_doctor(simroot: Simroot) -> None:
+    facts = simroot("doctor", "--json").json
+    assert facts == installation()
+    assert facts["simroot"] == __version__
+    text = simroot("doctor").out
+    assert all(name in text for name in facts)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of a POSIX shell")
+def test_a_reader_that_goes_away() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as closed:
+        done = subprocess.run(
+            [sys.executable, "-m", "simroot", "models"], stdout=closed, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 141
+    assert done.stderr == ""

@@ -1,0 +1,175 @@
+"""Train, evaluate and predict, from the command line."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from cli.result import Simroot
+from simroot.cli.train import choose_recipe, field_meanings
+from simroot.data import load
+from simroot.errors import ConfigError
+from simroot.training import Recipe, evaluate, load_run
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five digits as files, one damaged file and one that is no image."""
+    folder = tmp_path_factory.mktemp("images")
+    digits = load_digits()
+    (folder / "more").mkdir()
+    for index in range(5):
+        name = "more/[red]4.png" if index == 4 else f"{index}.png"
+        Image.fromarray((digits.images[index] * (255 / 16)).astype(np.uint8)).save(folder / name)
+    (folder / "damaged.png").write_bytes(b"\x89PNG\r\n")
+    (folder / "notes.txt").write_text("not an image")
+    return folder
+
+
+def test_train_leaves_a_run_and_says_where(simroot: Simroot, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    words = ("train", "--limit", "200", "--recipe.epochs", "1", "--seed", "3", "--recipe.clip_norm", "none")
+    first, second = simroot(*words), simroot(*words)
+    assert first.code == second.code == 0
+    for result, number in ((first, 1), (second, 2)):
+        run = tmp_path / "runs" / f"simnet2_small-digits-{number}"
+        summary = json.loads((run / "summary.json").read_text())
+        assert f"{summary['accuracy']:.2%}".replace("%", " %") in result.out
+        assert f"{summary['parameters']:,}" in result.out
+        assert f"simroot evaluate runs/{run.name}\n" in result.out
+        assert "epoch 1/1" in result.err
+        assert max(map(len, result.out.splitlines())) <= 80
+    recorded = yaml.safe_load((tmp_path / "runs/simnet2_small-digits-1/config.yaml").read_text())
+    assert recorded["recipe"]["seed"] == 3
+    assert recorded["recipe"]["clip_norm"] is None
+    assert recorded["data"]["source"] == {"name_or_path": "digits", "limit": 200}
+
+
+def test_train_quiet_says_nothing_on_standard_error(simroot: Simroot, tmp_path: Path) -> None:
+    result = simroot("train", "--limit", "200", "--recipe.epochs", "1", "--quiet", "--out", tmp_path / "run")
+    assert (result.code, result.err) == (0, "")
+
+
+def test_train_again_from_a_config(simroot: Simroot, trained: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    words = ("--config", trained / "config.yaml", "--recipe.batch_size", "64", "--limit", "250", "--quiet")
+    assert simroot("train", *words, "--out", out).code == 0
+    before, after = (yaml.safe_load((path / "config.yaml").read_text()) for path in (trained, out))
+    assert after["recipe"] == {**before["recipe"], "batch_size": 64}
+    assert after["data"]["source"] == {**before["data"]["source"], "limit": 250}
+
+
+def test_resume_of_a_finished_run_changes_no_weight(simroot: Simroot, trained: Path) -> None:
+    before = (trained / "model.safetensors").read_bytes()
+    assert simroot("train", "--resume", trained, "--quiet").code == 0
+    assert (trained / "model.safetensors").read_bytes() == before
+
+
+def test_train_does_not_write_over_a_run(simroot: Simroot, trained: Path) -> None:
+    result = simroot("train", "--out", trained, "--limit", "200")
+    assert result.code == 2
+    assert "holds a run already" in result.err
+
+
+def test_several_processes_need_a_directory(simroot: Simroot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = simroot("train", "--num-nodes", "2", "--limit", "200")
+    assert result.code == 2
+    assert "need --out DIR" in result.err
+
+
+def test_the_recipe_of_a_command_line() -> None:
+    entry, file, words = {"epochs": 5, "gamma": 0.3}, {"epochs": 7}, {"recipe.epochs": 9, "model": "nin"}
+    assert choose_recipe({}, {}, {}) == Recipe()
+    assert choose_recipe({}, {}, entry) == Recipe(epochs=5, gamma=0.3)
+    assert choose_recipe({}, file, entry) == Recipe(epochs=7, gamma=0.3)
+    assert choose_recipe(words, file, entry) == Recipe(epochs=9, gamma=0.3)
+    named = choose_recipe({"recipe": "paper", **words}, file, entry)
+    assert (named.epochs, named.learning_rate, named.gamma) == (9, 0.01, 0.1)
+    with pytest.raises(ConfigError, match="no field 'epoch'; did you mean epochs"):
+        choose_recipe({}, {"epoch": 3}, {})
+
+
+def test_every_field_of_the_recipe_has_a_meaning() -> None:
+    meanings = field_meanings(Recipe)
+    assert meanings.keys() == Recipe.__dataclass_fields__.keys()
+    assert all(meanings.values())
+
+
+def test_evaluate(simroot: Simroot, trained: Path) -> None:
+    run = load_run(trained)
+    expected = evaluate(run, load("digits", limit=300).val)
+    found = simroot("evaluate", trained, "--json").json
+    assert found["accuracy"] == expected.accuracy
+    assert found["images"] == expected.count == 360
+    assert found["per_class"] == expected.per_class
+    assert found["confusion"] == expected.confusion.tolist()
+    text = simroot("evaluate", trained).out
+    assert f"{100 * expected.accuracy:.2f} %" in text
+
+
+def test_evaluate_on_other_images(simroot: Simroot, trained: Path, images: Path, tmp_path: Path) -> None:
+    for label in (0, 1):
+        (tmp_path / "data" / str(label)).mkdir(parents=True)
+        (tmp_path / "data" / str(label) / "a.png").write_bytes((images / f"{label}.png").read_bytes())
+    found = simroot("evaluate", trained, "--data", tmp_path / "data", "--json").json
+    assert found["images"] == 2
+    assert found["per_class"]["7"] is None
+    (tmp_path / "data" / "cat").mkdir()
+    (tmp_path / "data" / "cat" / "a.png").write_bytes((images / "0.png").read_bytes())
+    result = simroot("evaluate", trained, "--data", tmp_path / "data")
+    assert result.code == 2
+    assert "classes that the network does not know: cat" in result.err
+
+
+def test_predict_json(simroot: Simroot, trained: Path, images: Path) -> None:
+    result = simroot("predict", trained, images, "--json")
+    assert result.code == 0
+    found = result.json
+    assert [Path(entry["image"]).name for entry in found] == ["0.png", "1.png", "2.png", "3.png", "[red]4.png"]
+    for entry in found:
+        shares = [guess["probability"] for guess in entry["classes"]]
+        assert len(shares) == 3
+        assert shares == sorted(shares, reverse=True)
+    assert "damaged.png" in result.err
+    assert "notes.txt" not in result.err
+
+
+def test_predict_shows_all_classes_if_there_are_fewer(simroot: Simroot, trained: Path, images: Path) -> None:
+    (entry,) = simroot("predict", trained, images / "0.png", "--top", "99", "--json").json
+    assert len(entry["classes"]) == 10
+    assert sum(guess["probability"] for guess in entry["classes"]) == pytest.approx(1, abs=1e-5)
+
+
+def test_predict_table(simroot: Simroot, trained: Path, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(images)
+    monkeypatch.setenv("COLUMNS", "80")
+    out = simroot("predict", trained, ".", "2.png").out
+    assert "[red]4.png" in out
+    assert out.count("2.png") == 2
+
+
+def test_predict_without_a_readable_image(simroot: Simroot, trained: Path, images: Path) -> None:
+    result = simroot("predict", trained, images / "damaged.png", images / "missing.png", "--json")
+    assert (result.code, result.json) == (1, [])
+    assert result.err.count("skipped: ") == 2
+
+
+def test_predict_in_an_empty_folder(simroot: Simroot, trained: Path, tmp_path: Path) -> None:
+    result = simroot("predict", trained, tmp_path)
+    assert result.code == 2
+    assert "holds no images" in result.err
+
+
+@pytest.mark.slow
+def test_train_alone_learns_the_digits(simroot: Simroot, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert simroot("train").code == 0
+    found = simroot("evaluate", "runs/simnet2_small-digits-1", "--json").json
+    assert found["images"] == 360
+    assert found["accuracy"] > 0.95

@@ -1,0 +1,83 @@
+"""From words to values."""
+
+import argparse
+import math
+from typing import Any
+
+import pytest
+
+from simroot.cli.values import image_shape, override, positive, reader
+
+
+@pytest.mark.parametrize(
+    ("hint", "text", "value"),
+    [
+        (int, "12", 12),
+        (float, "1e-4", 1e-4),
+        (str, "32", "32"),
+        (bool, "true", True),
+        (bool, "false", False),
+        (int | None, "none", None),
+        (int | None, "null", None),
+        (int | None, "4", 4),
+        (bool | None, "false", False),
+        (tuple[float, ...], "0.5,0.8", (0.5, 0.8)),
+        (tuple[float, ...], "", ()),
+    ],
+)
+def test_reader(hint: Any, text: str, value: Any) -> None:
+    found = reader(hint)(text)
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("hint", "text", "expected"),
+    [
+        (int, "1.5", "a whole number"),
+        (float | None, "much", "a number or none"),
+        (bool, "maybe", "true or false"),
+        (tuple[float, ...], "0.5;0.8", "a list, as in 0.5,0.8"),
+    ],
+)
+def test_reader_says_what_it_expected(hint: Any, text: str, expected: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=f"'{text}' is not {expected}$"):
+        reader(hint)(text)
+
+
+def test_image_shape() -> None:
+    assert image_shape("3,32,30") == (3, 32, 30)
+    for wrong in ("3x32x32", "3,32", "3,32,0", "", "3,32,-2"):
+        with pytest.raises(argparse.ArgumentTypeError, match="expected channels,height,width"):
+            image_shape(wrong)
+
+
+def test_positive() -> None:
+    assert positive("7") == 7
+    for wrong in ("0", "-1", "1.0", "x", ""):
+        with pytest.raises(argparse.ArgumentTypeError, match="whole number of at least 1"):
+            positive(wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "pair"),
+    [
+        ("channels=100", ("channels", 100)),
+        ("order=1.5", ("order", 1.5)),
+        ("learned=true", ("learned", True)),
+        ("bias=null", ("bias", None)),
+        ("widths=[8, 16]", ("widths", [8, 16])),
+        ("order=learned", ("order", "learned")),
+        ("pool_beta=inf", ("pool_beta", math.inf)),
+        ("pool_beta=-inf", ("pool_beta", -math.inf)),
+        ("name=a=b", ("name", "a=b")),
+    ],
+)
+def test_override(text: str, pair: tuple[str, Any]) -> None:
+    assert override(text) == pair
+
+
+@pytest.mark.parametrize("text", ["channels", "=3", "two words=3", ""])
+def test_override_needs_a_key(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="expected KEY=VALUE"):
+        override(text)

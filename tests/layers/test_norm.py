@@ -1,0 +1,92 @@
+"""Normalisations that fold: what they compute, and that folding them changes nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from simroot.errors import ConfigError
+from simroot.layers import FoldedNorm2d, FoldedWhitening2d, NormalisedConv2d
+
+
+def images(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def correlated(batch: int, channels: int) -> torch.Tensor:
+    """Channels that share a common mode ten times as large as what tells them apart, around different means."""
+    common = 10 * images(batch, 1, 6, 6, seed=1)
+    return common + images(batch, channels, 6, 6, seed=2) + torch.arange(channels)[:, None, None]
+
+
+def test_norm_in_training_is_the_batch_standardised_per_channel() -> None:
+    x = 3 * images(8, 4, 5, 5) + 2
+    y = FoldedNorm2d(4, scale=2.0)(x)
+    values = x.double().numpy().transpose(1, 0, 2, 3).reshape(4, -1)
+    expected = 2 * (values - values.mean(1, keepdims=True)) / np.sqrt(values.var(1, keepdims=True) + 1e-5)
+    np.testing.assert_allclose(y.numpy().transpose(1, 0, 2, 3).reshape(4, -1), expected, atol=1e-5)  # float32
+
+
+def test_norm_has_no_parameters_and_uses_running_statistics_in_evaluation() -> None:
+    norm = FoldedNorm2d(3)
+    assert not list(norm.parameters())
+    for seed in range(200):
+        norm(3 * images(16, 3, 4, 4, seed=seed) + 2)
+    y = norm.eval()(3 * images(64, 3, 8, 8, seed=999) + 2)
+    assert abs(y.mean()) < 0.1
+    assert abs(y.std() - 1) < 0.1
+
+
+@pytest.mark.parametrize("norm", [FoldedNorm2d(5, scale=3.0), FoldedWhitening2d(5)], ids=["norm", "whitening"])
+def test_folded_is_the_map_of_evaluation(norm: FoldedNorm2d) -> None:
+    x = correlated(32, 5)
+    for _ in range(50):
+        norm.train()(x)
+    matrix, mean = norm.folded()
+    expected = torch.einsum("rc,nchw->nrhw", matrix, x.double() - mean[:, None, None])
+    torch.testing.assert_close(norm.eval()(x).double(), expected, rtol=1e-4, atol=1e-4)  # float32 against float64
+
+
+def test_whitening_decorrelates_what_a_normalisation_leaves_in() -> None:
+    x = correlated(64, 6)
+
+    def largest_share(y: torch.Tensor) -> float:
+        values = torch.linalg.eigvalsh(torch.cov(y.transpose(0, 1).flatten(1)))
+        return float(values[-1] / values.sum())
+
+    assert largest_share(FoldedNorm2d(6)(x)) > 0.9
+    assert largest_share(FoldedWhitening2d(6, eps=1e-6)(x)) < 1.01 / 6
+
+
+def test_whitening_of_a_constant_channel_stays_finite() -> None:
+    x = images(8, 3, 4, 4)
+    x[:, 1] = 5
+    y = FoldedWhitening2d(3)(x)
+    assert torch.isfinite(y).all()
+    assert (y[:, 1].abs() < 1e-3).all()
+
+
+def test_whitening_of_an_empty_batch_keeps_its_statistics() -> None:
+    whitening = FoldedWhitening2d(3)
+    before = {name: value.clone() for name, value in whitening.state_dict().items()}
+    assert whitening(torch.empty(0, 3, 4, 4)).shape == (0, 3, 4, 4)
+    assert all(torch.equal(value, before[name]) for name, value in whitening.state_dict().items())
+
+
+@pytest.mark.parametrize("options", [{}, {"norm": False}, {"stride": 2, "padding": 1, "groups": 2}])
+def test_normalised_convolution_folds_to_a_plain_one(options: dict[str, int]) -> None:
+    conv = NormalisedConv2d(4, 6, 3, **options)  # type: ignore[arg-type]
+    torch.nn.init.normal_(conv.bias)  # type: ignore[arg-type]
+    x = images(8, 4, 9, 9)
+    for _ in range(20):
+        conv.train()(x)
+    folded = conv.eval().fold()
+    assert type(folded) is torch.nn.Conv2d
+    assert sum(p.numel() for p in folded.parameters()) == sum(p.numel() for p in conv.parameters())
+    torch.testing.assert_close(folded(x), conv(x), rtol=1e-5, atol=1e-5)  # float32 rounding of the folded filters
+
+
+def test_groups_that_do_not_divide_are_named() -> None:
+    with pytest.raises(ConfigError, match="out_channels 5 is not divisible by groups 2"):
+        NormalisedConv2d(4, 5, 3, groups=2)

@@ -1,0 +1,137 @@
+"""SimNets: sizes of the paper, folding, what is learned, and that they leave chance at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from simroot.errors import ConfigError
+from simroot.layers import FoldedNorm2d, Similarity2d
+from simroot.models import create_model, deploy, relu_twin
+from simroot.models.simnet_core import LEARNABLE, SimNet, Stage
+
+SIMNETS = ["simnet_mlp", "simnet1", "simnet2", "simnet2_small", "simnet3_compact"]
+
+
+def parameters(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+def trained(model: nn.Module, size: int, channels: int = 3, steps: int = 30) -> Tensor:
+    """Move all statistics and parameters away from their first values; returns images to compare outputs on."""
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(32, channels, size, size, generator=generator) * 2 + 1
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.01)
+    model.train()
+    for _ in range(steps):
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(model(x), torch.arange(32) % 10).backward()
+        optimiser.step()
+    model.eval()
+    return x
+
+
+def test_simnet2_has_the_papers_size_before_and_after_deployment() -> None:
+    model = create_model("simnet2")
+    assert parameters(model) == parameters(deploy(model)) == 64_578
+    assert parameters(create_model("simnet2", num_classes=100)) == 70_338
+
+
+@pytest.mark.parametrize("name", SIMNETS)
+def test_deployed_network_is_the_papers_and_gives_the_same_scores(name: str) -> None:
+    torch.manual_seed(0)
+    model = create_model(name, image_size=16 if name != "simnet_mlp" else 8)
+    x = trained(model, 16 if name != "simnet_mlp" else 8)
+    deployed = deploy(model)
+    assert not any(isinstance(m, FoldedNorm2d) for m in deployed.modules())
+    assert not any(hasattr(m, "parametrizations") for m in deployed.modules())
+    scores = model(x).detach()
+    # Filters, weights and offsets are rounded to float32 once more, at templates that are large against the data.
+    torch.testing.assert_close(deployed(x).detach(), scores, rtol=1e-3, atol=1e-3 * float(scores.std()))
+    assert torch.equal(model(x), scores), "the network itself must stay as it was"
+    assert torch.equal(deploy(deployed)(x), deployed(x)), "a deployed network deploys to itself"
+
+
+def test_deployment_is_exact_in_double_precision() -> None:
+    torch.manual_seed(0)
+    model = create_model("simnet3_compact", image_size=12).double()
+    trained(model.float(), 12)
+    model.double()
+    x = torch.randn(4, 3, 12, 12, dtype=torch.float64)
+    torch.testing.assert_close(deploy(model)(x), model(x), rtol=1e-7, atol=1e-7)  # only the order of sums differs
+
+
+@pytest.mark.parametrize("name", LEARNABLE)
+def test_each_parameter_of_section_4_3_can_be_learned_or_fixed(name: str) -> None:
+    stages = (Stage(4, 4, 3, pool=0.5), Stage(4, 4, 3))
+
+    def learned(names: tuple[str, ...]) -> set[str]:
+        model = SimNet(stages, 3, 1, order=1.5, learn=names)
+        return {key for key, p in model.named_parameters() if p.requires_grad}
+
+    others = tuple(n for n in LEARNABLE if n != name)
+    gained = learned(LEARNABLE) - learned(others)
+    assert gained == learned((name,)) - learned(())
+    assert gained
+
+
+def test_unknown_learned_parameter_is_named() -> None:
+    with pytest.raises(ConfigError, match="learn names gamma; expected some of templates"):
+        create_model("simnet2", learn=("gamma",))
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "message"),
+    [
+        ("simnet2", {"image_size": 14}, "image_size of simnet2 is 14; the smallest that works is 15"),
+        ("simnet1", {"channels": 0}, "channels of simnet1 is 0"),
+        ("simnet_mlp", {"kind": "cosine"}, "kind of simnet_mlp is 'cosine'"),
+        ("simnet2", {"order": -1.0}, "needs p > 0"),
+    ],
+)
+def test_wrong_overrides_are_named(name: str, overrides: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        create_model(name, **overrides)
+
+
+def test_smallest_image_works() -> None:
+    model = create_model("simnet2", image_size=15).eval()
+    assert model(torch.randn(2, 3, 15, 15)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("order", [1.0, 2.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_training_leaves_chance_at_once(seed: int, order: float) -> None:
+    """Ten classes of noisy patterns: thirty steps from any seed must be far below the loss of chance, 2.30."""
+    torch.manual_seed(seed)
+    model = create_model("simnet2_small", in_channels=1, order=order)
+    patterns = torch.randn(10, 1, 8, 8)
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, nesterov=True)
+    losses = []
+    for _ in range(30):
+        labels = torch.randint(10, (64,))
+        loss = nn.functional.cross_entropy(model(patterns[labels] + torch.randn(64, 1, 8, 8)), labels)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert sum(losses[-5:]) / 5 < 1.0
+
+
+@pytest.mark.parametrize("name", SIMNETS)
+def test_relu_twin_has_the_shape_of_the_simnet_without_its_operators(name: str) -> None:
+    twin, simnet = relu_twin(name, image_size=16), create_model(name, image_size=16)
+    assert not any(isinstance(m, Similarity2d) for m in twin.modules())
+    assert twin(torch.randn(2, 3, 16, 16)).shape == (2, 10)
+    convolutions = {tuple(p.shape) for p in simnet.parameters() if p.ndim == 4 and p.shape[-1] > 1}
+    assert convolutions <= {tuple(p.shape) for p in twin.parameters()}
+    x = trained(twin, 16)
+    torch.testing.assert_close(deploy(twin)(x), twin(x), rtol=1e-4, atol=1e-4)  # float32 rounding of folded filters
+
+
+def test_only_simnets_have_a_twin() -> None:
+    with pytest.raises(ConfigError, match="convnet_caffe is no SimNet"):
+        relu_twin("convnet_caffe")

@@ -1,0 +1,135 @@
+"""The shape of the project: which room may import which, file sizes, and what its files must not speak of."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "src" / "simroot"
+
+_BASE = {"errors", "ops", "layers", "models"}
+_LEAVES = {"data", "estimators"}
+_MIDDLE = {"pretraining", "training", "measure", "export"}
+
+# Room -> the other rooms that it may import.
+ALLOWED = {
+    "errors": set(),
+    "ops": {"errors"},
+    "layers": {"errors", "ops"},
+    "models": {"errors", "ops", "layers"},
+    "data": {"errors"},
+    "estimators": {"errors"},
+    **dict.fromkeys(_MIDDLE, _BASE | _LEAVES),
+    "experiments": _BASE | _LEAVES | _MIDDLE,
+    "cli": _BASE | _LEAVES | _MIDDLE | {"experiments"},
+    "__main__": {"cli"},
+}
+
+# What belongs to the place where the project is written rather than to the project: somebody's folders,
+# a tracker's numbers.
+FOREIGN = re.compile(r"(?<![\w.~}])/(home|root|work|Users|tmp/\w+)/|\bissues? #?\d")
+
+
+def tracked() -> list[Path]:
+    """Every file of the project that git keeps or would keep."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    return [path for name in listed.stdout.split("\0") if name and (path := ROOT / name).is_file()]
+
+
+def imports(source: str, module: str) -> Iterator[str]:
+    """Absolute names of everything that a module imports, at any depth; ``module`` resolves relative imports."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parent = ".".join(module.split(".")[: -node.level]) if node.level else ""
+            base = ".".join(part for part in (parent, node.module) if part)
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def arrows(source: str, module: str) -> set[str]:
+    """Rooms of simroot that a module imports, itself included."""
+    names = (name.split(".") for name in imports(source, module))
+    return {parts[1] for parts in names if parts[0] == "simroot" and len(parts) > 1}
+
+
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=[str(path.relative_to(PACKAGE)) for path in MODULES])
+def test_imports_go_one_way(path: Path) -> None:
+    relative = path.relative_to(PACKAGE)
+    room = relative.parts[0].removesuffix(".py")
+    assert room in ALLOWED, f"{room} is no room of simroot"
+    # A package's __init__ resolves relative imports against itself: its own name is one part longer.
+    module = ".".join(["simroot", *relative.with_suffix("").parts])
+    # The package itself holds names that belong to no room.
+    found = arrows(path.read_text(), module) - {room, "__version__"}
+    assert found <= ALLOWED[room], f"{room} must not import {sorted(found - ALLOWED[room])}"
+
+
+def test_the_walk_sees_every_form_of_import() -> None:
+    source = (
+        "import simroot.cli\nfrom simroot import ops\nfrom ..layers import x\nfrom . import y\n"
+        "def f():\n    from simroot.data.loader import load\n"
+    )
+    assert arrows(source, "simroot.models.registry") == {"cli", "ops", "data", "layers", "models"}
+    assert arrows("from . import similarity", "simroot.ops.__init__") == {"ops"}
+
+
+def test_files_stay_short() -> None:
+    long = {
+        str(path.relative_to(ROOT)): count
+        for path in tracked()
+        if path.suffix == ".py" and (count := len(path.read_text().splitlines())) >= 400
+    }
+    assert not long
+
+
+def test_files_speak_of_the_project_alone() -> None:
+    foreign = []
+    for path in tracked():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue
+        foreign += [f"{path.relative_to(ROOT)}: {match.group()}" for match in FOREIGN.finditer(text)]
+    assert not foreign
+
+
+def test_every_dependency_has_a_lower_bound() -> None:
+    tomllib = pytest.importorskip("tomllib")  # Python 3.11 or newer
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [name for extra in project["optional-dependencies"].values() for name in extra]
+    assert not [name for name in project["dependencies"] + extras if ">=" not in name]
+
+
+@pytest.mark.parametrize("statement", ["import simroot", "import simroot.cli"])
+def test_import_is_light(statement: str) -> None:
+    script = (
+        f"import sys; {statement}; print(sorted({{'torch', 'numpy', 'lightning', 'matplotlib'}} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_lazy_names_resolve() -> None:
+    import simroot
+
+    assert set(dir(simroot)) == set(simroot.__all__)
+    assert all(hasattr(simroot, name) for name in simroot.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        simroot.nothing  # noqa: B018

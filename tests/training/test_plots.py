@@ -1,0 +1,60 @@
+import struct
+from pathlib import Path
+
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from simroot.training import plots
+
+SAVE = plots._save
+
+
+@pytest.fixture
+def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that were saved."""
+    saved: list[Figure] = []
+
+    def save(figure: Figure, path: Path) -> None:
+        saved.append(figure)
+        SAVE(figure, path)
+
+    monkeypatch.setattr(plots, "_save", save)
+    return saved
+
+
+def png_size(path: Path) -> tuple[int, int]:
+    content = path.read_bytes()
+    assert content.startswith(b"\x89PNG\r\n")
+    return struct.unpack(">II", content[16:24])
+
+
+def test_curves(tmp_path: Path, figures: list[Figure]) -> None:
+    names = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
+    history = [dict(zip(names, (e, 2.0 / e, e / 10, 2.5 / e, e / 12), strict=True)) for e in range(1, 6)]
+    plots.plot_curves(tmp_path / "curves.png", history, "net on data")
+    assert min(png_size(tmp_path / "curves.png")) > 300
+    loss, accuracy = figures[0].axes
+    assert [loss.get_xlabel(), loss.get_ylabel()] == ["epoch", "cross-entropy (nats)"]
+    assert [accuracy.get_title(), accuracy.get_ylabel()] == ["Accuracy", "accuracy (%)"]
+    assert [line.get_label() for line in loss.lines] == ["training", "validation"]
+    assert accuracy.lines[1].get_ydata()[-1] == pytest.approx(100 * 5 / 12)  # type: ignore[index]
+
+
+@pytest.mark.parametrize(("count", "names", "numbers"), [(2, True, True), (30, True, False), (31, False, False)])
+def test_confusion(tmp_path: Path, figures: list[Figure], count: int, names: bool, numbers: bool) -> None:
+    classes = [f"class {k}" for k in range(count)]
+    confusion = torch.eye(count, dtype=torch.int64) * 3
+    confusion[0] = 0  # a class without images
+    confusion[1, 0] = 1
+    plots.plot_confusion(tmp_path / "confusion.png", confusion, classes, "net")
+    assert min(png_size(tmp_path / "confusion.png")) > 300
+    axes = figures[0].axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_title()) == ("predicted class", "true class", "net")
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert (labels == classes) is names
+    assert [text.get_text() for text in axes.texts] == (["1", "3"] if numbers else [])
+    shown = axes.images[0].get_array()
+    assert shown is not None
+    assert shown[1].tolist()[:2] == [25.0, 75.0]
+    assert shown[0].sum() == 0

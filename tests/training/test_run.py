@@ -1,0 +1,86 @@
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+import yaml
+
+from simroot.data import ImageData
+from simroot.errors import CheckpointError, ConfigError
+from simroot.training import load_run, train
+from training.support import QUICK
+
+
+@pytest.fixture
+def run_directory(data: ImageData, out: Path) -> Path:
+    train("tiny", data, QUICK, out, overrides={"width": 4}, accelerator="cpu", progress=False)
+    return out
+
+
+def test_load_run(run_directory: Path, data: ImageData) -> None:
+    run = load_run(str(run_directory))
+    assert (run.model_name, run.image_size, run.channels) == ("tiny", 8, 3)
+    assert (run.classes, run.mean, run.std) == (data.classes, data.mean, data.std)
+    assert run.config["model"]["overrides"] == {"width": 4}
+    assert run.model(torch.zeros(2, 3, 8, 8)).shape == (2, 3)
+    with pytest.raises(ConfigError, match="expected 'best' or 'last'"):
+        load_run(run_directory, "first")
+
+
+def test_run_without_a_complete_epoch(run_directory: Path) -> None:
+    (run_directory / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="has not completed an epoch"):
+        load_run(run_directory)
+
+
+@pytest.mark.parametrize("keep", [0, 4, 300, -1])
+def test_truncated_weights(run_directory: Path, keep: int) -> None:
+    file = run_directory / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:keep])
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is damaged or truncated"):
+        load_run(run_directory)
+
+
+def test_weights_that_do_not_fit(run_directory: Path) -> None:
+    file = run_directory / "model.safetensors"
+    tensors = safetensors.torch.load_file(file)
+    tensors["0.weight"] = torch.zeros(5, 3, 3, 3)
+    tensors["extra"] = tensors.pop("8.bias")
+    safetensors.torch.save_file(tensors, file)
+    with pytest.raises(CheckpointError, match="does not fit") as caught:
+        load_run(run_directory)
+    for part in ("0.weight is (5, 3, 3, 3), expected (4, 3, 3, 3)", "8.bias is missing", "extra is not part"):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("model: [", "damaged"),
+        ("", "damaged"),
+        ("model: {name: tiny, overrides: {}}\ndata: {}\nrecipe: {}\n", "it lacks classes, image_size"),
+        ("model: {name: tiny, overrides: {}}\ndata: {}\nrecipe: {epochs: -1}\n", "recipe field epochs is -1"),
+        ("recipe: !!python/object/apply:os.system ['true']\n", "damaged"),
+    ],
+)
+def test_damaged_config(run_directory: Path, text: str, expected: str) -> None:
+    (run_directory / "config.yaml").write_text(text)
+    with pytest.raises(CheckpointError, match=expected) as caught:
+        load_run(run_directory)
+    assert "\n" not in str(caught.value)
+
+
+def test_damaged_summary(run_directory: Path) -> None:
+    (run_directory / "summary.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"summary\.json is damaged"):
+        load_run(run_directory)
+
+
+def test_config_is_enough_to_train_again(run_directory: Path, data: ImageData) -> None:
+    config = yaml.safe_load((run_directory / "config.yaml").read_text())
+    from simroot.training import Recipe
+
+    assert Recipe.from_dict(config["recipe"]) == QUICK
+    assert config["data"]["classes"] == list(data.classes)
+    assert config["data"]["source"] is None
+    assert set(config["versions"]) >= {"simroot", "torch", "lightning", "python", "processor", "threads"}
