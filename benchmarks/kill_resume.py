@@ -80,7 +80,7 @@ def run_killed(
                 raise SystemExit(f"the training ended with exit code {code} after {len(kills)} kills")
             return kills
         if len(kills) % 5 == 4:
-            time.sleep(moments.uniform(0, before))
+            time.sleep(moments.uniform(0, 0.8 * before))
         else:
             while log_lines(path) == lines and process.poll() is None:  # its first line comes with the first step
                 time.sleep(0.01)

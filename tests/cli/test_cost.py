@@ -1,6 +1,5 @@
 """The tables of models and costs."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -8,6 +7,7 @@ import pytest
 from cli.result import Simroot
 from simroot.measure import count
 from simroot.models import create_model, deploy, list_models, model_entry
+from simroot.training import load_run
 
 
 def test_models_lists_the_registry(simroot: Simroot) -> None:
@@ -57,9 +57,11 @@ def test_cost_table(simroot: Simroot, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_cost_of_a_run(simroot: Simroot, trained: Path) -> None:
     found = simroot("cost", trained, "--json").json
-    summary = json.loads((trained / "summary.json").read_text())
-    assert {key: found[key] for key in ("parameters", "macs", "flops")} == {
-        key: summary[key] for key in ("parameters", "macs", "flops")
+    run = load_run(trained)
+    expected = count(deploy(run.model), (run.channels, run.image_size, run.image_size))
+    assert (found["parameters"], found["macs"], found["flops"]) == (expected.parameters, expected.macs, expected.flops)
+    assert {key: found[key] for key in ("parameters", "macs")} == {
+        key: run.summary[key] for key in ("parameters", "macs")
     }
     result = simroot("cost", trained, "--num-classes", "3")
     assert result.code == 2

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from measure.modules import Lambda
+from simroot.layers import GlobalMexPool2d
 from simroot.measure import count
 
 X = 2 * 6 * 6  # elements of the example
@@ -115,3 +116,9 @@ def test_attention() -> None:
     macs = 2 * 3 * 5 * (4 + 4)
     cost = count(Lambda(lambda x: F.scaled_dot_product_attention(queries + x[:, :, :1, :1], keys, keys)), (2, 6, 6))
     assert (cost.macs, cost.flops) == (macs, 2 * macs + 15 * 30 + 24)
+
+
+def test_a_learned_beta_costs_in_full_even_where_it_starts_at_the_average() -> None:
+    learned, fixed = GlobalMexPool2d(), GlobalMexPool2d(learn_beta=False)
+    assert count(fixed, (3, 4, 4)).flops == 3 * 16  # additions
+    assert count(learned, (3, 4, 4)).flops == 3 * (16 * 11 + 10)  # and an exponential each, and a logarithm

@@ -383,3 +383,17 @@ def test_memory_is_bounded() -> None:
     command = [sys.executable, "-c", MEMORY_SCRIPT]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert float(done.stdout) < 256
+
+
+@pytest.mark.filterwarnings("default")  # the compiler's own
+@pytest.mark.parametrize("p", [2.0, 1.37])
+def test_compiles(p: float) -> None:
+    x, (z, u, _) = images(), parameters(kh=3, kw=3)
+    z.requires_grad_()
+
+    def function(x: Tensor) -> Tensor:
+        return 2 * ops.similarity(x + 1, z, u, order=p)
+
+    (expected,) = torch.autograd.grad(function(x).sum(), z)
+    (found,) = torch.autograd.grad(torch.compile(function, backend="aot_eager")(x).sum(), z)
+    assert_close("similarity.gradient", found, expected)

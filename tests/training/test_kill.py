@@ -17,7 +17,7 @@ def test_killed_three_times_and_resumed_gives_the_same_bits() -> None:
         env={**os.environ, "PYTHONPATH": source},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

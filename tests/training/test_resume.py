@@ -60,7 +60,9 @@ def test_resumed_run_is_bit_identical(
     data: ImageData, out: Path, whole: Path, interrupted: Callable[[int], None], number: int
 ) -> None:
     interrupted(number)
+    (out / ".last.ckpt.123.tmp").write_bytes(b"left by a kill")
     go_on(data, out)
+    assert not list(out.glob(".*"))
     assert_same(weights(out, "last"), weights(whole, "last"))
     assert_same(weights(out, "best"), weights(whole, "best"))
     assert strip(out) == strip(whole)

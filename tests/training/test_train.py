@@ -14,6 +14,7 @@ from simroot.data import ImageData, loader
 from simroot.errors import ConfigError, TrainingError
 from simroot.training import Run, TrainingInterrupted, load_run, recipe, schedule_factor, train
 from simroot.training.environment import commit, versions
+from simroot.training.module import Classifier
 from training.conftest import Install
 from training.support import QUICK, reference_training, tiny_network
 
@@ -170,6 +171,23 @@ def test_weights_that_are_not_finite_are_not_kept(data: ImageData, out: Path) ->
     # The loss of the only step is finite, what the step makes of the weights is not.
     with pytest.raises(TrainingError, match="validation loss is nan after epoch 1"):
         quick(data, out, epochs=1, batch_size=48, schedule="constant", warmup=0.0, learning_rate=1e38)
+    assert not (out / "last.ckpt").exists()
+
+
+def test_a_network_that_is_dead_behind_a_finite_loss_is_not_kept(
+    data: ImageData, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A similarity takes NaN for a missing coordinate, so that filters of NaN may go with a loss of log(classes)."""
+
+    before = Classifier.on_train_epoch_end
+
+    def epoch_end(module: Classifier) -> None:
+        next(module.model.parameters()).data.fill_(float("nan"))
+        before(module)
+
+    monkeypatch.setattr(Classifier, "on_train_epoch_end", epoch_end)
+    with pytest.raises(TrainingError, match=r"0\.weight is not finite after epoch 1; .*learning_rate"):
+        quick(data, out)
     assert not (out / "last.ckpt").exists()
 
 

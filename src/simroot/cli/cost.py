@@ -58,12 +58,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _run_cost(arguments: argparse.Namespace) -> tuple[str, Cost]:
     from simroot.measure import count
+    from simroot.models import deploy
     from simroot.training import load_run
 
     if arguments.input_size or arguments.num_classes or arguments.set:
         raise ConfigError("--input-size, --num-classes and --set go with the name of a network, not with a run")
     run = load_run(Path(arguments.model))
-    return arguments.model, count(run.model, (run.channels, run.image_size, run.image_size))
+    return arguments.model, count(deploy(run.model), (run.channels, run.image_size, run.image_size))
 
 
 def _model_cost(arguments: argparse.Namespace) -> tuple[str, Cost]:

@@ -150,9 +150,9 @@ def choose_recipe(given: Mapping[str, Any], configured: Mapping[str, Any], regis
 
 def _free_directory(model: str, data: str, given: Mapping[str, Any]) -> Path:
     """A new directory below ``runs``, the same one in all processes that Lightning starts on this machine."""
-    if "LOCAL_RANK" in os.environ or "num_nodes" in given:
-        if _SHARED not in os.environ:
-            raise ConfigError("processes that are started one by one need --out DIR, the same for all of them")
+    if given.get("num_nodes", 1) > 1 or ("LOCAL_RANK" in os.environ and _SHARED not in os.environ):
+        raise ConfigError("processes that are started one by one need --out DIR, the same for all of them")
+    if "LOCAL_RANK" in os.environ:
         return Path(os.environ[_SHARED])
     path = next(path for number in count(1) if not (path := Path("runs", f"{model}-{data}-{number}")).exists())
     # Lightning starts the others with the same command line, and they inherit the choice.
@@ -183,6 +183,7 @@ def _report(run: Run) -> None:
 def field_meanings(documented: type) -> dict[str, str]:
     """Field -> text, from the ``Attributes:`` of a class's docstring."""
     _, _, attributes = inspect.cleandoc(documented.__doc__ or "").partition("Attributes:\n")
+    attributes = re.split(r"^\S", attributes, maxsplit=1, flags=re.MULTILINE)[0]  # up to the next section
     found = re.findall(r"^    (\w+): ((?:.+\n?)(?:^     +.+\n?)*)", attributes, re.MULTILINE)
     return {name: " ".join(text.replace("``", "").split()).rstrip(".") for name, text in found}
 

@@ -147,7 +147,7 @@ class GlobalMexPool2d(nn.Module):
         return f"beta={_text(self.beta)}"
 
 
-def _set_beta(layer: nn.Module, beta: float, learn: bool, channels: int | None) -> None:
+def _set_beta(layer: MexPool2d | GlobalMexPool2d, beta: float, learn: bool, channels: int | None) -> None:
     if not learn:
         layer.beta = float(beta)
         return

@@ -57,6 +57,7 @@ class FoldedWhitening2d(FoldedNorm2d):
 
     Args:
         channels: C of the input (N, C, H, W).
+        groups: groups of channels, each decorrelated on its own, as a grouped convolution behind it can take it up.
         momentum: weight of the newest batch in the running averages.
         eps: added to the eigenvalues of R, whose mean is 1: directions with much less variance are not blown up.
     """
@@ -65,8 +66,9 @@ class FoldedWhitening2d(FoldedNorm2d):
     matrix: Tensor
     batches: Tensor
 
-    def __init__(self, channels: int, *, momentum: float = 0.1, eps: float = 1e-2) -> None:
+    def __init__(self, channels: int, *, groups: int = 1, momentum: float = 0.1, eps: float = 1e-2) -> None:
         super().__init__(channels, momentum=momentum, eps=eps)
+        self.groups = groups
         del self.var
         self.register_buffer("covariance", torch.eye(channels))
         self.register_buffer("matrix", torch.eye(channels))
@@ -95,14 +97,73 @@ class FoldedWhitening2d(FoldedNorm2d):
     def _inverse_root(self) -> Tensor:
         covariance = self.covariance.double()
         scale = covariance.diagonal().clamp_min(1e-12).rsqrt()
-        values, vectors = torch.linalg.eigh(scale[:, None] * covariance * scale)
-        root = (vectors * (values.clamp_min(0) + self.eps).rsqrt()) @ vectors.T
-        return root * scale
+        correlation = scale[:, None] * covariance * scale
+        blocks = diagonal_blocks(correlation, self.groups)
+        return torch.block_diag(*(inverse_root(block, self.eps) for block in blocks)) * scale
 
     @torch.no_grad()
     def folded(self) -> tuple[Tensor, Tensor]:
         """The map in evaluation as a matrix A (C, C) and the mean m (C,): ``y = A (x - m)``, in float64."""
         return self.matrix.double(), self.mean.double()
+
+
+class PatchWhitening(nn.Module):
+    """Symmetric (ZCA) whitening of k x k patches, to be taken up by filters: ``W = V (S + eps trace(S) / d)^(-1/2)``.
+
+    S is the covariance of the patches, d x d with d = k k C: filters learned as V see patches of equal variance in all
+    directions, in place of a few smooth patterns that outweigh the rest (section 4.2). It is estimated on the first
+    batches and fixed from then on; the statistics of images do not change while a network learns.
+
+    Args:
+        channels: C of the images.
+        kernel_size: k.
+        eps: share of the mean variance that is added to every direction.
+        batches: number of batches that S is averaged over.
+    """
+
+    covariance: Tensor
+    matrix: Tensor
+    seen: Tensor
+
+    def __init__(self, channels: int, kernel_size: int, *, eps: float = 5e-2, batches: int = 50) -> None:
+        super().__init__()
+        self.kernel_size, self.eps, self.batches = kernel_size, eps, batches
+        d = channels * kernel_size**2
+        self.register_buffer("covariance", torch.zeros(d, d))
+        self.register_buffer("matrix", torch.eye(d))
+        self.register_buffer("seen", torch.zeros((), dtype=torch.long))
+
+    @torch.no_grad()
+    def update(self, x: Tensor) -> None:
+        """Take images (N, C, H, W) into account if fewer than ``batches`` were; patches are cut side by side."""
+        if self.seen >= self.batches or not len(x):
+            return
+        patches = F.unfold(x.float(), self.kernel_size, stride=self.kernel_size).transpose(1, 2).flatten(0, 1)
+        centred = patches - patches.mean(0)
+        self.seen += 1
+        self.covariance.lerp_(centred.T @ centred / len(patches), 1 / self.seen.to(centred))
+        covariance = self.covariance.double()
+        smallest = self.eps * covariance.diagonal().mean().clamp_min(1e-12)
+        self.matrix.copy_(inverse_root(covariance, smallest))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """The filters W of learned V, (n, C, k, k)."""
+        return (weight.flatten(1) @ self.matrix.to(weight.dtype)).view_as(weight)
+
+    def extra_repr(self) -> str:
+        return f"{len(self.matrix)}, eps={self.eps}, batches={self.batches}"
+
+
+def diagonal_blocks(matrix: Tensor, number: int) -> Tensor:
+    """The blocks on the diagonal of a matrix (C, C), (number, C / number, C / number)."""
+    rows = matrix.unflatten(0, (number, -1)).unflatten(2, (number, -1))
+    return rows.diagonal(dim1=0, dim2=2).movedim(-1, 0)
+
+
+def inverse_root(matrix: Tensor, eps: float | Tensor) -> Tensor:
+    """``(M + eps I)^(-1/2)`` of a symmetric matrix without negative eigenvalues."""
+    values, vectors = torch.linalg.eigh(matrix)
+    return (vectors * (values.clamp_min(0) + eps).rsqrt()) @ vectors.T
 
 
 class NormalisedConv2d(nn.Conv2d):
@@ -118,6 +179,11 @@ class NormalisedConv2d(nn.Conv2d):
         padding: zeros on every side.
         groups: filter groups.
         norm: False for a plain convolution.
+        whiten: learn the filters in coordinates in which patches of the input are white; for the first convolution,
+            without groups.
+
+    Raises:
+        ConfigError: for channels that the groups do not divide.
     """
 
     def __init__(
@@ -130,12 +196,14 @@ class NormalisedConv2d(nn.Conv2d):
         padding: int = 0,
         groups: int = 1,
         norm: bool = True,
+        whiten: bool = False,
     ) -> None:
         for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
             if channels % groups:
                 raise ConfigError(f"{name} {channels} is not divisible by groups {groups}; choose a divisor of it")
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, groups=groups)
         self.norm = FoldedNorm2d(out_channels) if norm else None
+        self.patches = PatchWhitening(in_channels, kernel_size) if whiten else None
 
     def reset_parameters(self) -> None:
         """He's initialisation: filters N(0, 2 / (k k C / groups)), biases 0."""
@@ -144,10 +212,16 @@ class NormalisedConv2d(nn.Conv2d):
             nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.patches is not None and self.training:
+            self.patches.update(x.detach())
         if self.norm is None or self.bias is None:
-            return super().forward(x)
-        y = self.norm(self._conv_forward(x, self.weight, None))
+            return self._conv_forward(x, self.filters(), self.bias)
+        y = self.norm(self._conv_forward(x, self.filters(), None))
         return y + self.bias[:, None, None]
+
+    def filters(self) -> Tensor:
+        """The filters that the images meet, (out_channels, in_channels / groups, k, k), before normalisation."""
+        return self.weight if self.patches is None else self.patches(self.weight)
 
     @torch.no_grad()
     def fold(self) -> nn.Conv2d:
@@ -160,7 +234,7 @@ class NormalisedConv2d(nn.Conv2d):
             self.padding,  # type: ignore[arg-type]
             groups=self.groups,
         ).to(self.weight)
-        weight, bias = self.weight.double(), self.bias.double()  # type: ignore[union-attr]
+        weight, bias = self.filters().double(), self.bias.double()  # type: ignore[union-attr]
         if self.norm is not None:
             matrix, mean = self.norm.folded()
             scale = matrix.diagonal()

@@ -36,6 +36,8 @@ class Similarity2d(nn.Module):
         groups: groups of channels and templates.
         weighted: False for weights of 1 that take no memory and no time.
         bias: an additive bias per template (section 5: the constants c_l of the mixture).
+        from_origin: add ``sum_i u_li |z_li|^p``, so that a patch of zeros has similarity b_l. The constant is large and
+            moves with every step of z and u; a normalisation behind the layer is spared from following it.
         learn_templates: False to fix the templates.
         learn_weights: False to fix the weights.
         learn_order: True to learn p.
@@ -65,6 +67,7 @@ class Similarity2d(nn.Module):
         groups: int = 1,
         weighted: bool = True,
         bias: bool = False,
+        from_origin: bool = False,
         learn_templates: bool = True,
         learn_weights: bool = True,
         learn_order: bool = False,
@@ -78,6 +81,7 @@ class Similarity2d(nn.Module):
         if not order > 0:
             raise ConfigError(f"order is {order}; an l_p similarity needs p > 0")
         self.kind, self.stride, self.padding, self.groups = kind, stride, padding, groups
+        self.from_origin = from_origin
         shape = (templates, in_channels // groups, kernel_size, kernel_size)
         d = shape[1] * shape[2] * shape[3]
         slopes = torch.randn(shape) / d**0.5
@@ -97,37 +101,41 @@ class Similarity2d(nn.Module):
         self.bias = nn.Parameter(torch.zeros(templates)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        return ops.similarity(
-            x,
-            self.templates,
-            self.weights,
-            order=self.order,
-            kind=self.kind,
-            bias=self.bias,
-            stride=self.stride,
-            padding=self.padding,
-            groups=self.groups,
-        )
+        geometry = {"stride": self.stride, "padding": self.padding, "groups": self.groups}
+        return self._similarity(x, self.shift(), **geometry)
+
+    def _similarity(self, x: Tensor, bias: Tensor | None, **geometry: int) -> Tensor:
+        options = {"order": self.order, "kind": self.kind, "bias": bias}
+        return ops.similarity(x, self.templates, self.weights, **options, **geometry)  # type: ignore[arg-type]
+
+    def shift(self) -> Tensor | None:
+        """What is added to the similarities, (templates,): the bias, and the dissimilarity of the origin."""
+        if not self.from_origin:
+            return self.bias
+        channels = self.templates.shape[1] * self.groups
+        origin = self.templates.new_zeros((1, channels, *self.templates.shape[2:]))
+        dissimilarity = -self._similarity(origin, None, groups=self.groups).flatten()
+        return dissimilarity if self.bias is None else self.bias + dissimilarity
 
     @torch.no_grad()
     def fold(self, scale: Tensor | None = None) -> None:
-        """Store templates, weights and order as plain parameters, the similarities multiplied by ``scale`` > 0.
+        """Store templates, weights, order and ``shift`` (as bias) plainly, the similarities times ``scale`` > 0.
 
         Args:
             scale: a factor per template, (templates,). An l_p similarity takes it up in its weights, a linear one in
                 its templates.
         """
+        shift = self.shift()
         bake(self)
-        if scale is None:
-            return
+        self.from_origin = False
+        scale = torch.ones(len(self.templates)) if scale is None else scale
+        self.bias = None if shift is None else nn.Parameter(shift * scale.to(shift))
         factor = scale.view(-1, 1, 1, 1).to(self.templates)
         if self.kind == "linear":
             self.templates *= factor
-        else:
+        elif self.weights is not None or (factor != 1).any():
             weights = torch.ones_like(self.templates) if self.weights is None else self.weights
             self.weights = nn.Parameter(weights * factor)
-        if self.bias is not None:
-            self.bias.mul_(scale.to(self.bias))
 
     def extra_repr(self) -> str:
         n, c, k, _ = self.templates.shape
@@ -153,7 +161,9 @@ class WhitenedSimilarity2d(nn.Module):
         similarity_groups: groups of the similarity.
         noise: sigma of the multiplicative noise.
         norm: False for a plain convolution.
+        whiten: learn the filters in coordinates in which patches of the input are white.
         bias: an additive bias per template.
+        from_origin: add a constant so that whitened patches of zeros have a similarity of the bias.
         learn_order: True to learn p.
         learn_templates: False to fix the templates.
         learn_weights: False to fix the weights.
@@ -173,14 +183,23 @@ class WhitenedSimilarity2d(nn.Module):
         similarity_groups: int = 1,
         noise: float = 0.0,
         norm: bool = True,
+        whiten: bool = False,
         bias: bool = False,
+        from_origin: bool = False,
         learn_order: bool = False,
         learn_templates: bool = True,
         learn_weights: bool = True,
     ) -> None:
         super().__init__()
         self.conv = NormalisedConv2d(
-            in_channels, whitened, kernel_size, stride=stride, padding=padding, groups=groups, norm=norm
+            in_channels,
+            whitened,
+            kernel_size,
+            stride=stride,
+            padding=padding,
+            groups=groups,
+            norm=norm,
+            whiten=whiten,
         )
         self.noise = MultiplicativeNoise(noise) if noise else None
         self.similarity = Similarity2d(
@@ -189,6 +208,7 @@ class WhitenedSimilarity2d(nn.Module):
             order=order,
             groups=similarity_groups,
             bias=bias,
+            from_origin=from_origin,
             learn_order=learn_order,
             learn_templates=learn_templates,
             learn_weights=learn_weights,

@@ -293,6 +293,5 @@ def _global_mex_pool2d(output: Tensor, x: Tensor, beta: float | Tensor) -> OpCos
 
 
 def _one_beta(beta: float | Tensor) -> float:
-    """The value that decides the cost: of several betas the one that costs most."""
-    values = [beta] if isinstance(beta, (int, float)) else beta.flatten().tolist()
-    return next((value for value in values if value != 0 and math.isfinite(value)), values[0])
+    """The value that decides the cost. A tensor is being learned and costs what any finite beta but 0 does."""
+    return float(beta) if isinstance(beta, (int, float)) else 1.0

@@ -12,7 +12,12 @@ from torch import nn
 from simroot.errors import ConfigError
 from simroot.models.common import require_image_size, require_positive
 from simroot.models.registry import register
+from simroot.models.roots import require_groups
 from simroot.models.simnet_core import LEARNED, SimNet, SimNetMlp, Stage
+from simroot.models.variants import register_variant
+
+# What trained simnet2 best among rates of 0.1, 0.2 and 0.4; the clipping only catches a rare outlier.
+_RECIPE = {"learning_rate": 0.2, "clip_norm": 5.0}
 
 
 def _simnet(
@@ -62,7 +67,7 @@ def simnet_mlp(
     return SimNetMlp(features, templates, num_classes, kind=kind, order=order, learn=learn)
 
 
-@register(parameters=21_702, macs=11_074_000)
+@register(parameters=21_702, macs=11_074_000, recipe=_RECIPE)
 def simnet1(
     num_classes: int = 10,
     in_channels: int = 3,
@@ -88,13 +93,15 @@ def simnet1(
     return _simnet("simnet1", stages, num_classes, in_channels, image_size, order=order, learn=learn)
 
 
-@register(parameters=64_578, macs=7_215_232)
+@register(parameters=64_578, macs=7_215_232, recipe=_RECIPE)
 def simnet2(
     num_classes: int = 10,
     in_channels: int = 3,
     *,
     image_size: int = 32,
     channels: tuple[int, int] = (32, 64),
+    groups: int = 1,
+    similarity_groups: int = 1,
     order: float = 2.0,
     pool_beta: float = math.inf,
     learn: Sequence[str] = LEARNED,
@@ -106,15 +113,32 @@ def simnet2(
         in_channels: channels of the images.
         image_size: height and width of the images, at least 15.
         channels: channels of the two stages.
+        groups: filter groups of the second stage's convolution.
+        similarity_groups: groups of the second stage's similarity.
         order: p of the similarities; the first value if it is learned.
         learn: which parameters are learned, of ``LEARNABLE``.
         pool_beta: beta of the pooling between the stages.
+
+    Raises:
+        ConfigError: if groups do not divide the channels, or another argument is out of range.
     """
-    stages = (Stage(channels[0], channels[0], 5, pool=pool_beta), Stage(channels[1], channels[1], 5))
+    first, second = channels
+    require_positive("simnet2", channels=min(channels), groups=groups, similarity_groups=similarity_groups)
+    require_groups("simnet2", "the second convolution", groups, first, second)
+    require_groups("simnet2", "the second similarity", similarity_groups, second, second)
+    stages = (
+        Stage(first, first, 5, pool=pool_beta),
+        Stage(second, second, 5, groups=groups, similarity_groups=similarity_groups),
+    )
     return _simnet("simnet2", stages, num_classes, in_channels, image_size, order=order, learn=learn)
 
 
-@register(parameters=11_138, macs=176_160)
+for _degree, _size in {2: (38_978, 5_141_632), 4: (26_178, 4_104_832), 8: (19_778, 3_586_432)}.items():
+    _summary = f"simnet2 with {_degree} filter groups in its second convolution (Deep Roots, section 3)."
+    register_variant(f"simnet2_root{_degree}", simnet2, _size, _summary, recipe=_RECIPE, groups=_degree)
+
+
+@register(parameters=11_138, macs=176_160, recipe=_RECIPE)
 def simnet2_small(
     num_classes: int = 10,
     in_channels: int = 3,
@@ -146,7 +170,7 @@ def _three_stages(channels: int) -> tuple[Stage, ...]:
     )
 
 
-@register(parameters=1_491_842, macs=321_576_960)
+@register(parameters=1_491_842, macs=321_576_960, recipe=_RECIPE)
 def simnet3(
     num_classes: int = 10,
     in_channels: int = 3,
@@ -175,7 +199,7 @@ def simnet3(
     return _simnet("simnet3", stages, num_classes, in_channels, image_size, **options)
 
 
-@register(parameters=4_902, macs=1_606_400)
+@register(parameters=4_902, macs=1_606_400, recipe=_RECIPE)
 def simnet3_compact(
     num_classes: int = 10,
     in_channels: int = 3,

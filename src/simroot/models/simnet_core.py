@@ -21,11 +21,18 @@ from simroot.layers import (
     Similarity2d,
     WhitenedSimilarity2d,
 )
+from simroot.layers.norm import diagonal_blocks
 
-# The classification MEX sees similarities of this deviation, and starts with a beta at which it is nearly linear in
-# them: class scores are then of order one, and training makes it as selective as the data asks for.
-_CONTRAST = 20.0
-_BETA = 0.5 / _CONTRAST
+
+def _classification(channels: int, num_classes: int, learn: Sequence[str]) -> tuple[FoldedNorm2d, MexDense]:
+    """The normalisation of the last similarities and the MEX units behind it.
+
+    With a deviation of ``2.5 sqrt(C)`` the class scores are of order one whatever C is, and beta starts where a MEX
+    unit is nearly linear in its inputs: training makes it as selective as the data asks for.
+    """
+    contrast = 2.5 * math.sqrt(channels)
+    learned = {"learn_beta": "beta" in learn, "learn_offsets": "offsets" in learn}
+    return FoldedNorm2d(channels, scale=contrast), MexDense(channels, num_classes, beta=0.5 / contrast, **learned)
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,8 @@ class Stage:
         kernel_size: receptive field of the convolution.
         padding: zero padding of the convolution.
         pool: beta of the 3x3 MEX pooling with stride 2 behind the similarity (inf: maximum, 0: average), or None.
+        groups: filter groups of the convolution; what it reads is then decorrelated within groups.
+        similarity_groups: groups of the similarity.
     """
 
     whitened: int
@@ -45,6 +54,8 @@ class Stage:
     kernel_size: int
     padding: int = 0
     pool: float | None = None
+    groups: int = 1
+    similarity_groups: int = 1
 
     def output_size(self, size: int) -> int:
         """Length of an axis behind the stage; zero or less if the image is too small."""
@@ -63,9 +74,10 @@ LEARNABLE = (*LEARNED, "order", "pool_beta")
 class SimNet(nn.Module):
     """L-layer SimNet (figure 1d): stages, classification MEX and global MEX pooling; (N, C, H, W) -> (N, classes).
 
-    While it trains, the responses of each convolution are normalised over the batch, the similarities are decorrelated
-    before the next convolution and brought to one scale before the classification. ``simroot.models.deploy`` folds
-    all three away exactly; what is left is the paper's network. Where a later convolution pads, the similarity before
+    While it trains, the first filters are learned in coordinates in which patches are white, the responses of each
+    convolution are normalised over the batch, the similarities are decorrelated before the next convolution and
+    brought to one scale before the classification. ``simroot.models.deploy`` folds all of it away exactly; what is
+    left is the paper's network. Where a later convolution pads, the similarity before
     it keeps an additive bias (section 5), so that its padded zeros are average similarities, not perfect ones.
 
     Args:
@@ -96,7 +108,7 @@ class SimNet(nn.Module):
         channels = in_channels
         for index, stage in enumerate(stages):
             last = index == len(stages) - 1
-            self.whitenings.append(FoldedWhitening2d(channels) if index else nn.Identity())
+            self.whitenings.append(FoldedWhitening2d(channels, groups=stage.groups) if index else nn.Identity())
             self.similarities.append(
                 WhitenedSimilarity2d(
                     channels,
@@ -105,7 +117,11 @@ class SimNet(nn.Module):
                     stage.kernel_size,
                     order=order,
                     padding=stage.padding,
+                    groups=stage.groups,
+                    similarity_groups=stage.similarity_groups,
                     noise=noise,
+                    whiten=index == 0,
+                    from_origin=True,
                     bias=not last and stages[index + 1].padding > 0,
                     learn_order="order" in learn,
                     learn_templates="templates" in learn,
@@ -114,10 +130,8 @@ class SimNet(nn.Module):
             )
             self.pools.append(nn.Identity() if stage.pool is None else _pool(stage, learn))
             channels = stage.templates
-        self.norm: nn.Module = FoldedNorm2d(channels, scale=_CONTRAST)
-        self.classifier = MexDense(
-            channels, num_classes, beta=_BETA, learn_beta="beta" in learn, learn_offsets="offsets" in learn
-        )
+        self.norm: nn.Module
+        self.norm, self.classifier = _classification(channels, num_classes, learn)
         self.global_pool = GlobalMexPool2d(learn_beta="global_beta" in learn)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -136,7 +150,7 @@ class SimNet(nn.Module):
         for similarity in similarities:
             similarity.fold()
         for index, (before, after) in enumerate(pairwise(similarities), start=1):
-            _fold_whitening(self.whitenings[index], before, after)
+            _fold_whitening(self.whitenings[index], before.similarity, after.conv)
             self.whitenings[index] = nn.Identity()
         for pool in (*self.pools, self.global_pool):
             if isinstance(pool, (MexPool2d, GlobalMexPool2d)):
@@ -179,14 +193,13 @@ class SimNetMlp(nn.Module):
             kind=kind,  # type: ignore[arg-type]
             order=order,
             weighted=kind == "lp",
+            from_origin=True,
             learn_templates="templates" in learn,
             learn_weights="weights" in learn,
             learn_order="order" in learn,
         )
-        self.norm: nn.Module = FoldedNorm2d(templates, scale=_CONTRAST)
-        self.classifier = MexDense(
-            templates, num_classes, beta=_BETA, learn_beta="beta" in learn, learn_offsets="offsets" in learn
-        )
+        self.norm: nn.Module
+        self.norm, self.classifier = _classification(templates, num_classes, learn)
 
     def forward(self, x: Tensor) -> Tensor:
         similarities = self.similarity(x.flatten(1)[:, :, None, None])
@@ -195,6 +208,7 @@ class SimNetMlp(nn.Module):
     @torch.no_grad()
     def fold(self) -> None:
         """Fold the normalisation into weights and offsets, in place."""
+        self.similarity.fold()
         _fold_contrast(self.norm, self.similarity, self.classifier)
         self.norm = nn.Identity()
 
@@ -210,26 +224,36 @@ def _require_learnable(learn: Sequence[str]) -> None:
         raise ConfigError(f"learn names {', '.join(sorted(unknown))}; expected some of {', '.join(LEARNABLE)}")
 
 
-def _fold_whitening(whitening: nn.Module, before: WhitenedSimilarity2d, after: WhitenedSimilarity2d) -> None:
-    """``conv(A (s - m))``: A goes into the filters, m into their biases or, where they pad, before the padding."""
+def _fold_whitening(whitening: nn.Module, before: Similarity2d, conv: nn.Conv2d) -> None:
+    """``conv(A (s + b - m))``: A goes into the filters, b - m into their biases or, where they pad, stays with s."""
     if not isinstance(whitening, FoldedWhitening2d):
         return
     matrix, mean = whitening.folded()
-    conv = after.conv
-    weight = torch.einsum("rckl,ci->rikl", conv.weight.double(), matrix)
-    conv.weight.copy_(weight)
-    if before.similarity.bias is not None:
-        before.similarity.bias.sub_(mean.to(before.similarity.bias))
-    else:
-        conv.bias -= torch.einsum("rckl,c->r", weight, mean).to(conv.weight)  # type: ignore[operator]
+    shift = _taken_bias(before) - mean
+    groups = conv.groups
+    blocks = diagonal_blocks(matrix, groups)
+    filters = torch.einsum("grckl,gci->grikl", conv.weight.double().unflatten(0, (groups, -1)), blocks)
+    if any(conv.padding):
+        before.bias = nn.Parameter(shift.to(conv.weight))
+    elif conv.bias is not None:
+        shifts = shift.unflatten(0, (groups, -1))
+        conv.bias += torch.einsum("grckl,gc->gr", filters, shifts).flatten().to(conv.bias)
+    conv.weight.copy_(filters.flatten(0, 1))
 
 
 def _fold_contrast(norm: nn.Module, similarity: Similarity2d, classifier: MexDense) -> None:
-    """``MEX{a (s - m) + b} = MEX{a s + (b - a m)}``, a per template: into the weights and the offsets."""
+    """``MEX{a (s + b - m) + o} = MEX{a s + (o + a (b - m))}``, a per template: into the weights and the offsets."""
     classifier.fold()
     if not isinstance(norm, FoldedNorm2d):
         return
     matrix, mean = norm.folded()
     scale = matrix.diagonal()
+    shift = scale * (_taken_bias(similarity) - mean)
     similarity.fold(scale)
-    classifier.offsets.sub_((scale * mean).to(classifier.offsets))
+    classifier.offsets += shift.to(classifier.offsets)
+
+
+def _taken_bias(similarity: Similarity2d) -> Tensor:
+    """The bias of a folded similarity in float64, which it loses."""
+    bias, similarity.bias = similarity.bias, None
+    return torch.zeros((), dtype=torch.float64) if bias is None else bias.double()

@@ -7,7 +7,7 @@ coordinate of the receptive field it holds the differences x_i - z_i.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -64,8 +64,11 @@ def direct_lp(
     p = float(order.detach() if isinstance(order, Tensor) else order)
     if not 0 < p < math.inf:
         raise ConfigError(f"order is {p}, expected a positive number")
-    out: Tensor = _DirectLp.apply(x, templates, weights, learned, p, shape, missing)
-    return out
+    apply: Callable[..., Tensor] = _DirectLp.apply
+    if torch.compiler.is_compiling():
+        # A compiler would unroll the loops over tiles and coordinates.
+        apply = torch.compiler.disable(apply)
+    return apply(x, templates, weights, learned, p, shape, missing)
 
 
 class _Tile(NamedTuple):

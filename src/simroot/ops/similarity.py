@@ -212,7 +212,8 @@ def _quadratic(
         squares = convolve(y.square(), u) + convolve(present.to(x.dtype), uv * v)
     else:
         squares = convolve(y.square(), u, (uv * v).sum((1, 2, 3)))
-    return convolve(y, 2 * uv) - squares, squares
+    # In place, as no gradient needs either: fresh memory costs more than arithmetic here.
+    return convolve(y, 2 * uv).sub_(squares), squares
 
 
 def _checked_quadratic(x: Tensor, templates: Tensor, weights: Tensor | None, shape: Geometry, missing: bool) -> Tensor:
@@ -221,7 +222,7 @@ def _checked_quadratic(x: Tensor, templates: Tensor, weights: Tensor | None, sha
     if not out.numel():
         return out
     # The rounding error is a few eps of `squares`, hence 5 digits are good in float32 where the margin is negative.
-    margin = torch.add(out.detach(), squares.detach(), alpha=torch.finfo(out.dtype).eps ** 0.2)
+    margin = squares.detach().mul_(torch.finfo(out.dtype).eps ** 0.2).add_(out.detach())
     worst = margin.max().item()
     if worst <= 0:
         return out

@@ -38,6 +38,12 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def remove_torn(folder: Path) -> None:
+    """Remove what a kill has left of files that were being written."""
+    for file in folder.glob(".*.tmp"):
+        file.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file by ``write_atomic``."""
     write_atomic(path, lambda file: file.write(text.encode()))

@@ -21,7 +21,7 @@ from simroot.data import ImageData
 from simroot.errors import CheckpointError, DataError
 from simroot.training.callbacks import ProgressBar, RunWriter, StatisticsWarning
 from simroot.training.environment import versions
-from simroot.training.files import AtomicCheckpoints, read_checkpoint
+from simroot.training.files import AtomicCheckpoints, read_checkpoint, remove_torn
 from simroot.training.module import Classifier
 from simroot.training.recipes import Recipe
 from simroot.training.run import (
@@ -36,7 +36,7 @@ from simroot.training.run import (
     read_config,
     resume_command,
 )
-from simroot.training.session import logging_to, quiet, reproducible
+from simroot.training.session import keep_freed_memory, logging_to, quiet, reproducible
 from simroot.training.summary import finish
 
 log = logging.getLogger(__name__)
@@ -143,6 +143,8 @@ def resume(
         data = datasets.load(**config["data"]["source"])
     _check_same_data(config["data"], data, path)
     _warn_of_other_versions(config.get("versions", {}))
+    if _first_process():
+        remove_torn(path)
     checkpoint = _newest_checkpoint(path)
     model = _initial_model(config, recipe)
     trainer_options = {"accelerator": accelerator, "devices": devices, "num_nodes": num_nodes, "strategy": strategy}
@@ -162,6 +164,7 @@ def _fit(
     progress: bool,
 ) -> Run:
     console = Console(stderr=True)
+    keep_freed_memory()
     if recipe.channels_last:
         model = model.to(memory_format=torch.channels_last)
     if recipe.compile:

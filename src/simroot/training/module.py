@@ -132,6 +132,9 @@ class Classifier(L.LightningModule):
         }
         if not math.isfinite(row["train_loss"] + row["val_loss"]):
             raise TrainingError(_diverged(f"the validation loss is {row['val_loss']} after epoch {row['epoch']}"))
+        # A similarity takes NaN for a missing coordinate: a network can be dead behind a loss that is finite.
+        if broken := [name for name, tensor in self.model.state_dict().items() if not tensor.isfinite().all()]:
+            raise TrainingError(_diverged(f"{broken[0]} is not finite after epoch {row['epoch']}"))
         self.history.append(row)
 
     def _base_rate(self) -> float:

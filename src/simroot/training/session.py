@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
+import platform
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -63,6 +65,20 @@ def reproducible(device: torch.device) -> Iterator[None]:
         torch.use_deterministic_algorithms(deterministic)
         memory.fill_uninitialized_memory = fill
         torch.backends.cudnn.deterministic = cudnn
+
+
+def keep_freed_memory() -> None:
+    """Have the C library keep the memory that tensors free, for the next tensors: fresh pages cost more than filling.
+
+    Without it a training step of simnet2 takes a third longer on one thread. Does nothing where the library is not
+    glibc.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    mallopt = ctypes.CDLL(None).mallopt
+    trim_threshold, mmap_threshold = -1, -3
+    mallopt(trim_threshold, 2**31 - 1)
+    mallopt(mmap_threshold, 2**30)
 
 
 @contextmanager
