@@ -1,8 +1,8 @@
 """Accurate image classifiers within a budget of operations, parameters or milliseconds.
 
 The rooms, in the order in which they may import one another: ``ops`` (pure functions), ``layers``, ``models``, then
-``training``, ``measure`` and, on top of them, ``cli``; ``data`` stands beside them. Importing ``simroot`` is cheap:
-PyTorch is loaded when a room or one of the names below is first used.
+``training``, ``measure`` and, on top of them, ``experiments`` and ``cli``; ``data`` and ``estimators`` stand beside
+them. Importing ``simroot`` is cheap: PyTorch is loaded when a room or one of the names below is first used.
 """
 
 from __future__ import annotations
@@ -11,14 +11,26 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from simroot import data, layers, measure, models, ops, training
+    from simroot import data, estimators, experiments, layers, measure, models, ops, training
     from simroot.models import create_model, list_models
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "create_model", "data", "layers", "list_models", "measure", "models", "ops", "training"]
+__all__ = [
+    "__version__",
+    "create_model",
+    "data",
+    "estimators",
+    "experiments",
+    "layers",
+    "list_models",
+    "measure",
+    "models",
+    "ops",
+    "training",
+]
 
-_ROOMS = frozenset({"data", "layers", "measure", "models", "ops", "training"})
+_ROOMS = frozenset({"data", "estimators", "experiments", "layers", "measure", "models", "ops", "training"})
 _MODEL_NAMES = frozenset({"create_model", "list_models"})
 
 

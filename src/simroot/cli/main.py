@@ -20,6 +20,8 @@ COMMANDS = {
     "predict": "classify images with a trained network",
     "models": "list the networks that can be trained",
     "cost": "count a network's parameters and operations, layer by layer",
+    "rootify": "turn a network into a root network, with filter groups in its spatial convolutions",
+    "reproduce": "compute a table of the papers, beside what is printed there",
     "doctor": "show versions, processor, devices and the kernels in use",
 }
 
@@ -63,12 +65,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(arguments.command, f"{error.strerror}: {error.filename}" if error.filename else str(error))
     except KeyboardInterrupt as error:
         # A training says which signal it was and how to go on.
-        print(f"simroot {arguments.command}: {error or 'interrupted'}", file=sys.stderr)
+        print(f"simroot {arguments.command}: {str(error) or 'interrupted'}", file=sys.stderr)
         return _SIGNALLED + signal.Signals[getattr(error, "signal", "SIGINT")]
     except BrokenPipeError:
         # The reader has gone (as in "simroot models | head"): nothing more can be written, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _SIGNALLED + signal.SIGPIPE
+        return 1  # as rich does when a table breaks
     return code
 
 

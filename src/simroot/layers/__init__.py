@@ -3,6 +3,7 @@
 from simroot.layers.mex import GlobalMexPool2d, MexDense, MexPool2d
 from simroot.layers.noise import MultiplicativeNoise
 from simroot.layers.norm import FoldedNorm2d, FoldedWhitening2d, NormalisedConv2d
+from simroot.layers.root import RootModule2d, UnevenConv2d
 from simroot.layers.similarity import Similarity2d, WhitenedSimilarity2d
 
 __all__ = [
@@ -13,6 +14,8 @@ __all__ = [
     "MexPool2d",
     "MultiplicativeNoise",
     "NormalisedConv2d",
+    "RootModule2d",
     "Similarity2d",
+    "UnevenConv2d",
     "WhitenedSimilarity2d",
 ]

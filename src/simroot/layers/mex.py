@@ -21,8 +21,9 @@ class MexDense(nn.Module):
     """MEX units over the channels: ``h_r = 1/beta log(1/C sum_c exp(beta (x_c + b_rc)))``, beta > 0.
 
     (N, C[, H, W]) -> (N, units[, H, W]). The offsets are learned through ``log(alpha) = beta b`` (section 3), which
-    start as N(0, 1): different, since equal offsets make all classes equal and the gradient below them zero. A small
-    beta makes the unit nearly a linear one, with weights log(alpha) / C: so it starts.
+    start as N(0, 1), each unit's alpha brought to a mean of 1: different, since equal offsets make all classes equal
+    and the gradient below them zero, but with no class ahead. At a small beta the unit is a linear one with weights
+    alpha / C.
 
     Args:
         in_channels: C.
@@ -56,6 +57,7 @@ class MexDense(nn.Module):
             raise ConfigError(f"beta of MexDense is {beta}; expected a positive finite number")
         parameter(self, "beta", torch.tensor(float(beta)), learn=learn_beta, by=Positive(_BETA_RATE))
         log_alpha = torch.randn(units, in_channels)
+        log_alpha -= log_alpha.logsumexp(1, keepdim=True) - math.log(in_channels)
         parameter(self, "offsets", log_alpha / beta, learn=learn_offsets, by=OffsetsFromLogAlpha(self))
 
     def forward(self, x: Tensor) -> Tensor:

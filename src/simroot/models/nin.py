@@ -10,8 +10,11 @@ from torch import nn
 
 from simroot.errors import ConfigError
 from simroot.layers import NormalisedConv2d
+from simroot.layers.root import Groups, grouped_conv2d
 from simroot.models.common import require_image_size, require_positive
 from simroot.models.registry import register
+from simroot.models.roots import require_groups
+from simroot.models.variants import register_roots
 
 _LAYERS = ("conv1a", "conv1b", "conv1c", "conv2a", "conv2b", "conv2c", "conv3a", "conv3b", "conv3c")
 _KERNEL_SIZES = dict(zip(_LAYERS, (5, 1, 1, 5, 1, 1, 3, 1, 1), strict=True))
@@ -23,7 +26,7 @@ def nin(
     in_channels: int = 3,
     *,
     image_size: int = 32,
-    groups: Sequence[int] = (1, 1),
+    groups: Sequence[Groups] = (1, 1),
     batch_norm: bool = True,
     dropout: float = 0.0,
 ) -> nn.Module:
@@ -36,7 +39,7 @@ def nin(
         num_classes: number of classes.
         in_channels: channels of the images.
         image_size: height and width of the images, at least 4.
-        groups: filter groups of conv2a and conv3a.
+        groups: filter groups of conv2a and conv3a: a number each, or relative sizes of unequal groups.
         batch_norm: normalise the convolutions' outputs, except the class scores, while training; it folds away.
         dropout: share of values dropped after each of the two pools.
 
@@ -65,7 +68,7 @@ def _build(
     in_channels: int,
     widths: Sequence[int],
     image_size: int,
-    groups: Sequence[int],
+    groups: Sequence[Groups],
     batch_norm: bool,
     dropout: float,
 ) -> nn.Module:
@@ -79,7 +82,8 @@ def _build(
     modules: OrderedDict[str, nn.Module] = OrderedDict()
     for (layer, kernel_size), (inputs, outputs) in zip(_KERNEL_SIZES.items(), pairwise(channels), strict=True):
         last = layer == "conv3c"
-        modules[layer] = NormalisedConv2d(
+        modules[layer] = grouped_conv2d(
+            NormalisedConv2d,
             inputs,
             outputs,
             kernel_size,
@@ -97,16 +101,36 @@ def _build(
     return nn.Sequential(modules)
 
 
-def _layer_groups(name: str, groups: Sequence[int], channels: Sequence[int]) -> dict[str, int]:
+def _layer_groups(name: str, groups: Sequence[Groups], channels: Sequence[int]) -> dict[str, Groups]:
     grouped = ("conv2a", "conv3a")
     if len(groups) != len(grouped):
         raise ConfigError(f"groups of {name} is {tuple(groups)}; expected two numbers, for {' and '.join(grouped)}")
     for layer, number in zip(grouped, groups, strict=True):
         index = _LAYERS.index(layer)
-        inputs, outputs = channels[index], channels[index + 1]
-        if not isinstance(number, int) or number < 1 or inputs % number or outputs % number:
-            raise ConfigError(
-                f"{number!r} groups for {layer} of {name} do not work; expected a number that divides its {inputs} "
-                f"input and {outputs} output channels"
-            )
+        require_groups(name, layer, number, channels[index], channels[index + 1])
     return dict(zip(grouped, groups, strict=True))
+
+
+# Degree -> parameters and multiply-accumulates.
+_ROOTS = {
+    2: (736_586, 163_504_128),
+    4: (455_498, 123_396_096),
+    8: (314_954, 103_342_080),
+    16: (244_682, 93_315_072),
+}
+_COLUMNS = {
+    2: (570_698, 152_887_296),
+    4: (372_554, 118_087_680),
+    8: (273_482, 100_687_872),
+    16: (223_946, 91_987_968),
+}
+_TREES = {
+    2: (487_754, 147_578_880),
+    4: (331_082, 115_433_472),
+    8: (252_746, 99_360_768),
+    16: (213_578, 91_324_416),
+}
+
+register_roots("nin", nin, _ROOTS, stages=2, where="tables 1 and 2")
+register_roots("nin", nin, _COLUMNS, stages=2, where="section 4.2", topology="column")
+register_roots("nin", nin, _TREES, stages=2, where="section 4.2", topology="tree")

@@ -138,7 +138,7 @@ for _degree, _size in {2: (38_978, 5_141_632), 4: (26_178, 4_104_832), 8: (19_77
     register_variant(f"simnet2_root{_degree}", simnet2, _size, _summary, recipe=_RECIPE, groups=_degree)
 
 
-@register(parameters=11_138, macs=176_160, recipe=_RECIPE)
+@register(parameters=11_138, macs=176_160, recipe={"clip_norm": 5.0})
 def simnet2_small(
     num_classes: int = 10,
     in_channels: int = 3,

@@ -17,6 +17,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from simroot.data import BatchLoader, ImageData, loader
 from simroot.errors import TrainingError
+from simroot.models import AuxiliaryScores
 from simroot.training.optim import build_optimizer, build_schedule
 from simroot.training.recipes import Recipe
 
@@ -96,12 +97,18 @@ class Classifier(L.LightningModule):
         images, labels = batch
         # The previous step's loss: by now it is known, and asking for it does not stall a device that runs ahead.
         self._check(batch_idx)
-        scores = self.model(images).float()
-        loss = functional.cross_entropy(scores, labels, label_smoothing=self.recipe.label_smoothing)
+        output = self.model(images)
+        scores, others, weight = output if isinstance(output, AuxiliaryScores) else (output, (), 0.0)
+        loss = self._loss(scores, labels)
+        for other in others:
+            loss = loss + weight * self._loss(other, labels)
         self._last_loss = loss.detach()
         self.train_loss.update(self._last_loss)
         self.train_accuracy.update(scores.detach(), labels)
         return loss
+
+    def _loss(self, scores: Tensor, labels: Tensor) -> Tensor:
+        return functional.cross_entropy(scores.float(), labels, label_smoothing=self.recipe.label_smoothing)
 
     def on_validation_epoch_start(self) -> None:
         """Start counting anew."""

@@ -1,0 +1,180 @@
+"""``simroot rootify``: any network with filter groups in its spatial convolutions."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from simroot.cli.output import console, count_text, percent, print_json, print_table
+from simroot.cli.values import add_model_overrides, image_shape, positive
+from simroot.errors import CheckpointError, ConfigError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from simroot.models.roots import RootLayer, RootReport
+
+_IMAGENET = (3, 224, 224)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="name of a network ('simroot models'), torchvision:NAME, or timm:NAME where timm is installed",
+    )
+    parser.add_argument("--degree", type=positive, required=True, metavar="N", help="filter groups of the first stage")
+    parser.add_argument(
+        "--topology",
+        choices=("root", "column", "tree"),
+        default="root",
+        help="groups halve, stay or double from stage to stage (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--weights",
+        choices=("random", "slice"),
+        default="random",
+        help="new filters, or the block diagonal of the old ones (default: %(default)s)",
+    )
+    parser.add_argument("--load", type=Path, metavar="FILE", help="safetensors file with the network's weights")
+    parser.add_argument(
+        "--input-size", type=image_shape, metavar="C,H,W", help="shape of one image (default: the network's own)"
+    )
+    parser.add_argument(
+        "--num-classes", type=positive, metavar="N", help="number of classes (default: the network's own)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of new weights (default: %(default)s)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE.safetensors",
+        help="where to save the root network's weights; FILE.json beside it says how to build it",
+    )
+    add_model_overrides(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Rootify, print the report, save."""
+    import torch
+
+    from simroot.models import rootify_with_report
+
+    torch.manual_seed(arguments.seed)
+    model, config = _build(arguments)
+    if arguments.load is not None:
+        _load(model, arguments.load)
+    result, report = rootify_with_report(
+        model,
+        arguments.degree,
+        topology=arguments.topology,
+        weights=arguments.weights,
+        example_input=torch.zeros(1, *config["input_size"]),
+    )
+    config |= {name: getattr(arguments, name) for name in ("degree", "topology", "weights", "seed")}
+    config["groups"] = {layer.name: layer.groups for layer in report.layers if layer.groups != layer.groups_before}
+    if arguments.out is not None:
+        _save(result, config, arguments.out)
+    if arguments.json:
+        print_json({**config, **dataclasses.asdict(report)})
+    else:
+        _print(f"{arguments.model}, {arguments.topology}-{arguments.degree}", report)
+    return 0
+
+
+def _build(arguments: argparse.Namespace) -> tuple[nn.Module, dict[str, Any]]:
+    """The network, and what it takes to build it again."""
+    from simroot.models import create_model, model_entry
+
+    source, colon, name = arguments.model.rpartition(":")
+    options = dict(arguments.set or [])
+    if not colon:
+        entry = model_entry(name)
+        channels, size, _ = arguments.input_size or entry.input_size
+        options = {"image_size": size, **options}
+        classes = arguments.num_classes or entry.num_classes
+        model = create_model(name, classes, channels, **options)
+        config = {"num_classes": classes, "in_channels": channels, **options}
+        return model, {"model": name, "arguments": config, "input_size": [channels, size, size]}
+    if arguments.num_classes:
+        options["num_classes"] = arguments.num_classes
+    model = _foreign(source, name, options)
+    return model, {"model": arguments.model, "arguments": options, "input_size": arguments.input_size or _IMAGENET}
+
+
+def _foreign(source: str, name: str, options: dict[str, Any]) -> nn.Module:
+    try:
+        if source in ("torchvision", "tv"):
+            from torchvision.models import get_model
+
+            return get_model(name, weights=None, **options)
+        if source == "timm":
+            import timm
+
+            return timm.create_model(name, pretrained=False, **options)
+    except ImportError:
+        raise ConfigError("timm is not installed; install it ('pip install timm') to use its networks") from None
+    except (ValueError, RuntimeError, TypeError) as error:
+        raise ConfigError(f"{source} cannot build {name!r}: {error}") from error
+    raise ConfigError(f"{source!r} is no source of networks; expected torchvision:NAME, timm:NAME or a plain name")
+
+
+def _load(model: nn.Module, path: Path) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        model.load_state_dict(load_file(path))
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is no safetensors file: {error}") from error
+    except RuntimeError as error:
+        raise CheckpointError(f"{path} does not fit the network: {str(error).splitlines()[-1].strip()}") from error
+
+
+def _save(model: nn.Module, config: dict[str, Any], path: Path) -> None:
+    from safetensors.torch import save_model
+
+    from simroot.training.files import write_text
+
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        save_model(model, str(temporary))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    write_text(path.with_suffix(".json"), json.dumps(config, indent=2) + "\n")
+
+
+def _print(title: str, report: RootReport) -> None:
+    columns = ["layer", "groups", "params before", "params", "MACs before", "MACs", "remark"]
+    rows = [
+        (
+            layer.name,
+            str(layer.groups),
+            count_text(layer.parameters_before),
+            count_text(layer.parameters),
+            count_text(layer.macs_before),
+            count_text(layer.macs),
+            _remark(layer),
+        )
+        for layer in report.layers
+    ]
+    sizes = (report.parameters_before, report.parameters, report.macs_before, report.macs)
+    total = ("network", "", *map(count_text, sizes), "")
+    print_table(title, columns, rows, numbers=columns[1:-1], total=total)
+    grouped = sum(layer.groups != layer.groups_before for layer in report.layers)
+    console().print(
+        f"{grouped} of {len(rows)} spatial convolutions grouped: "
+        f"{percent(report.parameters / report.parameters_before)} of the parameters, "
+        f"{percent(report.macs / report.macs_before)} of the MACs of convolutions and linear layers."
+    )
+
+
+def _remark(layer: RootLayer) -> str:
+    if layer.note or layer.kept is None:
+        return layer.note
+    return f"{percent(layer.kept)} kept, permuted: {layer.permuted or 'nothing'}"

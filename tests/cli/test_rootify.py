@@ -1,0 +1,72 @@
+"""Networks turned into root networks on the command line."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from cli.result import Simroot
+from simroot.models import create_model, rootify
+
+
+def test_report_and_files_to_build_it_again(simroot: Simroot, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = create_model("nin", 5, image_size=8)
+    save_file(model.state_dict(), tmp_path / "nin.safetensors")
+    words = ["nin", "--degree", 8, "--input-size", "3,8,8", "--num-classes", 5, "--weights", "slice"]
+    out = tmp_path / "root.safetensors"
+    found = simroot("rootify", *words, "--load", tmp_path / "nin.safetensors", "--out", out, "--json").json
+    assert found["groups"] == {"conv2a": 8, "conv3a": 4}
+    assert found["parameters"] < found["parameters_before"]
+    config = json.loads((tmp_path / "root.json").read_text())
+    assert config.items() <= found.items()
+    again = create_model(config["model"], **config["arguments"])
+    again = rootify(again, config["groups"], example_input=torch.zeros(1, *config["input_size"]))
+    again.load_state_dict(load_file(out))
+    # What slicing leaves untouched is the given network's.
+    assert torch.equal(again.get_parameter("conv1a.weight"), model.get_parameter("conv1a.weight"))
+
+
+def test_table(simroot: Simroot, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    out = simroot("rootify", "nin", "--degree", 4, "--topology", "tree", "--input-size", "3,8,8").out
+    assert "the first convolution is never grouped" in out
+    assert "2 of 3 spatial convolutions grouped" in out
+    assert max(map(len, out.splitlines())) <= 120
+
+
+def test_torchvision(simroot: Simroot) -> None:
+    pytest.importorskip("torchvision")
+    found = simroot("rootify", "torchvision:resnet18", "--degree", 2, "--input-size", "3,32,32", "--json").json
+    assert len(found["groups"]) == 4
+    assert found["layers"][0]["note"] == "the first convolution is never grouped"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nim", "--degree", "2"], "did you mean nin"),
+        (["nin", "--degree", "5"], "5 groups for conv2a of Sequential"),
+        (["torchvision:nothing", "--degree", "2"], "torchvision cannot build 'nothing'"),
+        (["keras:vgg", "--degree", "2"], "'keras' is no source of networks"),
+        (["nin"], "required: --degree"),
+        (["nin", "--degree", "0"], "no whole number of at least 1"),
+    ],
+)
+def test_mistakes_are_one_line(simroot: Simroot, words: list[str], message: str) -> None:
+    result = simroot("rootify", *words)
+    assert result.code == 2
+    assert message in result.err
+    assert len(result.err.splitlines()) == 1
+
+
+def test_weights_that_do_not_fit(simroot: Simroot, tmp_path: Path) -> None:
+    path = tmp_path / "other.safetensors"
+    save_file({"weight": torch.zeros(1)}, path)
+    result = simroot("rootify", "nin", "--degree", "2", "--input-size", "3,8,8", "--load", path)
+    assert (result.code, "does not fit the network" in result.err) == (2, True)
+    path.write_bytes(b"no weights")
+    result = simroot("rootify", "nin", "--degree", "2", "--input-size", "3,8,8", "--load", path)
+    assert (result.code, "is no safetensors file" in result.err) == (2, True)
