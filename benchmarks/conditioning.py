@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
@@ -132,7 +132,15 @@ def _probe(train: Tensor, train_labels: Tensor, validation: Tensor, labels: Tens
 
 
 def _print(title: str, rows: list[dict[str, Any]]) -> None:
-    table = Table("output of", "std", "largest share", "condition", "gradient", "linear accuracy", title=title)
+    table = Table(
+        Column("output of", overflow="fold"),
+        "std",
+        "largest share",
+        "condition",
+        "gradient",
+        "linear accuracy",
+        title=title,
+    )
     for row in rows:
         table.add_row(
             row["layer"],

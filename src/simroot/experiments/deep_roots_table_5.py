@@ -18,7 +18,8 @@ _READING = (
     "The printed numbers come from a counter that takes each convolution's multiply-accumulates once more for every "
     "output channel (377 times as many in all without groups), and the last layer, 2048 x 1000, for 2048 + 1000 "
     "weights (2.0 M parameters too few). Otherwise as table 4, without a bias on conv1, and with the 3x3 convolutions "
-    "halving the size. The networks truly have the figures of the second table: 15.0 GMACs, not 5650, and 64.5 M parameters, not 62.5; "
+    "halving the size. The networks truly have the figures of the second table: 15.0 GMACs, not 5650, and 64.5 M "
+    "parameters, not 62.5; "
     "root-64 has 7.8 GMACs and 34.9 M parameters, so it saves 48% of the operations (the paper: 27%) and 46% of the "
     "parameters (the paper: 48%)."
 )

@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_leaves
 from simroot.errors import ConfigError, SimrootError, UnknownOperatorError
 from simroot.layers import FoldedNorm2d
 from simroot.measure.formulas import Operator, find_formula
+from simroot.models.common import evaluating
 
 # Modules without a row: what they do is nothing, or is done once, when the network is deployed (normalisation folds
 # into its neighbours, parametrised weights are evaluated).
@@ -83,7 +84,7 @@ def count(model: nn.Module, input_size: Sequence[int]) -> Cost:
     example = torch.zeros(1, *size, device=parameter.device, dtype=parameter.dtype)
     counter = _Counter(example)
     with ExitStack() as stack:
-        stack.enter_context(_evaluating(model))
+        stack.enter_context(evaluating(model))
         stack.enter_context(torch.random.fork_rng(devices=[]))
         stack.enter_context(torch.no_grad())
         counter.watch(model, stack)
@@ -103,17 +104,6 @@ def count(model: nn.Module, input_size: Sequence[int]) -> Cost:
         flops=sum(layer.flops for layer in layers),
         layers=layers,
     )
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 @dataclass

@@ -32,7 +32,7 @@ def _classification(channels: int, num_classes: int, learn: Sequence[str]) -> tu
     """
     contrast = 2.5 * math.sqrt(channels)
     learned = {"learn_beta": "beta" in learn, "learn_offsets": "offsets" in learn}
-    return FoldedNorm2d(channels, scale=contrast), MexDense(channels, num_classes, beta=0.5 / contrast, **learned)
+    return FoldedNorm2d(channels, scale=contrast), MexDense(channels, num_classes, beta=1 / contrast, **learned)
 
 
 @dataclass(frozen=True)

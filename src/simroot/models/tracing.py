@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from simroot.errors import ConfigError
+from simroot.models.common import evaluating
 
 _CONVOLUTIONS = (torch.conv2d, torch.convolution)
 # Modules that treat every channel alike and apart from the others: channels may be permuted before or after them.
@@ -146,7 +147,7 @@ def trace(model: nn.Module, example_input: Tensor) -> Trace:
     """
     recorder = _Recorder(model)
     with ExitStack() as stack:
-        stack.enter_context(_evaluating(model))
+        stack.enter_context(evaluating(model))
         stack.enter_context(torch.random.fork_rng(devices=[]))
         stack.enter_context(torch.no_grad())
         stack.enter_context(recorder.hooks())
@@ -160,17 +161,6 @@ def trace(model: nn.Module, example_input: Tensor) -> Trace:
             ) from error
     shared = frozenset(key for key, users in recorder.users.items() if users > 1)
     return Trace(recorder.convolutions(), recorder.macs, recorder.nodes, shared)
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 @dataclass
