@@ -132,6 +132,14 @@ def test_relu_twin_has_the_shape_of_the_simnet_without_its_operators(name: str) 
     torch.testing.assert_close(deploy(twin)(x), twin(x), rtol=1e-4, atol=1e-4)  # float32 rounding of folded filters
 
 
+def test_twin_can_have_whitened_first_filters_too() -> None:
+    twin = relu_twin("simnet2", image_size=16, whiten=True)
+    x = trained(twin, 16)
+    assert not torch.equal(twin.get_submodule("conv1").patches.matrix, torch.eye(75))  # type: ignore[union-attr,arg-type]
+    assert parameters(twin) == parameters(relu_twin("simnet2", image_size=16))
+    torch.testing.assert_close(deploy(twin)(x), twin(x), rtol=1e-3, atol=1e-3)  # float32 rounding of folded filters
+
+
 def test_only_simnets_have_a_twin() -> None:
     with pytest.raises(ConfigError, match="convnet_caffe is no SimNet"):
         relu_twin("convnet_caffe")
