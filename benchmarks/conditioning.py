@@ -5,7 +5,8 @@
 For the output of every convolution, similarity and normalisation: the deviation over images and positions, the share
 of the variance in its largest direction, the condition number of its correlations (1: white), the size of the
 loss's gradient, and the validation accuracy of logistic regression on its averages over a 2 x 2 grid. A layer that
-is badly conditioned shows in the third and fourth column, one that has lost the classes in the last.
+is badly conditioned shows in the third and fourth column, one that has lost the classes in the last. The title has
+the network's own accuracy on both sets of images, evenly spread over the data, without augmentation.
 """
 
 from __future__ import annotations
@@ -52,9 +53,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, output in seen.items():
         classifier = _probe(features[name], train_labels, _pooled(output), labels)
         rows.append({"layer": name, **_statistics(output), "gradient": gradients[name], "linear_accuracy": classifier})
-    _print(run.model_name, rows)
+    accuracy = {
+        "train": _accuracy(run.model, train, train_labels),
+        "validation": _accuracy(run.model, validation, labels),
+    }
+    _print(f"{run.model_name}: {accuracy['train']:.1%} of training, {accuracy['validation']:.1%} of validation", rows)
     if arguments.out:
-        text = json.dumps({"model": run.model_name, "images": count, "rows": rows}, indent=1)
+        text = json.dumps({"model": run.model_name, "images": count, "accuracy": accuracy, "rows": rows}, indent=1)
         arguments.out.write_text(text + "\n", encoding="utf-8")
     return 0
 
@@ -112,6 +117,12 @@ def _gradients(model: nn.Module, images: Tensor, labels: Tensor) -> dict[str, fl
     loss = F.cross_entropy(_record(model, images, found), labels, reduction="sum")
     gradients = torch.autograd.grad(loss, list(found.values()))
     return {name: float(g.square().mean().sqrt()) for name, g in zip(found, gradients, strict=True)}
+
+
+@torch.no_grad()
+def _accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
+    scores = torch.cat([model(batch) for batch in images.split(250)])
+    return float((scores.argmax(1) == labels).float().mean())
 
 
 def _statistics(output: Tensor) -> dict[str, float]:

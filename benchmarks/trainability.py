@@ -51,7 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     result = {
         "data": {"source": data.name, "train": len(data.train), "validation": len(data.val)},
         "versions": versions(),
-        "command": f"python benchmarks/trainability.py {' '.join(sys.argv[1:] if argv is None else argv)}",
+        "command": f"python benchmarks/trainability.py --data {data.name} --models {' '.join(arguments.models)} "
+        f"--seeds {arguments.seeds} --train {arguments.train} --validation {arguments.validation} "
+        f"--epochs {arguments.epochs}",
         "threads": torch.get_num_threads(),
         "rows": rows,
         "summary": [_summary(model, rows) for model in arguments.models],

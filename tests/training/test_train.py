@@ -3,6 +3,7 @@ import errno
 import json
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -210,6 +211,15 @@ def test_full_disk_is_told_and_leaves_the_last_checkpoint(
     weights(out)
 
 
+@pytest.fixture
+def _signals_as_on_a_terminal() -> Iterator[None]:
+    """A shell starts background jobs with Ctrl-C ignored, and Python leaves it so."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_signals_as_on_a_terminal")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_signals_end_with_the_command_that_goes_on(data: ImageData, out: Path, at_batch: Install, name: str) -> None:
     def action(count: int) -> float:
