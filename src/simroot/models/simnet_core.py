@@ -77,8 +77,8 @@ class SimNet(nn.Module):
     While it trains, the first filters are learned in coordinates in which patches are white, the responses of each
     convolution are normalised over the batch, the similarities are decorrelated before the next convolution and
     brought to one scale before the classification. ``simroot.models.deploy`` folds all of it away exactly; what is
-    left is the paper's network. Where a later convolution pads, the similarity before
-    it keeps an additive bias (section 5), so that its padded zeros are average similarities, not perfect ones.
+    left is the paper's network. Where a later convolution pads, the similarity before it keeps an additive bias
+    (section 5), so that its padded zeros are average similarities, not perfect ones.
 
     Args:
         stages: from the image on.
