@@ -15,7 +15,7 @@ def test_ci_runs_the_command_of_the_readme() -> None:
 
 def test_the_main_job_does_its_own_set_up() -> None:
     (job,) = re.findall(r"^python3 -m venv .*simroot train$", README, re.MULTILINE)
-    assert "pip install ." in job
+    assert "pip install '.[train]'" in job
 
 
 def test_the_example_runs() -> None:

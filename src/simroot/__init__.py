@@ -11,7 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from simroot import data, estimators, experiments, layers, measure, models, ops, training
+    from simroot import data, estimators, experiments, export, layers, measure, models, ops, pretraining, training
     from simroot.models import create_model, list_models
 
 __version__ = "0.1.0"
@@ -22,15 +22,19 @@ __all__ = [
     "data",
     "estimators",
     "experiments",
+    "export",
     "layers",
     "list_models",
     "measure",
     "models",
     "ops",
+    "pretraining",
     "training",
 ]
 
-_ROOMS = frozenset({"data", "estimators", "experiments", "layers", "measure", "models", "ops", "training"})
+_ROOMS = frozenset(
+    {"data", "estimators", "experiments", "export", "layers", "measure", "models", "ops", "pretraining", "training"}
+)
 _MODEL_NAMES = frozenset({"create_model", "list_models"})
 
 

@@ -32,6 +32,8 @@ def installation() -> dict[str, str]:
     """Everything that a report of a fault should say about the machine, in the order in which to read it."""
     import torch
 
+    from simroot.ops import kernels_in_use
+
     cuda = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     devices = ["cpu", *cuda, *(["mps"] if torch.backends.mps.is_available() else [])]
     return {
@@ -42,5 +44,5 @@ def installation() -> dict[str, str]:
         "processor": f"{platform.machine()}, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}",
         "threads": f"{torch.get_num_threads()} (inside an operation), {torch.get_num_interop_threads()} (between them)",
         "devices": ", ".join(devices),
-        "kernels": "reference (PyTorch)",
+        "kernels": "{} ({})".format(*kernels_in_use()),
     }

@@ -19,6 +19,9 @@ COMMANDS = {
     "evaluate": "measure a trained network's accuracy",
     "predict": "classify images with a trained network",
     "models": "list the networks that can be trained",
+    "pretrain": "choose a SimNet's filters and templates from images, without labels",
+    "export": "write a trained network as a file for ONNX Runtime or OpenVINO, checked against it",
+    "bench": "measure the time of networks side by side, in one or more engines",
     "cost": "count a network's parameters and operations, layer by layer",
     "rootify": "turn a network into a root network, with filter groups in its spatial convolutions",
     "reproduce": "compute a table of the papers, beside what is printed there",
@@ -51,7 +54,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit: after ``--help`` and ``--version``, and with code 2 for arguments that cannot be parsed.
     """
     words = sys.argv[1:] if argv is None else list(argv)
-    arguments, unknown = _parser(words).parse_known_args(words)
+    try:
+        parser = _parser(words)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] == "simroot":
+            raise
+        return _fail(words[0], f"needs {error.name}, which is not installed; pip install 'simroot[train]' brings it")
+    arguments, unknown = parser.parse_known_args(words)
     if unknown:
         return _fail(
             arguments.command, f"unknown arguments: {' '.join(unknown)} (see simroot {arguments.command} --help)"

@@ -3,6 +3,7 @@
 Each is one call to `torch.overrides`, so that a `TorchFunctionMode` sees `similarity`, not the operations inside.
 """
 
+from simroot.ops._native import Kernels, available_kernels, kernels_in_use, use_kernels
 from simroot.ops.cost import OpCost, mex_cost, mex_dense_cost, mex_pool_cost, similarity_cost
 from simroot.ops.mex import mex, mex_dense
 from simroot.ops.noise import multiplicative_noise
@@ -10,8 +11,11 @@ from simroot.ops.pooling import global_mex_pool2d, mex_pool2d
 from simroot.ops.similarity import similarity
 
 __all__ = [
+    "Kernels",
     "OpCost",
+    "available_kernels",
     "global_mex_pool2d",
+    "kernels_in_use",
     "mex",
     "mex_cost",
     "mex_dense",
@@ -21,4 +25,5 @@ __all__ = [
     "multiplicative_noise",
     "similarity",
     "similarity_cost",
+    "use_kernels",
 ]

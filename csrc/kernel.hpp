@@ -1,0 +1,12 @@
+// What every file of kernels begins with. Such a file is compiled once for each instruction set, named by SIMROOT_ISA;
+// all that it defines lies in that namespace, so that nothing compiled for one set is ever linked into another.
+#pragma once
+
+#include "parallel.hpp"
+#include "simroot.h"
+
+#define SIMROOT_JOIN_(name, isa) simroot_##name##_##isa
+#define SIMROOT_JOIN(name, isa) SIMROOT_JOIN_(name, isa)
+
+// The C function of a kernel listed in SIMROOT_KERNELS: extern "C" void SIMROOT_FUNCTION(lp_forward)(...) { ... }
+#define SIMROOT_FUNCTION(name) SIMROOT_JOIN(name, SIMROOT_ISA)

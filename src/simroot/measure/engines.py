@@ -1,0 +1,223 @@
+"""The engines that run a network: PyTorch eager and compiled, ONNX Runtime, OpenVINO; all on the CPU in float32."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from simroot.errors import CheckpointError, ConfigError, DataError
+from simroot.models import deploy
+
+TORCH_ENGINES = ("eager", "compile")
+FILE_ENGINES = ("onnxruntime", "openvino")
+ENGINES = (*TORCH_ENGINES, *FILE_ENGINES)
+
+# Suffix of a network's file -> the engines that read it.
+READERS = {".onnx": FILE_ENGINES, ".xml": ("openvino",)}
+
+_EXTRAS = {"onnxruntime": "runtime", "openvino": "export"}
+_FLOAT_TYPES = ("tensor(float)", "f32")
+_BYTE_TYPES = ("tensor(uint8)", "u8")
+
+
+@dataclass(frozen=True)
+class Session:
+    """A network loaded in an engine, with the input that it is run on.
+
+    Attributes:
+        run: one call; returns what the engine returns.
+        scores: turns that into a float32 tensor (N,classes).
+        precision: of the arithmetic, as the engine reports it.
+        weights: bytes of the weights that were in memory before the engine was asked to run.
+    """
+
+    run: Callable[[], Any]
+    scores: Callable[[Any], Tensor]
+    precision: str = "f32"
+    weights: int = 0
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Inside, torch computes with so many threads; afterwards with as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def require_engine(engine: str) -> None:
+    """Refuse an engine that is unknown or not installed.
+
+    Raises:
+        ConfigError: naming the engines that there are, or what to install.
+    """
+    if engine not in ENGINES:
+        raise ConfigError(f"unknown engine {engine!r}; known are {', '.join(ENGINES)}")
+    if engine in FILE_ENGINES:
+        _library(engine)
+
+
+def load_network(network: nn.Module, engine: str, images: Tensor) -> Session:
+    """Load the deployed network in a torch engine, channels-last, to be run in inference mode on ``images``.
+
+    It is compiled when it is first run.
+    """
+    model = deploy(network).cpu().float()
+    if images.ndim == 4:
+        model = model.to(memory_format=torch.channels_last)
+        images = images.contiguous(memory_format=torch.channels_last)
+    weights = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
+    # Every network gets a compilation of its own shape and threads; the usual limit is eight for each kind of network.
+    call = torch.compile(model, dynamic=False) if engine == "compile" else model
+
+    def run() -> Any:
+        with torch.inference_mode():
+            return call(images)
+
+    return Session(run, lambda output: output.float(), weights=weights)
+
+
+def load_file(path: Path, engine: str, images: Tensor, threads: int) -> Session:
+    """Load a file in ONNX Runtime or OpenVINO with so many threads, for inputs of the shape of ``images``.
+
+    Raises:
+        ConfigError: if the engine is not installed or does not read such a file, or does not compute in float32.
+        CheckpointError: if the file cannot be loaded.
+        DataError: if its input is not of the shape of ``images``.
+    """
+    if engine not in READERS.get(path.suffix, ()):
+        raise ConfigError(f"{engine} does not run {path.name}; {_readers_text()}")
+    if not path.is_file():
+        raise CheckpointError(f"{path} does not exist; expected a network's file ({', '.join(READERS)})")
+    library = _library(engine)
+    load = _load_onnxruntime if engine == "onnxruntime" else _load_openvino
+    return load(library, path, images, threads)
+
+
+def file_input_size(path: Path) -> tuple[int, ...]:
+    """Shape of one example, without the batch dimension, as a file declares it.
+
+    Raises:
+        ConfigError, CheckpointError: as ``load_file``; also if the file leaves a length open.
+    """
+    for engine in READERS.get(path.suffix, ()):
+        try:
+            library = _library(engine)
+        except ConfigError:
+            continue
+        shape = _onnxruntime_shape(library, path) if engine == "onnxruntime" else _openvino_shape(library, path)
+        if len(shape) < 2 or not all(isinstance(length, int) for length in shape[1:]):
+            raise CheckpointError(f"the input of {path} is of shape {shape}; expected fixed lengths after the first")
+        return tuple(shape[1:])
+    engines = READERS.get(path.suffix)
+    raise ConfigError(
+        f"{path} needs {' or '.join(engines)}; {_install(engines[-1])}" if engines else f"{path}: {_readers_text()}"
+    )
+
+
+def _load_onnxruntime(library: ModuleType, path: Path, images: Tensor, threads: int) -> Session:
+    options = library.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = library.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 3
+    session = _reading(path, lambda: library.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]))
+    source = session.get_inputs()[0]
+    _check_shape(path, source.shape, images)
+    feed = {source.name: _array(path, source.type, images)}
+    return Session(lambda: session.run(None, feed), lambda outputs: torch.from_numpy(outputs[0]).float())
+
+
+def _load_openvino(library: ModuleType, path: Path, images: Tensor, threads: int) -> Session:
+    settings = {
+        "INFERENCE_PRECISION_HINT": "f32",  # otherwise bfloat16 where the processor has it
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    core = library.Core()
+    model = _reading(path, lambda: core.read_model(str(path)))
+    source = model.input(0)
+    _check_shape(path, _openvino_lengths(source), images)
+    feed = {0: _array(path, source.get_element_type().get_type_name(), images)}
+    model.reshape(list(images.shape))
+    compiled = _reading(path, lambda: core.compile_model(model, "CPU", settings))
+    precision = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+    used = {name: compiled.get_property(name) for name in ("INFERENCE_NUM_THREADS", "NUM_STREAMS")}
+    if precision != "f32" or used != {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}:
+        raise ConfigError(f"OpenVINO runs {path.name} with {precision}, {used}; expected f32, {threads} threads, 1 stream")
+    request = compiled.create_infer_request()
+    return Session(
+        lambda: request.infer(feed, share_inputs=True, share_outputs=True),
+        lambda outputs: torch.from_numpy(np.array(outputs[0], dtype=np.float32)),
+        precision,
+    )
+
+
+def _onnxruntime_shape(library: ModuleType, path: Path) -> list[Any]:
+    session = _reading(path, lambda: library.InferenceSession(str(path), providers=["CPUExecutionProvider"]))
+    return list(session.get_inputs()[0].shape)
+
+
+def _openvino_shape(library: ModuleType, path: Path) -> list[Any]:
+    return _openvino_lengths(_reading(path, lambda: library.Core().read_model(str(path))).input(0))
+
+
+def _openvino_lengths(source: Any) -> list[Any]:
+    return [length.get_length() if length.is_static else None for length in source.get_partial_shape()]
+
+
+def _check_shape(path: Path, shape: list[Any], images: Tensor) -> None:
+    """Lengths that are no numbers are open."""
+    fits = len(shape) == images.ndim and all(
+        not isinstance(expected, int) or expected == length
+        for expected, length in zip(shape, images.shape, strict=True)
+    )
+    if not fits:
+        raise DataError(f"{path} takes inputs of shape {shape}, received {list(images.shape)}")
+
+
+def _array(path: Path, kind: str, images: Tensor) -> np.ndarray[Any, Any]:
+    """The images in the type that a file takes; bytes spread over 0 to 255 where it prepares them itself."""
+    if kind in _FLOAT_TYPES:
+        return np.ascontiguousarray(images.numpy())
+    if kind in _BYTE_TYPES:
+        return np.ascontiguousarray((64 * images + 128).clamp(0, 255).byte().numpy())
+    raise DataError(f"{path} takes inputs of type {kind}; expected float32 or uint8")
+
+
+def _reading(path: Path, load: Callable[[], Any]) -> Any:
+    try:
+        return load()
+    # The engines' own errors share no narrower class.
+    except Exception as error:
+        reason = str(error).strip().rpartition("\n")[2]
+        raise CheckpointError(f"{path} cannot be loaded: {reason}") from error
+
+
+def _library(engine: str) -> ModuleType:
+    try:
+        return importlib.import_module(engine)
+    except ImportError as error:
+        raise ConfigError(f"engine {engine} is not installed; {_install(engine)}") from error
+
+
+def _install(engine: str) -> str:
+    return f"install it with pip install 'simroot[{_EXTRAS[engine]}]'"
+
+
+def _readers_text() -> str:
+    return "; ".join(f"{suffix} files run in {' and '.join(engines)}" for suffix, engines in READERS.items())

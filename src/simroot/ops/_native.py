@@ -1,0 +1,137 @@
+"""The native kernels: where they are, which instruction set they use, and how to do without them."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from simroot.errors import ConfigError
+
+VARIABLE = "SIMROOT_KERNELS"
+"""Environment variable: ``auto`` (the default), ``reference`` for none, or an instruction set such as ``avx2``."""
+
+REFERENCE = "reference"
+_NAMES = {"linux": "libsimroot.so", "darwin": "libsimroot.so", "win32": "simroot.dll"}
+
+
+class Kernels(NamedTuple):
+    """Which kernels are in use, an instruction set or ``reference`` (PyTorch), and why."""
+
+    name: str
+    reason: str
+
+
+class _Library:
+    """The shared library; its threads are those of PyTorch's OpenMP runtime where it has one."""
+
+    def __init__(self, path: Path) -> None:
+        self._library = ctypes.CDLL(str(path))
+        self._library.simroot_instruction_sets.restype = ctypes.c_char_p
+        self._library.simroot_kernel.restype = ctypes.c_void_p
+        self._library.simroot_kernel.argtypes = [ctypes.c_char_p, ctypes.c_char_p]
+        self._library.simroot_use_openmp.argtypes = [ctypes.c_void_p]
+        self.instruction_sets: list[str] = self._library.simroot_instruction_sets().decode().split(",")
+        if (openmp := _openmp()) is not None:
+            self._library.simroot_use_openmp(openmp)
+
+    def address(self, name: str, instruction_set: str) -> int:
+        address: int = self._library.simroot_kernel(name.encode(), instruction_set.encode())
+        return address
+
+
+def _openmp() -> int | None:
+    import torch  # noqa: F401 - loads the runtime that is asked for below
+
+    if sys.platform != "linux":
+        return None
+    try:
+        return ctypes.cast(ctypes.CDLL(None).GOMP_parallel, ctypes.c_void_p).value
+    except AttributeError:
+        return None
+
+
+@cache
+def _library() -> _Library | str:
+    """The library, or why there is none."""
+    path = Path(__file__).resolve().parents[1] / _NAMES.get(sys.platform, "libsimroot.so")
+    if not path.exists():
+        return "this installation was built without a C++ compiler"
+    try:
+        return _Library(path)
+    except (OSError, AttributeError) as error:
+        return f"{path.name} cannot be loaded: {error}"
+
+
+def _choose(wanted: str) -> Kernels:
+    if wanted == REFERENCE:
+        return Kernels(REFERENCE, f"chosen by {VARIABLE}")
+    library = _library()
+    if wanted in ("", "auto"):
+        if isinstance(library, str):
+            return Kernels(REFERENCE, library)
+        return Kernels(library.instruction_sets[0], "the best that this processor has")
+    known = [] if isinstance(library, str) else library.instruction_sets
+    if wanted not in known:
+        why = f" ({library})" if isinstance(library, str) else ""
+        raise ConfigError(f"{VARIABLE} is {wanted!r}; expected auto or one of {', '.join([REFERENCE, *known])}{why}")
+    return Kernels(wanted, f"chosen by {VARIABLE}")
+
+
+_current: Kernels | None = None
+
+
+def kernels_in_use() -> Kernels:
+    """The kernels that float32 tensors on the CPU meet; chosen at the first use, by ``SIMROOT_KERNELS``.
+
+    Raises:
+        ConfigError: if the variable names kernels that this processor or installation does not have.
+    """
+    global _current
+    if _current is None:
+        _current = _choose(os.environ.get(VARIABLE, "auto"))
+    return _current
+
+
+@contextmanager
+def use_kernels(name: str) -> Iterator[Kernels]:
+    """Other kernels inside the context: ``auto``, ``reference`` or an instruction set.
+
+    Raises:
+        ConfigError: if this processor or installation does not have them.
+    """
+    global _current
+    before = kernels_in_use()
+    _current = _choose(name)
+    try:
+        yield _current
+    finally:
+        _current = before
+
+
+def available_kernels() -> list[str]:
+    """All kernels that this processor can run, best first, the reference last."""
+    library = _library()
+    return [*([] if isinstance(library, str) else library.instruction_sets), REFERENCE]
+
+
+def native() -> bool:
+    """Whether native kernels are in use."""
+    return kernels_in_use().name != REFERENCE
+
+
+@cache
+def _function(name: str, instruction_set: str, arguments: tuple[Any, ...], result: Any) -> Any:
+    library = _library()
+    assert isinstance(library, _Library)
+    return ctypes.CFUNCTYPE(result, *arguments)(library.address(name, instruction_set))
+
+
+def kernel(name: str, arguments: Sequence[Any], result: Any = None) -> Any:
+    """A kernel of csrc/simroot.h for the instruction set in use, as a function of ctypes values without the GIL."""
+    return _function(name, kernels_in_use().name, tuple(arguments), result)
