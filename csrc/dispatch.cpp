@@ -77,6 +77,8 @@ static const InstructionSet sets[] = {
     {"portable", true, portable},
 };
 
+int simroot_interface(void) { return SIMROOT_INTERFACE; }
+
 const char *simroot_instruction_sets(void) {
     static char names[64] = "";
     if (!names[0]) {

@@ -15,11 +15,17 @@
 #endif
 
 /* Kernels: each is compiled for every instruction set as simroot_NAME_ISA. */
-#define SIMROOT_KERNELS(X)
+#define SIMROOT_KERNELS(X) \
+    X(lp_forward) X(lp_backward) X(lp_limit) \
+    X(mex_dense_forward) X(mex_dense_backward) X(mex_pool_forward) X(mex_pool_backward)
 
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+/* Changes with every change of a kernel's arguments: whoever calls kernels compares it with what he was written for. */
+#define SIMROOT_INTERFACE 1
+SIMROOT_EXPORT int simroot_interface(void);
 
 /* Instruction sets that this library holds and this processor has, best first, separated by commas. */
 SIMROOT_EXPORT const char *simroot_instruction_sets(void);

@@ -26,3 +26,7 @@ class TrainingError(SimrootError):
 
 class UnknownOperatorError(SimrootError):
     """The cost counter met an operator for which it has no formula."""
+
+
+class ExportError(SimrootError):
+    """An exported file that cannot be used, or would not do what the network does."""

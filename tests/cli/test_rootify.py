@@ -8,7 +8,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cli.result import Simroot
-from simroot.models import create_model, rootify
+from simroot.errors import CheckpointError
+from simroot.models import create_model, load_rootified, rootify
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command saves where it runs."""
+    monkeypatch.chdir(tmp_path)
 
 
 def test_report_and_files_to_build_it_again(simroot: Simroot, tmp_path: Path) -> None:
@@ -25,6 +32,11 @@ def test_report_and_files_to_build_it_again(simroot: Simroot, tmp_path: Path) ->
     again = create_model(config["model"], **config["arguments"])
     again = rootify(again, config["groups"], example_input=torch.zeros(1, *config["input_size"]))
     again.load_state_dict(load_file(out))
+    loaded = load_rootified(out)
+    assert not loaded.training
+    x = torch.randn(2, 3, 8, 8)
+    with torch.no_grad():
+        assert torch.equal(loaded(x), again.eval()(x))
     # What slicing leaves untouched is the given network's.
     assert torch.equal(again.get_parameter("conv1a.weight"), model.get_parameter("conv1a.weight"))
 
@@ -34,6 +46,8 @@ def test_table(simroot: Simroot, monkeypatch: pytest.MonkeyPatch) -> None:
     out = simroot("rootify", "nin", "--degree", 4, "--topology", "tree", "--input-size", "3,8,8").out
     assert "the first convolution is never grouped" in out
     assert "2 of 3 spatial convolutions grouped" in out
+    assert "Saved as nin_tree4.safetensors" in out
+    assert load_rootified("nin_tree4.safetensors").get_submodule("conv3a").groups == 8
     assert max(map(len, out.splitlines())) <= 120
 
 
@@ -42,6 +56,27 @@ def test_torchvision(simroot: Simroot) -> None:
     found = simroot("rootify", "torchvision:resnet18", "--degree", 2, "--input-size", "3,32,32", "--json").json
     assert len(found["groups"]) == 4
     assert found["layers"][0]["note"] == "the first convolution is never grouped"
+    loaded = load_rootified("torchvision_resnet18_root2.safetensors")
+    assert sum(p.numel() for p in loaded.parameters()) == found["parameters"]
+
+
+def test_files_that_do_not_belong_together(simroot: Simroot, tmp_path: Path) -> None:
+    simroot("rootify", "nin", "--degree", 4, "--input-size", "3,8,8", "--num-classes", 3, "--out", "a.safetensors")
+    simroot("rootify", "nin", "--degree", 2, "--input-size", "3,8,8", "--num-classes", 5, "--out", "b.safetensors")
+    with pytest.raises(CheckpointError, match=r"c\.json does not exist; simroot rootify writes it beside c"):
+        load_rootified("c.safetensors")
+    Path("b.safetensors").rename("a.safetensors")
+    with pytest.raises(CheckpointError, match=r"a\.safetensors is damaged or does not fit the network of a\.json: "):
+        load_rootified("a.safetensors")
+    Path("a.safetensors").write_bytes(b"no weights")
+    with pytest.raises(CheckpointError, match=r"a\.safetensors is damaged"):
+        load_rootified("a.safetensors")
+    Path("a.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"a\.safetensors does not exist"):
+        load_rootified("a.safetensors")
+    Path("a.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"a\.json is damaged, or not written by simroot rootify"):
+        load_rootified("a.safetensors")
 
 
 @pytest.mark.parametrize(

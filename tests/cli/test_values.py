@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from simroot.cli.values import image_shape, override, positive, reader
+from simroot.cli.values import image_shape, override, positive, positive_number, positives, reader
 
 
 @pytest.mark.parametrize(
@@ -50,6 +50,21 @@ def test_image_shape() -> None:
     for wrong in ("3x32x32", "3,32", "3,32,0", "", "3,32,-2"):
         with pytest.raises(argparse.ArgumentTypeError, match="expected channels,height,width"):
             image_shape(wrong)
+
+
+def test_positives() -> None:
+    assert positives("1") == [1]
+    assert positives("1,64") == [1, 64]
+    for wrong in ("", "1,", "1,0", "a"):
+        with pytest.raises(argparse.ArgumentTypeError, match="is no whole number"):
+            positives(wrong)
+
+
+def test_positive_number() -> None:
+    assert positive_number("0.5") == 0.5
+    for wrong in ("0", "-1", "inf", "nan", "fast"):
+        with pytest.raises(argparse.ArgumentTypeError, match="is no number above 0"):
+            positive_number(wrong)
 
 
 def test_positive() -> None:

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from simroot.data import decode
-from simroot.data.decode import probe
 from simroot.errors import DataError
+from simroot.images import probe
 
 RAMP = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
 COLOUR = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)

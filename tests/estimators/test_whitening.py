@@ -221,3 +221,21 @@ def test_shapes_that_do_not_fit() -> None:
         whitening.inverse_transform(np.zeros((2, 6)))
     with pytest.raises(NotFittedError):
         _ = Whitening().components_
+
+
+def test_directions_that_vary() -> None:
+    data = correlated()
+    constant = np.concatenate([data, np.ones((len(data), 2)), data[:, :1] * 2], 1)
+    assert Whitening().partial_fit(constant).n_directions_ == data.shape[1]
+    assert Whitening(1).fit(data[:4]).n_directions_ == 3
+    with pytest.raises(DataError, match="all alike"):
+        _ = Whitening().partial_fit(np.ones((5, 3))).n_directions_
+
+
+@pytest.mark.parametrize("criterion", ["mle", "bayes"])
+def test_the_curve_is_highest_at_the_dimension_chosen(criterion: str) -> None:
+    whitening = Whitening(criterion).fit(correlated())
+    assert int(whitening.dimension_curve_.argmax()) + 1 == whitening.n_components_
+    share = Whitening(0.9).fit(correlated())
+    assert share.dimension_curve_[share.n_components_ - 1] >= 0.9
+    assert share.dimension_curve_ == pytest.approx(PCA().fit(correlated()).explained_variance_ratio_.cumsum())

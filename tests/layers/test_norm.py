@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -90,3 +92,20 @@ def test_normalised_convolution_folds_to_a_plain_one(options: dict[str, int]) ->
 def test_groups_that_do_not_divide_are_named() -> None:
     with pytest.raises(ConfigError, match="out_channels 5 is not divisible by groups 2"):
         NormalisedConv2d(4, 5, 3, groups=2)
+
+
+def test_double_precision() -> None:
+    x = images(8, 3, 9, 9).double()
+    for layer in (FoldedWhitening2d(3).double(), NormalisedConv2d(3, 4, 3, whiten=True).double()):
+        assert layer(x).dtype == torch.float64
+
+
+def test_mixed_precision_is_near_to_single() -> None:
+    x = images(8, 3, 9, 9)
+    for layer in (FoldedWhitening2d(3), NormalisedConv2d(3, 4, 3, whiten=True)):
+        single = copy.deepcopy(layer)
+        for _ in range(2):  # the second time with the statistics of the first
+            with torch.autocast("cpu", torch.bfloat16):
+                mixed = layer(x)
+            expected = single(x)
+        assert (mixed - expected).abs().max() <= 2e-2 * expected.abs().max()  # 8 bits of mantissa

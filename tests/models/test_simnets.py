@@ -143,3 +143,33 @@ def test_twin_can_have_whitened_first_filters_too() -> None:
 def test_only_simnets_have_a_twin() -> None:
     with pytest.raises(ConfigError, match="convnet_caffe is no SimNet"):
         relu_twin("convnet_caffe")
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "sizes"),
+    [
+        ("simnet2", {"channels": [6, 8], "whitened": [5, 10]}, [(5, 6), (10, 8)]),
+        ("simnet2_small", {"whitened": (4, 7)}, [(4, 24), (7, 32)]),
+        ("simnet3_compact", {"channels": (4, 5, 6)}, [(4, 4), (5, 5), (6, 6)]),
+        ("simnet3_compact", {"whitened": 3}, [(3, 10), (3, 10), (3, 10)]),
+    ],
+)
+def test_channels_of_each_stage(name: str, overrides: dict[str, Any], sizes: list[tuple[int, int]]) -> None:
+    model = create_model(name, image_size=16, **overrides)
+    assert isinstance(model, SimNet)
+    assert [(stage.whitened, stage.templates) for stage in model.stage_specs] == sizes
+    assert model(torch.zeros(2, 3, 16, 16)).shape == (2, 10)
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "message"),
+    [
+        ("simnet2", {"channels": (3, 4, 5)}, "channels of simnet2 is .*; expected 2 numbers"),
+        ("simnet2_small", {"whitened": [4]}, "whitened of simnet2_small is .*; expected 2 numbers"),
+        ("simnet3", {"channels": (4, 0, 4)}, "channels of simnet3 is 0"),
+        ("simnet3_compact", {"channels": 2.5}, "channels of simnet3_compact is 2.5"),
+    ],
+)
+def test_channels_that_do_not_fit_the_stages(name: str, overrides: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        create_model(name, **overrides)

@@ -102,6 +102,32 @@ def test_adamw_takes_momentum_as_its_first_beta() -> None:
     assert optimizer.defaults["betas"] == (0.8, 0.999)
 
 
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_fused_where_torch_can(name: str) -> None:
+    chosen = recipe(optimizer=name)
+    assert all(group["fused"] for group in build_optimizer(Hinted(), chosen).param_groups)
+    with torch.device("meta"):
+        elsewhere = nn.Linear(2, 2)
+    assert not any(group["fused"] for group in build_optimizer(elsewhere, chosen).param_groups)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_fused_takes_the_same_steps(name: str) -> None:
+    def trained(fused: bool) -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        layer = nn.Linear(7, 3)
+        optimizer = build_optimizer(layer, recipe(optimizer=name, weight_decay=0.1))
+        for group in optimizer.param_groups:
+            group["fused"] = fused
+        for _ in range(5):
+            optimizer.zero_grad()
+            layer(torch.randn(4, 7)).square().sum().backward()
+            optimizer.step()
+        return [parameter.detach() for parameter in layer.parameters()]
+
+    torch.testing.assert_close(trained(fused=True), trained(fused=False), rtol=1e-5, atol=1e-6)
+
+
 def factors(chosen: Recipe, steps_per_epoch: int) -> list[float]:
     return [schedule_factor(chosen, step, steps_per_epoch) for step in range(chosen.epochs * steps_per_epoch)]
 

@@ -40,6 +40,7 @@ def test_paper_is_section_6_1() -> None:
         ("shift", -1),
         ("shift", 1.0),
         ("mirror", "yes"),
+        ("crop", "random"),
         ("precision", "16"),
         ("precision", 32),
         ("channels_last", None),
@@ -67,7 +68,7 @@ def test_fields_that_contradict_each_other() -> None:
 
 
 def test_unknown_names() -> None:
-    with pytest.raises(ConfigError, match="unknown recipe 'papre'; known are default, paper"):
+    with pytest.raises(ConfigError, match="unknown recipe 'papre'; known are default, imagenet, paper"):
         recipe("papre")
     with pytest.raises(ConfigError, match="'learning_rates'; did you mean learning_rate"):
         recipe(learning_rates=0.1)

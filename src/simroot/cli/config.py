@@ -24,12 +24,14 @@ class Settings:
     Attributes:
         model: name of the network.
         overrides: its ``create_model`` overrides.
+        initial: the safetensors that its weights start from.
         source: arguments of ``simroot.data.load``.
         recipe: fields of the recipe.
     """
 
     model: str | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    initial: str | None = None
     source: Mapping[str, Any] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
 
@@ -46,11 +48,12 @@ def read_settings(path: Path) -> Settings:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
     content = _mapping(content, str(path), _SECTIONS)
-    model = _mapping(content.get("model"), f"{path}: model", ("name", "overrides"))
+    model = _mapping(content.get("model"), f"{path}: model", ("name", "overrides", "initial"))
     data = _mapping(content.get("data"), f"{path}: data")
     return Settings(
         model=model.get("name"),
         overrides=_mapping(model.get("overrides"), f"{path}: model.overrides"),
+        initial=model.get("initial"),
         source=_mapping(data.get("source"), f"{path}: data.source", tuple(inspect.signature(load).parameters)),
         recipe=_mapping(content.get("recipe"), f"{path}: recipe"),
     )

@@ -1,4 +1,4 @@
-"""``simroot cost``: what a network costs, layer by layer."""
+"""``simroot cost``: what a network costs, layer by layer, and on demand the time of each."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simroot.cli.output import count_text, print_json, print_table, size_text
+from simroot.cli.output import count_text, percent, print_json, print_table, size_text
 from simroot.cli.values import add_model_overrides, image_shape, positive
 from simroot.errors import ConfigError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from simroot.measure import Cost
 
 
@@ -26,49 +28,84 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--num-classes", type=positive, metavar="N", help="number of classes (default: the network's own)"
     )
     add_model_overrides(parser)
+    parser.add_argument(
+        "--time", action="store_true", help="also measure each layer's time: PyTorch eager, one thread, median"
+    )
+    parser.add_argument(
+        "--batch", type=positive, default=1, metavar="N", help="images in a batch for --time (default: %(default)s)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Count the deployed network: normalisations folded away, as it would be used."""
+    from simroot.measure import count, time_layers
     from simroot.models import list_models
 
     is_run = arguments.model not in list_models() and Path(arguments.model).is_dir()
-    title, cost = _run_cost(arguments) if is_run else _model_cost(arguments)
+    title, model, size = _run_network(arguments) if is_run else _named_network(arguments)
+    cost = count(model, size)
+    seconds = time_layers(model, size, batch=arguments.batch) if arguments.time else None
     if arguments.json:
-        print_json({"network": title, **dataclasses.asdict(cost)})
-        return 0
+        print_json({"network": title, **_as_dict(cost, seconds, arguments.batch)})
+    else:
+        _print(title, cost, seconds, arguments.batch)
+    return 0
+
+
+def _times_of_rows(cost: Cost, seconds: Mapping[str, float]) -> list[float | None]:
+    """Seconds of each row; where a module has several, the first of them has the time of all."""
+    names = [layer.name for layer in cost.layers]
+    return [None if name in names[:index] else seconds[name] for index, name in enumerate(names)]
+
+
+def _as_dict(cost: Cost, seconds: Mapping[str, float] | None, batch: int) -> dict[str, Any]:
+    found = dataclasses.asdict(cost)
+    if seconds is None:
+        return found
+    total = sum(seconds.values())
+    for layer, time in zip(found["layers"], _times_of_rows(cost, seconds), strict=True):
+        layer |= {"seconds": time, "share": None if time is None else time / total}
+    return {**found, "seconds": total, "batch": batch}
+
+
+def _print(title: str, cost: Cost, seconds: Mapping[str, float] | None, batch: int) -> None:
     columns = ["layer", "kind", "output", "params", "MACs", "FLOPs"]
+    total = ["total", "", "", count_text(cost.parameters), count_text(cost.macs), count_text(cost.flops)]
     rows = [
-        (
+        [
             layer.name,
             layer.kind,
             size_text(layer.output_shape),
             count_text(layer.parameters),
             count_text(layer.macs),
             count_text(layer.flops),
-        )
+        ]
         for layer in cost.layers
-        if layer.kind != "Identity"  # what folding leaves behind
     ]
-    total = ("total", "", "", count_text(cost.parameters), count_text(cost.macs), count_text(cost.flops))
-    print_table(title, columns, rows, numbers=columns[2:], total=total)
-    return 0
+    if seconds is not None:
+        whole = sum(seconds.values())  # with the little that modules without a row take
+        columns += [f"ms/{batch}" if batch > 1 else "ms", "share"]
+        for row, time in zip(rows, _times_of_rows(cost, seconds), strict=True):
+            row += ["", ""] if time is None else [f"{1e3 * time:.3f}", percent(time / whole)]
+        total += [f"{1e3 * whole:.3f}", ""]
+    # Identities are what folding leaves behind.
+    shown = [row for row, layer in zip(rows, cost.layers, strict=True) if layer.kind != "Identity"]
+    print_table(title, columns, shown, numbers=columns[2:], total=total)
 
 
-def _run_cost(arguments: argparse.Namespace) -> tuple[str, Cost]:
-    from simroot.measure import count
+def _run_network(arguments: argparse.Namespace) -> tuple[str, nn.Module, tuple[int, int, int]]:
     from simroot.models import deploy
     from simroot.training import load_run
 
     if arguments.input_size or arguments.num_classes or arguments.set:
         raise ConfigError("--input-size, --num-classes and --set go with the name of a network, not with a run")
     run = load_run(Path(arguments.model))
-    return arguments.model, count(deploy(run.model), (run.channels, run.image_size, run.image_size))
+    return arguments.model, deploy(run.model), (run.channels, run.image_size, run.image_size)
 
 
-def _model_cost(arguments: argparse.Namespace) -> tuple[str, Cost]:
-    from simroot.models import model_entry
+def _named_network(arguments: argparse.Namespace) -> tuple[str, nn.Module, tuple[int, int, int]]:
+    from simroot.models import create_model, deploy, model_entry
 
     entry = model_entry(arguments.model)
     channels, height, width = arguments.input_size or entry.input_size
@@ -76,8 +113,9 @@ def _model_cost(arguments: argparse.Namespace) -> tuple[str, Cost]:
         raise ConfigError(f"--input-size is {size_text((channels, height, width))}; the networks take square images")
     num_classes = arguments.num_classes or entry.num_classes
     overrides = {"image_size": height, **dict(arguments.set or [])}
-    title = f"{entry.name}, {size_text((channels, height, width))} to {num_classes} classes"
-    return title, deployed_cost(entry.name, num_classes, channels, overrides)
+    size = (channels, overrides["image_size"], overrides["image_size"])
+    title = f"{entry.name}, {size_text(size)} to {num_classes} classes"
+    return title, deploy(create_model(entry.name, num_classes, channels, **overrides)), size
 
 
 def deployed_cost(name: str, num_classes: int, in_channels: int, overrides: Mapping[str, Any]) -> Cost:

@@ -39,7 +39,7 @@ def data_source(arguments: argparse.Namespace) -> dict[str, Any]:
     from simroot.data import NAMES
 
     given = vars(arguments)
-    source: dict[str, Any] = {key: given[key] for key in ("data_root", "image_size", "limit") if key in given}
+    source: dict[str, Any] = {key: given[key] for key in ("data_root", "image_size", "limit", "check") if key in given}
     if "data" in given:
         source["name_or_path"] = given["data"] if given["data"] in NAMES else Path(given["data"])
     return source

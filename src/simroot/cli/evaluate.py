@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from simroot.cli.datasource import add_data_arguments, data_source, logging_to_stderr
 from simroot.cli.output import count_text, percent, print_facts, print_json, print_table
@@ -24,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print accuracy and loss, and the accuracy of every class."""
     with logging_to_stderr():
         trained = load_run(arguments.path)
-        name, split = _images(arguments, trained)
+        name, split = chosen_images(data_source(arguments), trained)
         found = evaluate(trained, split)
     if arguments.json:
         print_json(
@@ -33,16 +35,16 @@ def run(arguments: argparse.Namespace) -> int:
                 "data": name,
                 "images": found.count,
                 "accuracy": found.accuracy,
+                "top5": found.top5,
                 "loss": found.loss,
                 "per_class": {label: None if share != share else share for label, share in found.per_class.items()},
                 "confusion": found.confusion.tolist(),
             }
         )
         return 0
-    print_facts(
-        f"{trained.model_name} on {name}",
-        [("accuracy", percent(found.accuracy)), ("loss", f"{found.loss:.4f}"), ("images", count_text(found.count))],
-    )
+    facts = [("accuracy", percent(found.accuracy)), ("among the five highest scores", percent(found.top5))]
+    facts += [("loss", f"{found.loss:.4f}"), ("images", count_text(found.count))]
+    print_facts(f"{trained.model_name} on {name}", facts)
     print()
     images = found.confusion.sum(1).tolist()
     rows = [
@@ -53,8 +55,17 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _images(arguments: argparse.Namespace, trained: Run) -> tuple[str, Split]:
-    given = data_source(arguments)
+def chosen_images(given: Mapping[str, Any], trained: Run) -> tuple[str, Split]:
+    """What to call the images and the images themselves, prepared for a trained network.
+
+    Args:
+        given: of ``data_source``: the test images of this data; without data, the validation images of the training.
+        trained: the network's run.
+
+    Raises:
+        ConfigError: if no data is given and the run does not say where its images came from.
+        DataError: if there are no such images.
+    """
     if "name_or_path" in given:
         split = load_test(**given, classes=trained.classes, image_size=trained.image_size, channels=trained.channels)
         return f"{given['name_or_path']}, test images", split

@@ -23,6 +23,7 @@ COMMANDS = {
     "export": "write a trained network as a file for ONNX Runtime or OpenVINO, checked against it",
     "bench": "measure the time of networks side by side, in one or more engines",
     "cost": "count a network's parameters and operations, layer by layer",
+    "correlation": "show how the channels of two layers of a network go together",
     "rootify": "turn a network into a root network, with filter groups in its spatial convolutions",
     "reproduce": "compute a table of the papers, beside what is printed there",
     "doctor": "show versions, processor, devices and the kernels in use",

@@ -1,4 +1,4 @@
-"""``simroot predict``: the most probable classes of images."""
+"""``simroot predict``: the most probable classes of images. For an exported file it needs no PyTorch."""
 
 from __future__ import annotations
 
@@ -6,18 +6,31 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
 from simroot.cli.output import percent, print_json, print_table
 from simroot.cli.values import positive
-from simroot.data import decode, normalise
-from simroot.data.decode import SUFFIXES
-from simroot.errors import DataError
-from simroot.training import Run, load_run
+from simroot.errors import ConfigError, DataError
+from simroot.export import Predictor
+from simroot.export.engines import SUFFIXES as ENGINES
+from simroot.images import SUFFIXES
 
 _BATCH = 256
+
+
+class Network(Protocol):
+    """What classifies: a run or an exported file."""
+
+    classes: tuple[str, ...]
+
+    def read(self, path: Path) -> NDArray[np.uint8]:
+        """An image file as the network takes it, uint8 (C, H, W)."""
+
+    def predict(self, images: NDArray[np.uint8]) -> NDArray[Any]:
+        """uint8 (N, C, H, W) -> probabilities (N, classes)."""
 
 
 class Prediction(NamedTuple):
@@ -29,19 +42,20 @@ class Prediction(NamedTuple):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("path", metavar="RUN", type=Path, help="a run directory")
+    parser.add_argument("path", metavar="RUN|FILE", type=Path, help="a run directory, or an .onnx or .xml file of one")
     parser.add_argument("images", metavar="IMAGE", type=Path, nargs="+", help="image files, or folders of them")
     parser.add_argument(
         "--top", type=positive, default=3, metavar="K", help="classes to show for each image (default: %(default)s)"
     )
+    parser.add_argument("--threads", type=positive, metavar="N", help="of a file's engine (default: its own choice)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the predictions; images that cannot be read are named on standard error and left out."""
-    trained = load_run(arguments.path)
+    network = _network(arguments.path, arguments.threads)
     skipped: list[str] = []
-    predictions = list(_predict(trained, _files(arguments.images), arguments.top, skipped))
+    predictions = list(_predict(network, _files(arguments.images), arguments.top, skipped))
     for message in skipped:
         print(f"simroot predict: skipped: {message}", file=sys.stderr)
     if arguments.json:
@@ -57,26 +71,61 @@ def run(arguments: argparse.Namespace) -> int:
             for image, [(best, share), *others] in predictions
         ]
         columns = ["image", "class", "probability", "then"]
-        print_table(f"Predictions of {trained.path}", columns, rows, numbers=["probability"])
+        print_table(f"Predictions of {arguments.path}", columns, rows, numbers=["probability"])
     return 0 if predictions else 1
 
 
-@torch.inference_mode()
-def _predict(trained: Run, images: Sequence[Path], top: int, skipped: list[str]) -> Iterator[Prediction]:
+def _network(path: Path, threads: int | None) -> Network:
+    if path.suffix in ENGINES and not path.is_dir():
+        return Predictor(path, threads=threads)
+    if threads is not None:
+        raise ConfigError("--threads goes with an exported file, not with a run")
+    return _TrainedRun(path)
+
+
+class _TrainedRun:
+    """A run directory, which needs PyTorch."""
+
+    def __init__(self, path: Path) -> None:
+        from simroot.training import load_run
+
+        self._run = load_run(path)
+        self.classes = self._run.classes
+
+    def read(self, path: Path) -> NDArray[np.uint8]:
+        from simroot.data import decode
+
+        pixels: NDArray[np.uint8] = decode(
+            path, self._run.channels, self._run.image_size, self._run.recipe.crop
+        ).numpy()
+        return pixels
+
+    def predict(self, images: NDArray[np.uint8]) -> NDArray[Any]:
+        import torch
+
+        from simroot.data import normalise
+
+        with torch.inference_mode():
+            scores = self._run.model(normalise(torch.from_numpy(images), self._run.mean, self._run.std))
+            shares: NDArray[Any] = scores.softmax(1).numpy()
+        return shares
+
+
+def _predict(network: Network, images: Sequence[Path], top: int, skipped: list[str]) -> Iterator[Prediction]:
     for start in range(0, len(images), _BATCH):
         pixels, names = [], []
         for image in images[start : start + _BATCH]:
             try:
-                pixels.append(decode(image, trained.channels, trained.image_size))
+                pixels.append(network.read(image))
                 names.append(image)
             except DataError as error:
                 skipped.append(str(error))
         if not names:
             continue
-        scores = trained.model(normalise(torch.stack(pixels), trained.mean, trained.std))
-        best = scores.softmax(1).topk(min(top, len(trained.classes)))
-        for image, shares, labels in zip(names, best.values.tolist(), best.indices.tolist(), strict=True):
-            yield Prediction(image, [(trained.classes[k], p) for k, p in zip(labels, shares, strict=True)])
+        probabilities = network.predict(np.stack(pixels))
+        best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
+        for image, indices, shares in zip(names, best.tolist(), probabilities, strict=True):
+            yield Prediction(image, [(network.classes[k], float(shares[k])) for k in indices])
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:

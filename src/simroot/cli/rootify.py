@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from simroot.cli.output import console, count_text, percent, print_json, print_table
 from simroot.cli.values import add_model_overrides, image_shape, positive
-from simroot.errors import CheckpointError, ConfigError
+from simroot.errors import CheckpointError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -52,7 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out",
         type=Path,
         metavar="FILE.safetensors",
-        help="where to save the root network's weights; FILE.json beside it says how to build it",
+        help="where to save the root network's weights (default: MODEL_root16.safetensors and the like); FILE.json "
+        "beside it says how to build it",
     )
     add_model_overrides(parser)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -77,50 +78,34 @@ def run(arguments: argparse.Namespace) -> int:
     )
     config |= {name: getattr(arguments, name) for name in ("degree", "topology", "weights", "seed")}
     config["groups"] = {layer.name: layer.groups for layer in report.layers if layer.groups != layer.groups_before}
-    if arguments.out is not None:
-        _save(result, config, arguments.out)
+    variant = f"{arguments.topology}{arguments.degree}"
+    out = arguments.out or Path(f"{arguments.model.replace(':', '_')}_{variant}.safetensors")
+    _save(result, config, out)
     if arguments.json:
         print_json({**config, **dataclasses.asdict(report)})
     else:
-        _print(f"{arguments.model}, {arguments.topology}-{arguments.degree}", report)
+        _print(f"{arguments.model}, {variant}", report)
+        console().print(f"Saved as {out}; simroot.models.load_rootified reads it.")
     return 0
 
 
 def _build(arguments: argparse.Namespace) -> tuple[nn.Module, dict[str, Any]]:
     """The network, and what it takes to build it again."""
-    from simroot.models import create_model, model_entry
+    from simroot.models import build_network, model_entry
 
-    source, colon, name = arguments.model.rpartition(":")
     options = dict(arguments.set or [])
-    if not colon:
-        entry = model_entry(name)
+    if ":" not in arguments.model:
+        entry = model_entry(arguments.model)
         channels, size, _ = arguments.input_size or entry.input_size
-        options = {"image_size": size, **options}
         classes = arguments.num_classes or entry.num_classes
-        model = create_model(name, classes, channels, **options)
-        config = {"num_classes": classes, "in_channels": channels, **options}
-        return model, {"model": name, "arguments": config, "input_size": [channels, size, size]}
-    if arguments.num_classes:
-        options["num_classes"] = arguments.num_classes
-    model = _foreign(source, name, options)
-    return model, {"model": arguments.model, "arguments": options, "input_size": arguments.input_size or _IMAGENET}
-
-
-def _foreign(source: str, name: str, options: dict[str, Any]) -> nn.Module:
-    try:
-        if source in ("torchvision", "tv"):
-            from torchvision.models import get_model
-
-            return get_model(name, weights=None, **options)
-        if source == "timm":
-            import timm
-
-            return timm.create_model(name, pretrained=False, **options)
-    except ImportError:
-        raise ConfigError("timm is not installed; install it ('pip install timm') to use its networks") from None
-    except (ValueError, RuntimeError, TypeError) as error:
-        raise ConfigError(f"{source} cannot build {name!r}: {error}") from error
-    raise ConfigError(f"{source!r} is no source of networks; expected torchvision:NAME, timm:NAME or a plain name")
+        options = {"num_classes": classes, "in_channels": channels, "image_size": size, **options}
+        input_size = [channels, size, size]
+    else:
+        if arguments.num_classes:
+            options["num_classes"] = arguments.num_classes
+        input_size = list(arguments.input_size or _IMAGENET)
+    config = {"model": arguments.model, "arguments": options, "input_size": input_size}
+    return build_network(arguments.model, options), config
 
 
 def _load(model: nn.Module, path: Path) -> None:

@@ -20,13 +20,17 @@ from simroot.cli.config import Settings, read_settings
 from simroot.cli.cost import deployed_cost
 from simroot.cli.datasource import add_data_arguments, data_source, logging_to_stderr
 from simroot.cli.output import count_text, percent, print_facts
+from simroot.cli.pretrain import add_options as add_pretraining_options
+from simroot.cli.pretrain import chosen_options, pretrain
 from simroot.cli.values import add_model_overrides, positive, reader
 from simroot.data import load
 from simroot.errors import ConfigError
 from simroot.models import model_entry
+from simroot.pretraining import Start, read_start
 from simroot.training import RECIPES, Recipe, recipe, resume, train
 
 if TYPE_CHECKING:
+    from simroot.data import ImageData
     from simroot.training import Run
 
 DEFAULT_MODEL = "simnet2_small"
@@ -34,7 +38,7 @@ DEFAULT_RECIPE = "default"
 
 # What decides where and how a training runs, but not what comes out of it: also good with --resume.
 _PLACE = ("accelerator", "devices", "num_nodes", "strategy")
-_WITH_RESUME = {"resume", "quiet", "threads", *_PLACE}
+_WITH_RESUME = {"resume", "quiet", "threads", "workers", *_PLACE}
 _SHARED = "SIMROOT_RUN_DIRECTORY"
 
 
@@ -50,10 +54,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="bring images to N x N pixels (default: as they are if all have one size of at most 64, else 64)",
     )
     data.add_argument("--limit", type=positive, metavar="N", help="train on N images (default: all)")
+    data.add_argument(
+        "--no-check",
+        dest="check",
+        action="store_false",
+        help="start at once on large images in files, without first decoding all of them to leave out corrupt ones",
+    )
 
     model = parser.add_argument_group("network")
     model.add_argument("--model", metavar="NAME", help=f"see 'simroot models' (default: {DEFAULT_MODEL})")
     add_model_overrides(model)
+    model.add_argument(
+        "--pretrain",
+        type=Path,
+        nargs="?",
+        const=None,
+        metavar="DIR",
+        help="start from a directory of simroot pretrain, or pre-train on the training images first (into DIR of the "
+        "run, pretraining)",
+    )
+    add_pretraining_options(parser.add_argument_group("pre-training with --pretrain alone"), "--pretrain.")
 
     run = parser.add_argument_group("run")
     run.add_argument("--out", type=Path, metavar="DIR", help="new run directory (default: runs/MODEL-DATA-NUMBER)")
@@ -63,6 +83,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     run.add_argument("--quiet", action="store_true", help="no progress bar and no log on the terminal")
     run.add_argument("--threads", type=positive, metavar="N", help="threads inside an operation (default: one a core)")
+    run.add_argument(
+        "--workers",
+        type=positive,
+        metavar="N",
+        help="threads that decode images ahead, in each process (default: one a core, at most 8)",
+    )
     for name in _PLACE:
         run.add_argument(
             f"--{name.replace('_', '-')}",
@@ -98,7 +124,7 @@ def run(arguments: argparse.Namespace) -> int:
     given = vars(arguments)
     if "threads" in given:
         torch.set_num_threads(given["threads"])
-    options = {name: given[name] for name in _PLACE if name in given}
+    options = {name: given[name] for name in (*_PLACE, "workers") if name in given}
     options["progress"] = "quiet" not in given
     finished = _resume(given, options) if "resume" in given else _start(arguments, options)
     _report(finished)
@@ -108,26 +134,51 @@ def run(arguments: argparse.Namespace) -> int:
 def _start(arguments: argparse.Namespace, options: Mapping[str, Any]) -> Run:
     given = vars(arguments)
     settings = read_settings(given["config"]) if "config" in given else Settings()
-    model = given.get("model") or settings.model or DEFAULT_MODEL
-    entry = model_entry(model)
-    chosen = choose_recipe(given, settings.recipe, entry.recipe)
-    overrides = {**settings.overrides, **dict(given.get("set", []))}
+    start = read_start(given["pretrain"]) if given.get("pretrain") else None
+    model = given.get("model") or (start.model if start else settings.model) or DEFAULT_MODEL
+    chosen = choose_recipe(given, settings.recipe, model_entry(model).recipe)
+    overrides = {**(start.overrides if start else settings.overrides), **dict(given.get("set", []))}
     source = {**settings.source, **data_source(arguments)}
     source.setdefault("name_or_path", _default(load, "name_or_path"))
     with logging_to_stderr(quiet="quiet" in given):
         data = load(**source)
+    if chosen_options(given) and ("pretrain" not in given or start):
+        raise ConfigError("--pretrain.OPTION needs --pretrain without a directory, which has its own options")
+    out = given.get("out") or _free_directory(model, data.name, given)
+    if "pretrain" in given and start is None:
+        start = _pretrained(data, source, model, overrides, out, chosen.seed, given)
+        overrides = dict(start.overrides)
     size = {"image_size": data.image_size, **overrides}
     cost = deployed_cost(model, len(data.classes), data.channels, size)
     return train(
         model,
         data,
         chosen,
-        given.get("out") or _free_directory(model, data.name, given),
+        out,
         overrides=overrides,
+        initial=start.weights if start else settings.initial,
         data_source=source,
         cost={"parameters": cost.parameters, "macs": cost.macs, "flops": cost.flops},
         **options,
     )
+
+
+def _pretrained(
+    data: ImageData,
+    source: Mapping[str, Any],
+    model: str,
+    overrides: Mapping[str, Any],
+    out: Path,
+    seed: int,
+    given: Mapping[str, Any],
+) -> Start:
+    """A pre-training into the run's own directory, or the one that is there: other processes find that of the first."""
+    directory = out / "pretraining"
+    if (directory / "config.yaml").exists():
+        return read_start(directory)
+    options = chosen_options(given)
+    start, _ = pretrain(data, source, model, overrides, directory, seed, options, progress="quiet" not in given)
+    return start
 
 
 def _resume(given: Mapping[str, Any], options: Mapping[str, Any]) -> Run:

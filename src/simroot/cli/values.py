@@ -32,6 +32,22 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def positives(text: str) -> list[int]:
+    """Read whole numbers of at least 1, separated by commas."""
+    return [positive(part) for part in text.split(",")]
+
+
+def positive_number(text: str) -> float:
+    """Read a number above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return number
+
+
 def override(text: str) -> tuple[str, Any]:
     """Read ``key=value``; the value is JSON (number, true, null, list), ``inf``, or else a word."""
     key, equals, value = text.partition("=")

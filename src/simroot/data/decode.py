@@ -1,110 +1,22 @@
-"""From an encoded image of any size and mode to a square uint8 array of one or three channels."""
+"""An image file as a tensor."""
 
 from __future__ import annotations
 
-import io
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from simroot.errors import DataError
-
-SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".pbm", ".pgm", ".ppm"))
-# Only plain raster decoders: Pillow's others include EPS, which starts an external interpreter.
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
-GREY_MODES = frozenset(("1", "L", "LA", "La", "I", "F"))
-_EXIF_ORIENTATION = 0x0112
-
-Source = Path | bytes
+from simroot.data.crop import window
+from simroot.images import read_image
 
 
-def open_image(source: Source) -> Image.Image:
-    """The image behind a path or its bytes, only its header read.
-
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: more pixels than Pillow's ``Image.MAX_IMAGE_PIXELS``, or whatever the decoder raises.
-    """
-    image = Image.open(source if isinstance(source, Path) else io.BytesIO(source), formats=FORMATS)
-    limit = Image.MAX_IMAGE_PIXELS
-    if limit is not None and image.width * image.height > limit:
-        raise ValueError(f"{image.width} x {image.height} pixels are more than the safe {limit}")
-    return image
-
-
-def probe(source: Source) -> tuple[int, int, bool]:
-    """(width, height, is grey) from the header; width and height as seen after EXIF orientation."""
-    with open_image(source) as image:
-        width, height = image.size
-        if image.getexif().get(_EXIF_ORIENTATION, 1) >= 5:
-            width, height = height, width
-        return width, height, _is_grey(image)
-
-
-def decode_array(source: Source, channels: int, image_size: int) -> NDArray[np.uint8]:
-    """uint8 array (channels, image_size, image_size).
-
-    The EXIF orientation is applied, transparency is laid over white, 16-bit greys are scaled by 255/65535. The
-    shorter side is resized to ``image_size`` (bilinear over the full footprint of each pixel) and the centre cropped.
-    """
-    with open_image(source) as opened:
-        opened.draft(None, (image_size, image_size))  # a large JPEG is decoded at a fraction of its size, at least this
-        ImageOps.exif_transpose(opened, in_place=True)
-        image = _flatten(opened).convert("L" if channels == 1 else "RGB")
-        if image.size != (image_size, image_size):
-            image = ImageOps.fit(image, (image_size, image_size), Image.Resampling.BILINEAR)
-        pixels = np.asarray(image)
-    return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
-
-
-def decode(path: str | Path, channels: int, image_size: int) -> Tensor:
-    """One image file as a uint8 tensor (channels, image_size, image_size), prepared as for training.
+def decode(path: str | Path, channels: int, image_size: int, crop: str = "whole") -> Tensor:
+    """One image file as a uint8 tensor (channels, image_size, image_size), prepared as for evaluation.
 
     Raises:
         DataError: the file is missing, unreadable or not an image.
     """
-    path = Path(path)
-    try:
-        return torch.from_numpy(decode_array(path, channels, image_size).copy())
-    except Exception as error:  # a decoder may raise anything on damaged bytes
-        raise DataError(f"{path} cannot be read as an image: {reason(error)}") from error
-
-
-def reason(error: BaseException) -> str:
-    """Why an image could not be read, in one line and without the source's representation."""
-    if isinstance(error, UnidentifiedImageError):
-        return "not an image in a known format (" + ", ".join(FORMATS) + ")"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def _is_grey(image: Image.Image) -> bool:
-    if image.mode == "P":
-        palette = np.array(image.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
-        return bool((palette == palette[:, :1]).all())
-    return image.mode in GREY_MODES or image.mode.startswith("I;16")
-
-
-def _flatten(image: Image.Image) -> Image.Image:
-    """An image without transparency and with 8 bits a channel."""
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return _scale(image)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image
-
-
-def _scale(image: Image.Image) -> Image.Image:
-    """Greys wider than 8 bits: integers of 16 bits, or floats in [0, 1], scaled to 0..255 (Pillow would clip them)."""
-    values = np.asarray(image, dtype=np.float64)
-    top = 1.0 if image.mode == "F" else 65535.0
-    low, high = float(values.min()), float(values.max())
-    if not (low >= 0 and high <= top):  # also when NaN
-        raise ValueError(f"grey values {low:g} to {high:g} are outside of 0 to {top:g}")
-    return Image.fromarray(np.rint(values * (255 / top)).astype(np.uint8))
+    seen = partial(window(crop, train=False), 0)
+    return torch.from_numpy(read_image(path, channels, image_size, seen).copy())

@@ -16,32 +16,35 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from simroot.data.decode import decode_array, probe, reason
-from simroot.data.splits import ImageFile, MemorySplit, Split, StreamedSplit, pixel_moments
+from simroot.data.splits import ImageFile, MemorySplit, Split, StreamedSplit, evenly, pixel_moments
 from simroot.data.tree import memory_budget
 from simroot.errors import DataError
+from simroot.images import decode_array, probe, reason
 
 LARGEST_IN_MEMORY = 64  # pixels a side: also the largest native size that is kept by default
 _CHUNK = 128
 _NAMED_IN_LOG = 5
+_PROBED = 1024
 
 logger = logging.getLogger("simroot")
 Result = TypeVar("Result")
 
 
 def decode_files(
-    files: Sequence[ImageFile], labels: Tensor, image_size: int | None, channels: int | None
+    files: Sequence[ImageFile], labels: Tensor, image_size: int | None, channels: int | None, *, check: bool = True
 ) -> tuple[Split, Tensor, tuple[str, ...]]:
     """All images that can be decoded, the indices of their files, and the names of the others.
 
     Without ``image_size`` it is the images' own if all are square, of one size and at most 64, else 64. Without
     ``channels`` it is 1 if all images are grey, else 3. Images of at most 64 x 64 are kept in memory if they take
-    less than a quarter of it.
+    less than a quarter of it. The others are decoded once to find the corrupt ones, unless ``check`` is False: then a
+    thousand headers decide, and a corrupt image is found when it is read.
 
     Raises:
         DataError: a file cannot be opened, or no image can be decoded.
     """
-    headers = _each(lambda index: _attempt(files[index], probe), len(files), "reading image headers")
+    probed = range(len(files)) if check else evenly(len(files), _PROBED).tolist()
+    headers = _each(lambda index: _attempt(files[probed[index]], probe), len(probed), "reading image headers")
     seen = Counter(header for header in headers if isinstance(header, tuple))
     if not seen:
         raise DataError(f"none of the {len(files)} images can be decoded; the first, {files[0].name}: {headers[0]}")
@@ -51,6 +54,8 @@ def decode_files(
         channels = 1 if all(grey for _, _, grey in seen) else 3
     shape = (channels, image_size, image_size)
     in_memory = image_size <= LARGEST_IN_MEMORY and len(files) * math.prod(shape) <= memory_budget()
+    if not (check or in_memory):
+        return StreamedSplit(files, labels, None, channels, image_size), torch.arange(len(files)), ()
     images = np.empty((len(files) if in_memory else 0, *shape), dtype=np.uint8)
 
     def decode_one(index: int) -> str | Tensor | None:

@@ -25,6 +25,7 @@ def load(
     seed: int = 0,
     limit: int | None = None,
     download: bool = True,
+    check: bool = True,
 ) -> ImageData:
     """Images to train on.
 
@@ -43,6 +44,9 @@ def load(
         seed: of the held-out part and of ``limit``, in which the classes keep their proportions.
         limit: train on so many images only.
         download: fetch a named set that is not in ``data_root``.
+        check: decode every image of a folder once before the training, to leave out corrupt ones and for exact means.
+            Otherwise images too large to be kept in memory are first read when they are needed, a corrupt one ends the
+            training, and the means are those of a thousand images.
 
     Raises:
         DataError: there is nothing to train on there; the message says why and what to do.
@@ -54,7 +58,7 @@ def load(
         train = MemorySplit(to_shape(train.images, image_size, None), train.labels)
         default = round(held_out * len(train)) or 1
         return assemble(name, classes, train, None, validation=validation, default=default, seed=seed, limit=limit)
-    return _load_path(_path(name), image_size, validation, seed, limit)
+    return _load_path(_path(name), image_size, validation, seed, limit, check)
 
 
 def load_test(
@@ -90,7 +94,7 @@ def load_test(
 
 
 def _load_path(
-    path: Path, image_size: int | None, validation: float | int | None, seed: int, limit: int | None
+    path: Path, image_size: int | None, validation: float | int | None, seed: int, limit: int | None, check: bool
 ) -> ImageData:
     tree = read_tree(path)
     train = tree.get("train") or tree.get(WHOLE)
@@ -110,7 +114,7 @@ def _load_path(
     train_files, train_labels = _flat(train, classes)
     val_files, val_labels = _flat(val, classes)
     split, kept, skipped = decode_files(
-        train_files + val_files, torch.tensor(train_labels + val_labels), image_size, None
+        train_files + val_files, torch.tensor(train_labels + val_labels), image_size, None, check=check
     )
     train_part, val_part = split, None
     if val:

@@ -1,4 +1,4 @@
-"""Batches: a permutation per epoch, shift and mirror a batch at a time, mean subtraction."""
+"""Batches: a permutation per epoch, random windows, shift and mirror, mean subtraction."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from simroot.data.crop import window
 from simroot.data.splits import Split
 from simroot.errors import ConfigError
 
@@ -38,6 +40,7 @@ class BatchLoader:
         train: permute, augment and drop the last incomplete batch.
         shift: each training image is moved by -shift..shift pixels in both directions; the mean fills the border.
         mirror: each training image is mirrored left to right with probability 1/2.
+        crop: what is seen of each image, see ``simroot.data.crop.window``; of images in memory always the whole.
         seed: of the permutation and of the augmentation.
         rank, world_size: this process and the number of processes.
         workers: threads that decode ahead; None for one per core (at most 8) if the split is streamed and none if not.
@@ -57,6 +60,7 @@ class BatchLoader:
         train: bool,
         shift: int = 0,
         mirror: bool = False,
+        crop: str = "whole",
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
@@ -74,7 +78,13 @@ class BatchLoader:
                     f"a batch of {batch_size or len(split)} images cannot be shared equally by {world_size} processes:"
                     " choose a multiple of their number"
                 )
-        self.split, self.batch_size, self.train = split, batch_size, train
+        if crop != "whole" and split.images is not None:
+            raise ConfigError(
+                f"crop is {crop!r}, but these images are kept in memory at {split.images.shape[-1]} pixels: choose an "
+                "image_size above 64 and a folder or archive of image files, or crop 'whole' with shift"
+            )
+        window(crop, train=train)  # refuses what is no crop
+        self.split, self.batch_size, self.train, self.crop = split, batch_size, train, crop
         self.shift, self.mirror, self.seed = (shift, mirror, seed) if train else (0, False, seed)
         self.rank, self.world_size = rank, world_size
         self.workers = _default_workers(split) if workers is None else workers
@@ -94,7 +104,8 @@ class BatchLoader:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         order, offsets, mirrored = self._draw()
         batches = [self._slice(number) for number in range(len(self))]
-        images = _map(self.split.read, [order[batch] for batch in batches], self.workers)
+        seen = window(self.crop, train=self.train, seed=self.seed, epoch=self.epoch)
+        images = _map(partial(self.split.read, seen=seen), [order[batch] for batch in batches], self.workers)
         for batch, pixels in zip(batches, images, strict=True):
             yield self._prepare(pixels, offsets[batch], mirrored[batch]), self.split.labels[order[batch]]
 

@@ -5,15 +5,20 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from simroot.data.decode import Source, decode_array, reason
+from simroot.data.crop import Window, window
 from simroot.errors import DataError
+from simroot.images import Source, decode_array, reason
 
 _CHUNK = 1024
+_SAMPLE = 1024  # images from which the statistics of unchecked ones are estimated
+_READ = 64
+_WHOLE = window("whole", train=False)
 
 
 @dataclass(frozen=True)
@@ -34,8 +39,8 @@ class Split(ABC):
         return len(self.labels)
 
     @abstractmethod
-    def read(self, indices: Tensor) -> Tensor:
-        """The images at ``indices`` (B,) as uint8 (B,C,H,W)."""
+    def read(self, indices: Tensor, seen: Window = _WHOLE) -> Tensor:
+        """The images at ``indices`` (B,) as uint8 (B,C,H,W); of those in memory always the whole is seen."""
 
     @abstractmethod
     def subset(self, indices: Tensor) -> Split:
@@ -43,7 +48,7 @@ class Split(ABC):
 
     @abstractmethod
     def moments(self) -> Tensor:
-        """Sums over all pixels of the values and of their squares: float64 (2,C), exact."""
+        """Sums over all pixels of the values and of their squares: float64 (2,C), exact if the images were checked."""
 
 
 class MemorySplit(Split):
@@ -54,7 +59,7 @@ class MemorySplit(Split):
     def __init__(self, images: Tensor, labels: Tensor) -> None:
         self.images, self.labels = images, labels
 
-    def read(self, indices: Tensor) -> Tensor:
+    def read(self, indices: Tensor, seen: Window = _WHOLE) -> Tensor:
         return self.images[indices]
 
     def subset(self, indices: Tensor) -> MemorySplit:
@@ -65,31 +70,41 @@ class MemorySplit(Split):
 
 
 class StreamedSplit(Split):
-    """Encoded images, decoded whenever they are read. ``file_moments`` is int64 (N,2,C): sums per file."""
+    """Encoded images, decoded whenever they are read.
+
+    ``file_moments`` is int64 (N,2,C), sums per file, or None if the images have not been decoded before: the moments
+    are then estimated from a thousand of them, always the same.
+    """
 
     def __init__(
-        self, files: Sequence[ImageFile], labels: Tensor, file_moments: Tensor, channels: int, image_size: int
+        self, files: Sequence[ImageFile], labels: Tensor, file_moments: Tensor | None, channels: int, image_size: int
     ) -> None:
         self.files, self.labels, self.file_moments = files, labels, file_moments
         self.channels, self.image_size = channels, image_size
 
-    def read(self, indices: Tensor) -> Tensor:
+    def read(self, indices: Tensor, seen: Window = _WHOLE) -> Tensor:
         shape = (len(indices), self.channels, self.image_size, self.image_size)
         images = np.empty(shape, dtype=np.uint8)
         for image, index in zip(images, indices.tolist(), strict=True):
             file = self.files[index]
             try:
-                image[:] = decode_array(file.source, self.channels, self.image_size)
-            except Exception as error:  # it was readable when the data set was loaded
-                raise DataError(f"{file.name} can no longer be read: {reason(error)}") from error
+                image[:] = decode_array(file.source, self.channels, self.image_size, partial(seen, index))
+            except Exception as error:  # it was readable when the data set was loaded, if it was checked
+                found = "cannot be read" if self.file_moments is None else "can no longer be read"
+                raise DataError(f"{file.name} {found}: {reason(error)}") from error
         return torch.from_numpy(images)
 
     def subset(self, indices: Tensor) -> StreamedSplit:
         files = [self.files[index] for index in indices.tolist()]
-        return StreamedSplit(files, self.labels[indices], self.file_moments[indices], self.channels, self.image_size)
+        moments = None if self.file_moments is None else self.file_moments[indices]
+        return StreamedSplit(files, self.labels[indices], moments, self.channels, self.image_size)
 
     def moments(self) -> Tensor:
-        return self.file_moments.sum(0).double()
+        if self.file_moments is not None:
+            return self.file_moments.sum(0).double()
+        sample = evenly(len(self), _SAMPLE)
+        sums = [pixel_moments(self.read(indices)).sum(0) for indices in sample.split(_READ)]
+        return torch.stack(sums).sum(0).double() * (len(self) / len(sample))
 
 
 @dataclass(frozen=True)
@@ -109,6 +124,12 @@ class ImageData:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     skipped: tuple[str, ...] = ()
+
+
+def evenly(count: int, most: int) -> Tensor:
+    """At most ``most`` of the numbers from 0 to ``count`` - 1, evenly spaced: of sorted files, some of every class."""
+    chosen = min(count, most)
+    return torch.arange(chosen) * count // max(chosen, 1)
 
 
 def pixel_moments(images: Tensor) -> Tensor:

@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from simroot.data.decode import SUFFIXES
 from simroot.data.splits import ImageFile
 from simroot.errors import DataError
+from simroot.images import SUFFIXES
 
 PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 WHOLE = "whole"  # the part of a folder of class folders without train, val or test

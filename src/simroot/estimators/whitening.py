@@ -19,6 +19,7 @@ from simroot.estimators._dimension import Array, bayes_log_evidence, minka_log_e
 _CHUNK = 16384
 # Eigenvalues below this share of the largest are rounding.
 _RANK = 1e-10
+_CRITERIA = {"mle": minka_log_evidence, "bayes": bayes_log_evidence}
 _ICA_ITERATIONS = 500
 _ICA_TOLERANCE = 1e-3
 
@@ -61,6 +62,9 @@ class Whitening(TransformerMixin, BaseEstimator):
         explained_variance_: eigenvalues Lambda (k,), largest first, of the covariance over (samples - 1)
         explained_variance_ratio_: their share of the whole variance
         n_components_: k
+        n_directions_: directions that vary, the most that n_components can be
+        dimension_curve_: what k = 1, 2, … is chosen by: with "mle" and "bayes" the log-evidence, which is highest at
+            the k chosen, otherwise the share of the variance
         n_samples_seen_, n_features_in_: samples seen, d
 
     Arrays are tensors if the samples were, NumPy arrays otherwise. Directions whose variance is below 1e-10 of the
@@ -152,6 +156,19 @@ class Whitening(TransformerMixin, BaseEstimator):
     def n_components_(self) -> int:
         return len(self._solve().variances)
 
+    @property
+    def n_directions_(self) -> int:
+        check_is_fitted(self)
+        return len(self._varying(torch.linalg.eigvalsh(self._covariance()).flip(0).cpu().numpy()))
+
+    @property
+    def dimension_curve_(self) -> Array:
+        check_is_fitted(self)
+        varying = self._varying(torch.linalg.eigvalsh(self._covariance()).flip(0).cpu().numpy())
+        if isinstance(self.n_components, str):
+            return _CRITERIA[self.n_components](varying, self.n_samples_seen_)
+        return np.asarray(varying.cumsum() / varying.sum())
+
     def _given(self, result: Tensor) -> Any:
         return result if self._tensors else result.cpu().numpy()
 
@@ -189,7 +206,7 @@ class Whitening(TransformerMixin, BaseEstimator):
     def _solve(self) -> _Solution:
         check_is_fitted(self)
         if self._solution is None:
-            variances, vectors = torch.linalg.eigh(self._scatter / max(self.n_samples_seen_ - 1, 1))
+            variances, vectors = torch.linalg.eigh(self._covariance())
             variances, vectors = variances.flip(0).clamp(min=0), vectors.flip(1)
             # An eigenvector's sign is arbitrary: its largest entry is made positive.
             largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
@@ -205,19 +222,25 @@ class Whitening(TransformerMixin, BaseEstimator):
             self._solution = _Solution(components, mixing, variances[:size], variances[:size] / variances.sum())
         return self._solution
 
-    def _dimension(self, variances: Array) -> int:
-        """k, from the eigenvalues of the covariance, largest first."""
+    def _covariance(self) -> Tensor:
+        return self._scatter / max(self.n_samples_seen_ - 1, 1)
+
+    def _varying(self, variances: Array) -> Array:
+        """Those of the covariance's eigenvalues, largest first, that are more than rounding."""
         if not variances[0] > np.finfo(np.float64).eps * float(self._center.square().max()):
             raise DataError(f"{self.n_samples_seen_} samples that are all alike: there is nothing to whiten")
-        varying = variances[variances > _RANK * variances[0]]
+        return variances[variances > _RANK * variances[0]]
+
+    def _dimension(self, variances: Array) -> int:
+        """k, from the eigenvalues of the covariance, largest first."""
+        varying = self._varying(variances)
         wanted = self.n_components
         if wanted is None:
             return len(varying)
         if isinstance(wanted, str):
             if len(varying) == 1:
                 return 1
-            criterion = minka_log_evidence if wanted == "mle" else bayes_log_evidence
-            return int(criterion(varying, self.n_samples_seen_).argmax()) + 1
+            return int(_CRITERIA[wanted](varying, self.n_samples_seen_).argmax()) + 1
         if wanted < 1:
             share = varying.cumsum() / varying.sum()
             return min(int(np.searchsorted(share, wanted)) + 1, len(varying))

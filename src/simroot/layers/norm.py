@@ -83,14 +83,14 @@ class FoldedWhitening2d(FoldedNorm2d):
 
     @torch.no_grad()
     def _update(self, x: Tensor) -> None:
-        rows = x.permute(0, 2, 3, 1).reshape(-1, self.channels).float()
+        rows = x.permute(0, 2, 3, 1).reshape(-1, self.channels).to(self.mean.dtype)
         if not len(rows):
             return
         mean = rows.mean(0)
         centred = rows - mean
         weight = torch.where(self.batches == 0, 1.0, self.momentum).to(rows)
         self.mean.lerp_(mean, weight)
-        self.covariance.lerp_(centred.T @ centred / len(rows), weight)
+        self.covariance.lerp_(_moments(centred), weight)
         self.batches += 1
         self.matrix.copy_(self._inverse_root())
 
@@ -138,10 +138,10 @@ class PatchWhitening(nn.Module):
         """Take images (N, C, H, W) into account if fewer than ``batches`` were; patches are cut side by side."""
         if self.seen >= self.batches or not len(x):
             return
-        patches = F.unfold(x.float(), self.kernel_size, stride=self.kernel_size).transpose(1, 2).flatten(0, 1)
+        patches = F.unfold(x.to(self.covariance.dtype), self.kernel_size, stride=self.kernel_size).transpose(1, 2).flatten(0, 1)
         centred = patches - patches.mean(0)
         self.seen += 1
-        self.covariance.lerp_(centred.T @ centred / len(patches), 1 / self.seen.to(centred))
+        self.covariance.lerp_(_moments(centred), 1 / self.seen.to(centred))
         covariance = self.covariance.double()
         smallest = self.eps * covariance.diagonal().mean().clamp_min(1e-12)
         self.matrix.copy_(inverse_root(covariance, smallest))
@@ -152,6 +152,12 @@ class PatchWhitening(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{len(self.matrix)}, eps={self.eps}, batches={self.batches}"
+
+
+def _moments(rows: Tensor) -> Tensor:
+    """Mean over the rows of their outer products, (C, C), in the precision of the rows under autocast, too."""
+    with torch.autocast(rows.device.type, enabled=False):
+        return rows.T @ rows / len(rows)
 
 
 def diagonal_blocks(matrix: Tensor, number: int) -> Tensor:

@@ -1,6 +1,31 @@
-"""Measuring networks: parameters, multiply-accumulates and floating-point operations."""
+"""Measuring networks: parameters, multiply-accumulates, floating-point operations, time, correlation between layers."""
 
+from simroot.measure.comparison import Comparison, against_first, plot_latencies
+from simroot.measure.correlation import JointMoments, LayerCorrelation, joint_moments, layer_correlation
 from simroot.measure.count import Cost, LayerCost, count
+from simroot.measure.engines import ENGINES, file_input_size
 from simroot.measure.formulas import register_cost
+from simroot.measure.latency import Candidate, Latency, MismatchError, compare, latency
+from simroot.measure.layer_times import time_layers
 
-__all__ = ["Cost", "LayerCost", "count", "register_cost"]
+__all__ = [
+    "ENGINES",
+    "Candidate",
+    "Comparison",
+    "Cost",
+    "JointMoments",
+    "Latency",
+    "LayerCorrelation",
+    "LayerCost",
+    "MismatchError",
+    "against_first",
+    "compare",
+    "count",
+    "file_input_size",
+    "joint_moments",
+    "latency",
+    "layer_correlation",
+    "plot_latencies",
+    "register_cost",
+    "time_layers",
+]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # Samples that are turned into float64 at a time, to bound the memory.
 _SAMPLES = 2**14
-# Directions in which a layer's responses vary by less than this share of the largest variance are left out of whitening.
+# Directions in which a layer's responses vary by less than this share of the largest variance are not whitened.
 _SMALLEST_VARIANCE = 1e-10
 
 
@@ -142,7 +142,7 @@ class LayerCorrelation:
         for height, width, top, left in sizes:
             axes.add_patch(Rectangle((left - 0.5, top - 0.5), width, height, fill=False, edgecolor="cyan", linewidth=1))
         number = "" if self.block_diagonality is None else f"\nblock-diagonality {self.block_diagonality:.3f}"
-        axes.set_title(title + number)
+        axes.set_title(title + number, fontsize="medium")
         order = ", in the best order" if self.arranged else ""
         axes.set_xlabel(f"channels of {self.layers[1]}{order}")
         axes.set_ylabel(f"channels of {self.layers[0]}{order}")
@@ -181,7 +181,13 @@ def joint_moments(model: nn.Module, first: str, second: str, batches: Iterable[T
 
 
 def layer_correlation(
-    model: nn.Module, first: str, second: str, moments: JointMoments, *, groups: Groups | None = None, whiten: bool = True
+    model: nn.Module,
+    first: str,
+    second: str,
+    moments: JointMoments,
+    *,
+    groups: Groups | None = None,
+    whiten: bool = True,
 ) -> LayerCorrelation:
     """The correlation of two layers of a network from the moments of their responses.
 
@@ -211,7 +217,8 @@ def layer_correlation(
 def _groups_of(layer: nn.Module) -> Groups:
     if isinstance(layer, UnevenConv2d):
         return [part.out_channels for part in layer.parts]  # type: ignore[misc]
-    return layer.groups if isinstance(layer, nn.Conv2d) else 1
+    groups = getattr(layer, "groups", 1)
+    return groups if isinstance(groups, int) else 1
 
 
 @contextmanager

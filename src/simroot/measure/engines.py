@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from simroot.errors import CheckpointError, ConfigError, DataError
+from simroot.errors import ConfigError, DataError, ExportError
 from simroot.models import deploy
 
 TORCH_ENGINES = ("eager", "compile")
@@ -44,7 +44,6 @@ class Session:
     scores: Callable[[Any], Tensor]
     precision: str = "f32"
     weights: int = 0
-    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 @contextmanager
@@ -56,6 +55,15 @@ def torch_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def many_compilations() -> Iterator[None]:
+    """Torch compiles a kind of network eight times and then runs it uncompiled; inside, every one is compiled."""
+    import torch._dynamo.config as config  # slow to load, and seldom needed
+
+    with config.patch(recompile_limit=10**6, accumulated_recompile_limit=10**6):
+        yield
 
 
 def require_engine(engine: str) -> None:
@@ -80,7 +88,6 @@ def load_network(network: nn.Module, engine: str, images: Tensor) -> Session:
         model = model.to(memory_format=torch.channels_last)
         images = images.contiguous(memory_format=torch.channels_last)
     weights = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
-    # Every network gets a compilation of its own shape and threads; the usual limit is eight for each kind of network.
     call = torch.compile(model, dynamic=False) if engine == "compile" else model
 
     def run() -> Any:
@@ -95,13 +102,13 @@ def load_file(path: Path, engine: str, images: Tensor, threads: int) -> Session:
 
     Raises:
         ConfigError: if the engine is not installed or does not read such a file, or does not compute in float32.
-        CheckpointError: if the file cannot be loaded.
+        ExportError: if the file cannot be loaded.
         DataError: if its input is not of the shape of ``images``.
     """
     if engine not in READERS.get(path.suffix, ()):
         raise ConfigError(f"{engine} does not run {path.name}; {_readers_text()}")
     if not path.is_file():
-        raise CheckpointError(f"{path} does not exist; expected a network's file ({', '.join(READERS)})")
+        raise ExportError(f"{path} does not exist; expected a network's file ({', '.join(READERS)})")
     library = _library(engine)
     load = _load_onnxruntime if engine == "onnxruntime" else _load_openvino
     return load(library, path, images, threads)
@@ -111,7 +118,7 @@ def file_input_size(path: Path) -> tuple[int, ...]:
     """Shape of one example, without the batch dimension, as a file declares it.
 
     Raises:
-        ConfigError, CheckpointError: as ``load_file``; also if the file leaves a length open.
+        ConfigError, ExportError: as ``load_file``; also if the file leaves a length open.
     """
     for engine in READERS.get(path.suffix, ()):
         try:
@@ -120,7 +127,7 @@ def file_input_size(path: Path) -> tuple[int, ...]:
             continue
         shape = _onnxruntime_shape(library, path) if engine == "onnxruntime" else _openvino_shape(library, path)
         if len(shape) < 2 or not all(isinstance(length, int) for length in shape[1:]):
-            raise CheckpointError(f"the input of {path} is of shape {shape}; expected fixed lengths after the first")
+            raise ExportError(f"the input of {path} is of shape {shape}; expected fixed lengths after the first")
         return tuple(shape[1:])
     engines = READERS.get(path.suffix)
     raise ConfigError(
@@ -158,7 +165,7 @@ def _load_openvino(library: ModuleType, path: Path, images: Tensor, threads: int
     precision = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
     used = {name: compiled.get_property(name) for name in ("INFERENCE_NUM_THREADS", "NUM_STREAMS")}
     if precision != "f32" or used != {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}:
-        raise ConfigError(f"OpenVINO runs {path.name} with {precision}, {used}; expected f32, {threads} threads, 1 stream")
+        raise ConfigError(f"OpenVINO runs {path.name} with {precision}, {used}; expected f32, {settings}")
     request = compiled.create_infer_request()
     return Session(
         lambda: request.infer(feed, share_inputs=True, share_outputs=True),
@@ -205,7 +212,7 @@ def _reading(path: Path, load: Callable[[], Any]) -> Any:
     # The engines' own errors share no narrower class.
     except Exception as error:
         reason = str(error).strip().rpartition("\n")[2]
-        raise CheckpointError(f"{path} cannot be loaded: {reason}") from error
+        raise ExportError(f"{path} cannot be loaded: {reason}") from error
 
 
 def _library(engine: str) -> ModuleType:

@@ -16,6 +16,9 @@ from simroot.models.roots import require_groups
 from simroot.models.simnet_core import LEARNED, SimNet, SimNetMlp, Stage
 from simroot.models.variants import register_variant
 
+# One number for all stages, or one for each.
+PerStage = int | Sequence[int]
+
 # What trained simnet2 best among rates of 0.1, 0.2 and 0.4; the clipping only catches a rare outlier.
 _RECIPE = {"learning_rate": 0.2, "clip_norm": 5.0}
 
@@ -28,6 +31,20 @@ def _simnet(
     smallest = next(n for n in count(1) if _output_size(stages, n) >= 1)
     require_image_size(name, image_size, smallest)
     return SimNet(stages, num_classes, in_channels, **options)
+
+
+def _per_stage(name: str, stages: int, whitened: PerStage | None, channels: PerStage) -> tuple[tuple[int, int], ...]:
+    """(channels of the convolution, channels of the similarity) of every stage."""
+    sizes = []
+    for argument, value in (("channels", channels), ("whitened", channels if whitened is None else whitened)):
+        each = tuple(value) if isinstance(value, Sequence) else (value,) * stages
+        if len(each) != stages:
+            raise ConfigError(f"{argument} of {name} is {value!r}; expected {stages} numbers, one for each stage")
+        for number in each:
+            require_positive(name, **{argument: number})
+        sizes.append(each)
+    templates, filters = sizes
+    return tuple(zip(filters, templates, strict=True))
 
 
 def _output_size(stages: tuple[Stage, ...], size: int) -> int:
@@ -100,6 +117,7 @@ def simnet2(
     *,
     image_size: int = 32,
     channels: tuple[int, int] = (32, 64),
+    whitened: tuple[int, int] | None = None,
     groups: int = 1,
     similarity_groups: int = 1,
     order: float = 2.0,
@@ -113,6 +131,7 @@ def simnet2(
         in_channels: channels of the images.
         image_size: height and width of the images, at least 15.
         channels: channels of the two stages.
+        whitened: channels of their convolutions where they differ from ``channels``, those of the similarities.
         groups: filter groups of the second stage's convolution.
         similarity_groups: groups of the second stage's similarity.
         order: p of the similarities; the first value if it is learned.
@@ -122,14 +141,11 @@ def simnet2(
     Raises:
         ConfigError: if groups do not divide the channels, or another argument is out of range.
     """
-    first, second = channels
-    require_positive("simnet2", channels=min(channels), groups=groups, similarity_groups=similarity_groups)
-    require_groups("simnet2", "the second convolution", groups, first, second)
-    require_groups("simnet2", "the second similarity", similarity_groups, second, second)
-    stages = (
-        Stage(first, first, 5, pool=pool_beta),
-        Stage(second, second, 5, groups=groups, similarity_groups=similarity_groups),
-    )
+    (d1, n1), (d2, n2) = _per_stage("simnet2", 2, whitened, channels)
+    require_positive("simnet2", groups=groups, similarity_groups=similarity_groups)
+    require_groups("simnet2", "the second convolution", groups, n1, d2)
+    require_groups("simnet2", "the second similarity", similarity_groups, d2, n2)
+    stages = (Stage(d1, n1, 5, pool=pool_beta), Stage(d2, n2, 5, groups=groups, similarity_groups=similarity_groups))
     return _simnet("simnet2", stages, num_classes, in_channels, image_size, order=order, learn=learn)
 
 
@@ -145,6 +161,7 @@ def simnet2_small(
     *,
     image_size: int = 8,
     channels: tuple[int, int] = (24, 32),
+    whitened: tuple[int, int] | None = None,
     order: float = 2.0,
     learn: Sequence[str] = LEARNED,
 ) -> nn.Module:
@@ -155,18 +172,20 @@ def simnet2_small(
         in_channels: channels of the images.
         image_size: height and width of the images, at least 5.
         channels: channels of the two stages.
+        whitened: channels of their convolutions where they differ from ``channels``, those of the similarities.
         order: p of the similarities; the first value if it is learned.
         learn: which parameters are learned, of ``LEARNABLE``.
     """
-    stages = (Stage(channels[0], channels[0], 3), Stage(channels[1], channels[1], 3))
+    stages = tuple(Stage(*sizes, 3) for sizes in _per_stage("simnet2_small", 2, whitened, channels))
     return _simnet("simnet2_small", stages, num_classes, in_channels, image_size, order=order, learn=learn)
 
 
-def _three_stages(channels: int) -> tuple[Stage, ...]:
+def _three_stages(name: str, whitened: PerStage | None, channels: PerStage) -> tuple[Stage, ...]:
+    first, second, third = _per_stage(name, 3, whitened, channels)
     return (
-        Stage(channels, channels, 5, padding=2, pool=math.inf),
-        Stage(channels, channels, 5, padding=2, pool=0.0),
-        Stage(channels, channels, 3, padding=1),
+        Stage(*first, 5, padding=2, pool=math.inf),
+        Stage(*second, 5, padding=2, pool=0.0),
+        Stage(*third, 3, padding=1),
     )
 
 
@@ -176,7 +195,8 @@ def simnet3(
     in_channels: int = 3,
     *,
     image_size: int = 32,
-    channels: int = 192,
+    channels: PerStage = 192,
+    whitened: PerStage | None = None,
     order: float = 2.0,
     learn: Sequence[str] = LEARNED,
     noise: float = 0.1,
@@ -189,12 +209,13 @@ def simnet3(
         num_classes: number of classes.
         in_channels: channels of the images.
         image_size: height and width of the images.
-        channels: channels of all stages.
+        channels: channels of all stages, or of each.
+        whitened: channels of their convolutions where they differ from ``channels``, those of the similarities.
         order: p of the similarities; the first value if it is learned.
         learn: which parameters are learned, of ``LEARNABLE``.
         noise: sigma of the multiplicative Gaussian noise in training.
     """
-    stages = _three_stages(channels)
+    stages = _three_stages("simnet3", whitened, channels)
     options = {"order": order, "learn": learn, "noise": noise}
     return _simnet("simnet3", stages, num_classes, in_channels, image_size, **options)
 
@@ -205,7 +226,8 @@ def simnet3_compact(
     in_channels: int = 3,
     *,
     image_size: int = 32,
-    channels: int = 10,
+    channels: PerStage = 10,
+    whitened: PerStage | None = None,
     order: float = 2.0,
     learn: Sequence[str] = LEARNED,
 ) -> nn.Module:
@@ -215,9 +237,10 @@ def simnet3_compact(
         num_classes: number of classes.
         in_channels: channels of the images.
         image_size: height and width of the images.
-        channels: channels of all stages.
+        channels: channels of all stages, or of each.
+        whitened: channels of their convolutions where they differ from ``channels``, those of the similarities.
         order: p of the similarities; the first value if it is learned.
         learn: which parameters are learned, of ``LEARNABLE``.
     """
-    stages = _three_stages(channels)
+    stages = _three_stages("simnet3_compact", whitened, channels)
     return _simnet("simnet3_compact", stages, num_classes, in_channels, image_size, order=order, learn=learn)

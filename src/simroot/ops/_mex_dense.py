@@ -34,7 +34,7 @@ def plain_mex_dense(x: Tensor, offsets: Tensor, beta: Tensor) -> Tensor:
     return (top + peak.t() + (product.clamp(min=torch.finfo(x.dtype).tiny) / x.shape[1]).log()) / beta
 
 
-def _summed(x: Tensor, offsets: Tensor, beta: Tensor) -> Tensor:
+def summed_mex_dense(x: Tensor, offsets: Tensor, beta: Tensor) -> Tensor:
     """The definition: holds (rows, R, C)."""
     sums = x.unsqueeze(1) + offsets
     return log_mean_exp(sums, beta.expand(sums.shape[0], sums.shape[1], 1), -1).squeeze(-1)
@@ -130,7 +130,7 @@ class _MexDense(torch.autograd.Function):
         tensors, needed = ctx.saved_tensors, ctx.needs_input_grad[:3]
         with no_autocast(grad):
             if torch.is_grad_enabled():
-                return (*differentiable_vjp(_summed, tensors, grad, needed), None)
+                return (*differentiable_vjp(summed_mex_dense, tensors, grad, needed), None)
             return (*_gradients(tensors, grad, ctx.b, needed[2]), None)
 
 

@@ -17,6 +17,8 @@ VARIABLE = "SIMROOT_KERNELS"
 """Environment variable: ``auto`` (the default), ``reference`` for none, or an instruction set such as ``avx2``."""
 
 REFERENCE = "reference"
+_CHOSEN = f"chosen by {VARIABLE}"
+_INTERFACE = 1  # SIMROOT_INTERFACE of csrc/simroot.h
 _NAMES = {"linux": "libsimroot.so", "darwin": "libsimroot.so", "win32": "simroot.dll"}
 
 
@@ -32,6 +34,8 @@ class _Library:
 
     def __init__(self, path: Path) -> None:
         self._library = ctypes.CDLL(str(path))
+        if (interface := self._library.simroot_interface()) != _INTERFACE:
+            raise OSError(f"its interface is {interface}, expected {_INTERFACE}; install the package again")
         self._library.simroot_instruction_sets.restype = ctypes.c_char_p
         self._library.simroot_kernel.restype = ctypes.c_void_p
         self._library.simroot_kernel.argtypes = [ctypes.c_char_p, ctypes.c_char_p]
@@ -70,7 +74,7 @@ def _library() -> _Library | str:
 
 def _choose(wanted: str) -> Kernels:
     if wanted == REFERENCE:
-        return Kernels(REFERENCE, f"chosen by {VARIABLE}")
+        return Kernels(REFERENCE, _CHOSEN)
     library = _library()
     if wanted in ("", "auto"):
         if isinstance(library, str):
@@ -80,7 +84,7 @@ def _choose(wanted: str) -> Kernels:
     if wanted not in known:
         why = f" ({library})" if isinstance(library, str) else ""
         raise ConfigError(f"{VARIABLE} is {wanted!r}; expected auto or one of {', '.join([REFERENCE, *known])}{why}")
-    return Kernels(wanted, f"chosen by {VARIABLE}")
+    return Kernels(wanted, _CHOSEN)
 
 
 _current: Kernels | None = None
@@ -123,6 +127,11 @@ def available_kernels() -> list[str]:
 def native() -> bool:
     """Whether native kernels are in use."""
     return kernels_in_use().name != REFERENCE
+
+
+def reference_chosen() -> bool:
+    """Whether kernels of every device, not only the CPU's, have been turned off."""
+    return kernels_in_use() == (REFERENCE, _CHOSEN)
 
 
 @cache

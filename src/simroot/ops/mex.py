@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -13,6 +13,8 @@ from simroot.errors import ConfigError
 from simroot.ops._common import beta_tensor, no_autocast, precision, without_branches
 from simroot.ops._log_mean_exp import log_mean_exp
 from simroot.ops._mex_dense import mex_dense_rows, plain_mex_dense
+from simroot.ops._native_mex import has_native
+from simroot.ops._triton import has_triton
 
 Beta = float | Tensor
 
@@ -114,9 +116,15 @@ def mex_dense(x: Tensor, offsets: Tensor, beta: Beta) -> Tensor:
     compute, result = precision(x, offsets)
     with no_autocast(x):
         rows = x.to(compute).movedim(1, -1)
-        function = plain_mex_dense if without_branches() else mex_dense_rows
+        function = _dense(rows)
         out = function(rows.reshape(-1, x.shape[1]), offsets.to(compute), beta_tensor(beta, rows).reshape(()))
     return out.to(result).view(*rows.shape[:-1], len(offsets)).movedim(-1, 1)
+
+
+def _dense(x: Tensor) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    if has_native(x) or has_triton(x):
+        return torch.ops.simroot.mex_dense
+    return plain_mex_dense if without_branches() else mex_dense_rows
 
 
 def _axes(x: Tensor, dim: int | Sequence[int]) -> tuple[int, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from itertools import product
 
 import torch
 from torch import Tensor
@@ -12,7 +11,8 @@ from torch.overrides import handle_torch_function, has_torch_function
 
 from simroot.errors import ConfigError
 from simroot.ops._common import beta_tensor, no_autocast, pair, precision
-from simroot.ops._log_mean_exp import log_mean_exp
+from simroot.ops._mex_pool import plain_mex_pool
+from simroot.ops._native_mex import has_native
 from simroot.ops.mex import Beta, constant_beta, reduce
 
 
@@ -66,14 +66,15 @@ def mex_pool2d(
     compute, result = precision(x)
     with no_autocast(x):
         x = x.to(compute)
-        constant = constant_beta(beta)
+        constant = _constant(x, beta)
         if constant == 0:
             out = F.avg_pool2d(x, kernel, steps, pad, ceil_mode, count_include_pad=False)
         elif constant is not None and math.isinf(constant):
             sign = math.copysign(1.0, constant)
             out = sign * F.max_pool2d(sign * x, kernel, steps, pad, ceil_mode=ceil_mode)
         else:
-            out = _pool(x, beta, kernel, steps, pad, (sizes[0], sizes[1]))
+            pool = torch.ops.simroot.mex_pool2d if has_native(x) else plain_mex_pool
+            out = pool(x, beta_tensor(beta, x), kernel, steps, pad, sizes)
         return out.to(result)
 
 
@@ -96,7 +97,17 @@ def global_mex_pool2d(x: Tensor, beta: Beta) -> Tensor:
         return x.new_empty(x.shape[:2])
     compute, result = precision(x)
     with no_autocast(x):
-        return reduce(x.to(compute), beta, (2, 3)).flatten(1).to(result)
+        x = x.to(compute)
+        if has_native(x) and _constant(x, beta) not in (0.0, math.inf, -math.inf):
+            out = torch.ops.simroot.mex_pool2d(x, beta_tensor(beta, x), x.shape[2:], (1, 1), (0, 0), (1, 1))
+        else:
+            out = reduce(x, beta, (2, 3))
+        return out.flatten(1).to(result)
+
+
+def _constant(x: Tensor, beta: Beta) -> float | None:
+    """`beta` as a number if it is constant; native kernels take any value of a tensor without looking at it here."""
+    return None if isinstance(beta, Tensor) and has_native(x) else constant_beta(beta)
 
 
 def _channel_beta(x: Tensor, beta: Beta) -> Beta:
@@ -118,28 +129,3 @@ def _windows(size: int, kernel: int, step: int, pad: int, ceil_mode: bool) -> in
         return room // step + 1
     count = -(-room // step) + 1
     return count - 1 if (count - 1) * step >= size + pad else count
-
-
-def _pool(
-    x: Tensor, beta: Beta, kernel: tuple[int, int], steps: tuple[int, int], pad: tuple[int, int], sizes: tuple[int, int]
-) -> Tensor:
-    # Padding up to where the last windows end, which may also be before the image does.
-    ends = [(n - 1) * s + k - p - size for n, s, k, p, size in zip(sizes, steps, kernel, pad, x.shape[2:], strict=True)]
-    around = (pad[1], max(0, ends[1]), pad[0], max(0, ends[0]))
-    present = None
-    if any(around):
-        present = _stack(F.pad(torch.ones_like(x[:1, :1]), around), kernel, steps, sizes) > 0
-        x = F.pad(x, around)
-    stacked = _stack(x, kernel, steps, sizes)
-    return log_mean_exp(stacked, beta_tensor(beta, x).expand(stacked[:1].shape), 0, present).squeeze(0)
-
-
-def _stack(x: Tensor, kernel: tuple[int, int], steps: tuple[int, int], sizes: tuple[int, int]) -> Tensor:
-    """(positions of the window, N, C, H', W')."""
-    (sh, sw), (height, width) = steps, sizes
-    return torch.stack(
-        [
-            x[:, :, i : i + (height - 1) * sh + 1 : sh, j : j + (width - 1) * sw + 1 : sw]
-            for i, j in product(*map(range, kernel))
-        ]
-    )

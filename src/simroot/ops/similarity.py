@@ -13,6 +13,8 @@ from torch.overrides import handle_torch_function, has_torch_function
 from simroot.errors import ConfigError
 from simroot.ops._common import no_autocast, pair, precision, tile_elements, without_branches
 from simroot.ops._lp import Geometry, direct_lp, plain_lp
+from simroot.ops._native_lp import has_native
+from simroot.ops._triton import has_triton
 
 Kind = Literal["lp", "linear"]
 
@@ -105,13 +107,11 @@ def similarity(
             templates.to(compute),
             None if weights is None else weights.to(compute),
             order,
+            None if bias is None else bias.to(compute),
             kind,
             shape,
             missing=any(pad) and math.isnan(padding_value),
-        )
-        if bias is not None:
-            out = out + bias.to(compute)[:, None, None]
-        out = out.to(result)
+        ).to(result)
     if not vectors:
         return out
     return out[0, :, :, 0].t() if len(out) else out[:, :, 0, 0]
@@ -160,12 +160,30 @@ def _similarity(
     templates: Tensor,
     weights: Tensor | None,
     order: float | Tensor,
+    bias: Tensor | None,
     kind: Kind,
     shape: Geometry,
     missing: bool,
 ) -> Tensor:
     if x.is_meta:
         return x.new_empty((len(x), len(templates), *shape.output_size(x)))
+    if kind == "lp" and (has_native(x) or has_triton(x)):
+        p, learned = (1.0, order) if isinstance(order, Tensor) else (float(order), None)
+        out: Tensor = torch.ops.simroot.lp(x, templates, weights, bias, learned, p, shape.stride, shape.groups)
+        return out
+    out = _reference(x, templates, weights, order, kind, shape, missing)
+    return out if bias is None else out + bias[:, None, None]
+
+
+def _reference(
+    x: Tensor,
+    templates: Tensor,
+    weights: Tensor | None,
+    order: float | Tensor,
+    kind: Kind,
+    shape: Geometry,
+    missing: bool,
+) -> Tensor:
     if kind == "linear":
         if missing or _has_nan(x):
             x = x.nan_to_num(0.0, math.inf, -math.inf)

@@ -3,7 +3,7 @@
 from simroot.training.evaluation import Evaluation, evaluate
 from simroot.training.fit import TrainingInterrupted, resume, train
 from simroot.training.optim import build_optimizer, parameter_groups, schedule_factor
-from simroot.training.recipes import RECIPES, Recipe, recipe
+from simroot.training.recipes import RECIPES, Recipe, for_data, recipe
 from simroot.training.run import Run, load_run
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "TrainingInterrupted",
     "build_optimizer",
     "evaluate",
+    "for_data",
     "load_run",
     "parameter_groups",
     "recipe",

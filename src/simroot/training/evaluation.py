@@ -20,6 +20,7 @@ class Evaluation:
 
     Attributes:
         accuracy: share of the images whose highest score is that of their class.
+        top5: share of the images whose class has one of the five highest scores.
         loss: mean softmax cross-entropy.
         per_class: class name -> share of its images that are right; NaN for a class without images.
         confusion: int64 (classes, classes), rows the true classes, columns the predicted ones.
@@ -27,6 +28,7 @@ class Evaluation:
     """
 
     accuracy: float
+    top5: float
     loss: float
     per_class: dict[str, float]
     confusion: Tensor
@@ -61,7 +63,7 @@ def evaluate(
     model = run.model.eval().to(device)
     # Each process evaluates on its own, also where several have trained together.
     confusion = MulticlassConfusionMatrix(classes, validate_args=False, sync_on_compute=False).to(device)
-    loss = torch.zeros((), dtype=torch.float64)
+    loss, among_five = torch.zeros((), dtype=torch.float64), 0
     batches = loader(
         split,
         batch_size,
@@ -69,17 +71,20 @@ def evaluate(
         std=run.std,
         train=False,
         workers=workers,
+        crop=run.recipe.crop,
         channels_last=run.recipe.channels_last,
     )
     for images, labels in batches:
         scores, targets = model(images.to(device)).float(), labels.to(device)
         confusion.update(scores, targets)
+        among_five += int((scores.topk(min(5, classes)).indices == targets[:, None]).sum())
         loss += functional.cross_entropy(scores, targets, reduction="sum").cpu()
     matrix = confusion.compute().cpu()
     right = matrix.diagonal()
     shares = (right / matrix.sum(1)).tolist()
     return Evaluation(
         accuracy=int(right.sum()) / len(split),
+        top5=among_five / len(split),
         loss=float(loss) / len(split),
         per_class=dict(zip(run.classes, shares, strict=True)),
         confusion=matrix,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,26 +22,26 @@ from simroot.training.callbacks import ProgressBar, RunWriter, StatisticsWarning
 from simroot.training.environment import versions
 from simroot.training.files import AtomicCheckpoints, read_checkpoint, remove_torn
 from simroot.training.module import Classifier
-from simroot.training.recipes import Recipe
+from simroot.training.recipes import Recipe, for_data
 from simroot.training.run import (
     BEST,
+    INITIAL,
     LAST,
     LOG,
     Run,
     build_model,
     create_run,
     load_run,
+    load_weights,
     make_config,
     read_config,
     resume_command,
+    save_weights,
 )
 from simroot.training.session import keep_freed_memory, logging_to, quiet, reproducible
 from simroot.training.summary import finish
 
 log = logging.getLogger(__name__)
-
-# Data sets whose images mean something else when mirrored.
-_NEVER_MIRRORED = ("digits", "svhn")
 
 
 class TrainingInterrupted(KeyboardInterrupt):
@@ -67,6 +66,7 @@ def train(
     overrides: Mapping[str, Any] | None = None,
     data_source: Mapping[str, Any] | None = None,
     cost: Mapping[str, int] | None = None,
+    initial: str | Path | None = None,
     accelerator: str = "auto",
     devices: int | str = "auto",
     num_nodes: int = 1,
@@ -88,6 +88,8 @@ def train(
         data_source: the arguments of ``simroot.data.load`` that give ``data``; without them only a resumption that is
             handed the data can go on with the run.
         cost: the deployed network's ``parameters``, ``macs`` and ``flops``, for summary.json.
+        initial: safetensors with the weights to start from, such as a pre-training's; random ones if None. The run
+            directory keeps a copy.
         accelerator: of Lightning's Trainer, as the next three: ``"auto"``, ``"cpu"``, ``"gpu"``, ...
         devices: how many, or ``"auto"`` for all (one process on a CPU).
         num_nodes: how many machines.
@@ -100,15 +102,19 @@ def train(
 
     Raises:
         ConfigError: for a wrong argument, or if ``out`` holds a run already.
+        CheckpointError: if ``initial`` cannot be read or does not fit the network.
         TrainingError: if the loss is not finite, or a file cannot be written.
         TrainingInterrupted: after Ctrl-C or SIGTERM.
     """
     path = Path(out)
-    recipe = _for_data(recipe, data)
-    config = make_config(model_name, overrides or {}, data, data_source, recipe, cost, versions())
-    model = _initial_model(config, recipe)
+    recipe = for_data(recipe, data.name, data.image_size)
+    start = None if initial is None else Path(initial)
+    config = make_config(model_name, overrides or {}, data, data_source, recipe, cost, versions(), start)
+    model = _initial_model(config, recipe, start)
     if _first_process():
         create_run(path, config)
+        if start is not None:
+            save_weights(path / INITIAL, model)
     trainer_options = {"accelerator": accelerator, "devices": devices, "num_nodes": num_nodes, "strategy": strategy}
     return _fit(path, config, model, data, recipe, None, trainer_options, workers=workers, progress=progress)
 
@@ -146,7 +152,7 @@ def resume(
     if _first_process():
         remove_torn(path)
     checkpoint = _newest_checkpoint(path)
-    model = _initial_model(config, recipe)
+    model = _initial_model(config, recipe, path / INITIAL if config["model"].get("initial") else None)
     trainer_options = {"accelerator": accelerator, "devices": devices, "num_nodes": num_nodes, "strategy": strategy}
     return _fit(path, config, model, data, recipe, checkpoint, trainer_options, workers=workers, progress=progress)
 
@@ -227,17 +233,15 @@ def make_trainer(
     )
 
 
-def _for_data(recipe: Recipe, data: ImageData) -> Recipe:
-    """The recipe with shift and mirror decided."""
-    shift = data.image_size // 8 if recipe.shift is None else recipe.shift
-    mirror = data.name not in _NEVER_MIRRORED if recipe.mirror is None else recipe.mirror
-    return replace(recipe, shift=shift, mirror=mirror)
-
-
-def _initial_model(config: Mapping[str, Any], recipe: Recipe) -> nn.Module:
+def _initial_model(config: Mapping[str, Any], recipe: Recipe, weights: Path | None) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        return build_model(config)
+        model = build_model(config)
+    if weights is not None:
+        if not weights.is_file():
+            raise CheckpointError(f"{weights} does not exist; expected the weights to start from, as safetensors")
+        load_weights(weights, model)
+    return model
 
 
 def _first_process() -> bool:

@@ -72,6 +72,7 @@ class Classifier(L.LightningModule):
             rank=self.global_rank,
             world_size=self.trainer.world_size,
             workers=self.workers,
+            crop=self.recipe.crop,
             channels_last=self.recipe.channels_last,
             **augmentation,
         )

@@ -7,11 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from simroot.data.crop import CROPS
 from simroot.errors import ConfigError
 
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("onecycle", "cosine", "step", "constant")
 PRECISIONS = ("32", "bf16")
+# Data sets whose images mean something else when mirrored.
+_NEVER_MIRRORED = ("digits", "svhn")
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,10 @@ class Recipe:
         label_smoothing: share of the target that is spread over all classes.
         shift: training images are moved by up to so many pixels each way; None stands for an eighth of their size.
         mirror: training images are mirrored at random; None stands for yes unless the images are of digits.
+        crop: what is seen of images that are read from files while training: ``"whole"``, brought to the network's
+            size; ``"scale"``, a random window of the network's size after scaling the shorter side to 8/7 of it (256
+            for 224); or ``"random-resized"``, a random part of 8% to 100% of the area. Evaluation then sees the middle
+            after the same scaling, and ``shift`` stands for 0.
         precision: ``"32"``, or ``"bf16"`` for automatic mixed precision with bfloat16.
         channels_last: keep image tensors channels-last in memory.
         compile: compile the network with ``torch.compile``.
@@ -59,6 +66,7 @@ class Recipe:
     label_smoothing: float = 0.0
     shift: int | None = None
     mirror: bool | None = None
+    crop: str = "whole"
     precision: str = "32"
     channels_last: bool = True
     compile: bool = False
@@ -126,6 +134,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "label_smoothing": (_fraction, "a fraction from 0 to below 1"),
     "shift": (_optional(_whole(0)), "a whole number of pixels, or null for an eighth of the image"),
     "mirror": (_optional(_flag), "true or false, or null to choose by the data"),
+    "crop": (lambda value: value in CROPS, f"one of {', '.join(CROPS)}"),
     "precision": (lambda value: value in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
     "channels_last": (_flag, "true or false"),
     "compile": (_flag, "true or false"),
@@ -141,10 +150,25 @@ RECIPES: dict[str, Recipe] = {
         milestones=(200 / 300, 250 / 300),
         warmup=0.0,
     ),
+    "imagenet": Recipe(
+        epochs=90,
+        batch_size=256,
+        nesterov=False,
+        schedule="step",
+        milestones=(1 / 3, 2 / 3),
+        warmup=0.0,
+        shift=0,
+        mirror=True,
+        crop="scale",
+    ),
 }
-"""Recipes by name. ``"paper"`` is section 6.1 of Deep SimNets: SGD with Nesterov's momentum 0.9, batches of 128, weight
-decay 1e-4, rate 0.01 divided by 10 after 200 and 250 of 300 epochs (kept as fractions, so that a shorter training keeps
-the shape)."""
+"""Recipes by name.
+
+``"paper"`` is section 6.1 of Deep SimNets: SGD with Nesterov's momentum 0.9, batches of 128, weight decay 1e-4, rate
+0.01 divided by 10 after 200 and 250 of 300 epochs (kept as fractions, so that a shorter training keeps the shape).
+``"imagenet"`` has the augmentation of Deep Roots, sections 4.3 and 4.4, random crops and mirroring, with the schedule
+of He et al. 2015, which the paper does not restate: batches of 256, rate 0.1 divided by 10 after a third and two thirds
+of the training."""
 
 
 def recipe(name: str = "default", **overrides: Any) -> Recipe:
@@ -156,6 +180,13 @@ def recipe(name: str = "default", **overrides: Any) -> Recipe:
     if name not in RECIPES:
         raise ConfigError(f"unknown recipe {name!r}; known are {', '.join(sorted(RECIPES))}")
     return _changed(RECIPES[name], overrides)
+
+
+def for_data(recipe: Recipe, data: str, image_size: int) -> Recipe:
+    """The recipe with shift and mirror decided, as a run on the data of this name and image size records it."""
+    shift = (image_size // 8 if recipe.crop == "whole" else 0) if recipe.shift is None else recipe.shift
+    mirror = data not in _NEVER_MIRRORED if recipe.mirror is None else recipe.mirror
+    return replace(recipe, shift=shift, mirror=mirror)
 
 
 def _changed(base: Recipe, values: Mapping[str, Any]) -> Recipe:

@@ -28,6 +28,8 @@ LOG = "train.log"
 LAST = "last.ckpt"
 BEST = "best.ckpt"
 WEIGHTS = "model.safetensors"
+# The weights that a training started from, if it was given some.
+INITIAL = "initial.safetensors"
 
 # The classifier of a checkpoint holds the network under this name.
 _PREFIX = "model."
@@ -74,25 +76,32 @@ def make_config(
     recipe: Recipe,
     cost: Mapping[str, int] | None,
     versions: Mapping[str, Any],
+    initial: Path | None = None,
 ) -> dict[str, Any]:
     """The contents of config.yaml: enough to build the network and to run the training again."""
+    model = {"name": model_name, "overrides": dict(overrides)}
     return {
-        "model": {"name": model_name, "overrides": dict(overrides)},
-        "data": {
-            "name": data.name,
-            "source": None if data_source is None else {k: _plain(v) for k, v in data_source.items()},
-            "classes": list(data.classes),
-            "image_size": data.image_size,
-            "channels": data.channels,
-            "mean": list(data.mean),
-            "std": list(data.std),
-            "train": len(data.train),
-            "val": len(data.val),
-            "skipped": len(data.skipped),
-        },
+        "model": model if initial is None else {**model, "initial": str(initial.resolve())},
+        "data": data_config(data, data_source),
         "recipe": recipe.to_dict(),
         "cost": None if cost is None else dict(cost),
         "versions": dict(versions),
+    }
+
+
+def data_config(data: ImageData, source: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What config.yaml says about images: ``source``, the arguments that load them, and what they are."""
+    return {
+        "name": data.name,
+        "source": None if source is None else {k: _plain(v) for k, v in source.items()},
+        "classes": list(data.classes),
+        "image_size": data.image_size,
+        "channels": data.channels,
+        "mean": list(data.mean),
+        "std": list(data.std),
+        "train": len(data.train),
+        "val": len(data.val),
+        "skipped": len(data.skipped),
     }
 
 

@@ -35,6 +35,7 @@ def finish(path: Path, history: list[Row], data: ImageData, device: torch.device
         "model": run.model_name,
         "overrides": run.config["model"]["overrides"],
         "accuracy": validation.accuracy,
+        "top5": validation.top5,
         "loss": validation.loss,
         "best_epoch": int(best["epoch"]),
         "last_accuracy": last["val_accuracy"],

@@ -1,0 +1,178 @@
+"""``simroot bench``: the time of networks, side by side, in one or more engines."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import itertools
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from simroot.cli.output import console, print_json, print_table
+from simroot.cli.values import override, positive, positive_number, positives
+from simroot.errors import ConfigError
+
+if TYPE_CHECKING:
+    from simroot.measure import Candidate, Comparison, Latency
+
+_COLUMNS = (
+    *("network", "ms a\nbatch", "spread", "ms an\nimage", "images\na second"),
+    *("speed-\nup", "MAC\nratio", "effi-\nciency", "MB"),
+)
+_LEGEND = (
+    "Medians; spread: ms a batch between the quartiles. Speed-up: against the first network in the same engine; "
+    "MAC ratio: MACs of the first network / MACs of this one; efficiency: speed-up / MAC ratio. MB: peak memory for "
+    "weights, activations and workspace."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument(
+        "networks",
+        metavar="MODEL|RUN|FILE",
+        nargs="+",
+        help="name of a network, with overrides as in simnet2:order=1; a run directory; an .onnx or .xml file. The "
+        "others are compared with the first",
+    )
+    parser.add_argument(
+        "--engine",
+        type=lambda text: text.split(","),
+        default=["eager"],
+        metavar="NAME[,NAME]",
+        help="eager, compile, onnxruntime, openvino (default: eager)",
+    )
+    parser.add_argument(
+        "--threads", type=positives, default=[1], metavar="N[,N]", help="threads inside an operation (default: 1)"
+    )
+    parser.add_argument("--batch", type=positives, default=[1], metavar="N[,N]", help="images in a batch (default: 1)")
+    parser.add_argument(
+        "--seconds",
+        type=positive_number,
+        default=2.0,
+        metavar="S",
+        help="how long to measure each network in each engine (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--image-size", type=positive, metavar="N", help="of the named networks (default: each network's own)"
+    )
+    parser.add_argument(
+        "--num-classes", type=positive, metavar="N", help="of the named networks (default: each network's own)"
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write bench.json and bench.png into this folder")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Time the networks, print and save what came out."""
+    from simroot.measure import against_first, compare, plot_latencies
+
+    candidates = [_candidate(word, arguments) for word in dict.fromkeys(arguments.networks)]
+    latencies = compare(
+        candidates,
+        arguments.engine,
+        threads=arguments.threads,
+        batches=arguments.batch,
+        seconds=arguments.seconds,
+        progress=_say,
+    )
+    comparisons = against_first(latencies)
+    document = {"versions": _versions(latencies), "results": [each.as_dict() for each in comparisons]}
+    if arguments.out is not None:
+        from simroot.training.files import write_text
+
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        write_text(arguments.out / "bench.json", json.dumps(document, indent=2) + "\n")
+        plot_latencies(latencies, arguments.out / "bench.png")
+    if arguments.json:
+        print_json(document)
+    else:
+        print_comparisons(comparisons)
+    return 0
+
+
+def print_comparisons(comparisons: Sequence[Comparison]) -> None:
+    """Print a table for each engine, number of threads and batch size."""
+
+    def group(each: Comparison) -> tuple[str, str, int, int]:
+        return each.latency.engine, each.latency.precision, each.latency.threads, each.latency.batch
+
+    for (engine, precision, threads, batch), members in itertools.groupby(comparisons, group):
+        title = f"{engine} ({precision}), {threads} {'thread' if threads == 1 else 'threads'}, batch {batch}"
+        print_table(title, _COLUMNS, map(_row, members), numbers=_COLUMNS[1:])
+    console().print(_LEGEND)
+
+
+def _row(comparison: Comparison) -> list[str]:
+    latency = comparison.latency
+    memory = None if latency.peak_memory is None else latency.peak_memory / 1e6
+    return [
+        latency.model,
+        f"{1e3 * latency.median:.4g}",
+        f"{1e3 * latency.spread:.2g}",
+        f"{latency.milliseconds_per_image:.4g}",
+        f"{latency.images_per_second:,.0f}",
+        *(_optional(value, ".2f") for value in (comparison.speedup, comparison.mac_ratio, comparison.efficiency)),
+        _optional(memory, ".1f"),
+    ]
+
+
+def _optional(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def _candidate(word: str, arguments: argparse.Namespace) -> Candidate:
+    from simroot.measure import Candidate, file_input_size
+    from simroot.models import list_models
+    from simroot.training import load_run
+
+    path = Path(word)
+    named = word.partition(":")[0] in list_models()
+    if not named and path.is_dir():
+        trained = load_run(path)
+        size = (trained.channels, trained.image_size, trained.image_size)
+        return Candidate(word, size, network=trained.model, macs=_macs(trained.model, size))
+    if not named and path.suffix:
+        return Candidate(word, file_input_size(path), file=path)
+    return named_candidate(word, arguments.image_size, arguments.num_classes)
+
+
+def named_candidate(word: str, image_size: int | None = None, num_classes: int | None = None) -> Candidate:
+    """A registered network with overrides, such as ``simnet2:order=1``, always with the same initial weights."""
+    import torch
+
+    from simroot.measure import Candidate
+    from simroot.models import create_model, model_entry
+
+    name, *overrides = word.split(":")
+    entry = model_entry(name)
+    try:
+        options = dict(map(override, overrides))
+    except argparse.ArgumentTypeError as error:
+        raise ConfigError(f"{word}: {error}") from error
+    options.setdefault("image_size", image_size or entry.image_size)
+    torch.manual_seed(0)
+    model = create_model(name, num_classes or entry.num_classes, entry.in_channels, **options)
+    size = (entry.in_channels, options["image_size"], options["image_size"])
+    return Candidate(word, size, network=model, macs=_macs(model, size))
+
+
+def _macs(model: Any, size: tuple[int, ...]) -> int:
+    from simroot.measure import count
+    from simroot.models import deploy
+
+    return count(deploy(model), size).macs
+
+
+def _versions(latencies: Sequence[Latency]) -> dict[str, Any]:
+    from simroot.training.environment import versions
+
+    engines = {each.engine for each in latencies} & {"onnxruntime", "openvino"}
+    return versions() | {engine: importlib.metadata.version(engine) for engine in sorted(engines)}
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)

@@ -1,0 +1,202 @@
+"""``simroot export``: a network as a file for a device, checked against the network."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from simroot.cli.datasource import add_data_arguments, data_source, logging_to_stderr
+from simroot.cli.output import count_text, percent, print_facts, print_json, print_table
+from simroot.cli.values import add_model_overrides, positive
+from simroot.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from simroot.data import ImageData, Split
+    from simroot.export import Exported, Options
+    from simroot.training import Run
+
+# Format -> suffix of its file.
+FORMATS = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2"}
+
+# Of images that are read from files, as many as this serve for the check unless told otherwise.
+_STREAMED = 500
+_CALIBRATION = 512
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.argument_default = argparse.SUPPRESS
+    parser.add_argument("model", metavar="RUN|MODEL", help="a run directory, or the name of a network (untrained)")
+    parser.add_argument(
+        "--format",
+        type=_formats,
+        default=["onnx"],
+        metavar="NAME[,NAME]",
+        help=f"{', '.join(FORMATS)} (default: onnx)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="PATH",
+        help="file to write, its suffix is that of the format (default: model, in the run directory or here)",
+    )
+    parser.add_argument(
+        "--int8", action="store_true", default=False, help="convolutions and dense layers in 8 bits (onnx, openvino)"
+    )
+    parser.add_argument(
+        "--calibration",
+        type=positive,
+        default=_CALIBRATION,
+        metavar="N",
+        help="training images that show the ranges for --int8 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--images",
+        type=int,
+        metavar="N",
+        help="validation images for the check, 0 for random inputs (default: all, or 500 if they are read from files)",
+    )
+    parser.add_argument(
+        "--weights", choices=("best", "last"), default="best", help="of a run: which epoch's (default: %(default)s)"
+    )
+    add_model_overrides(parser)
+    parser.add_argument("--json", action="store_true", default=False, help="print JSON instead of a table")
+    add_data_arguments(parser, default="the images of the run's training")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the files and print what they are."""
+    from simroot.models import list_models
+
+    with logging_to_stderr():
+        is_run = arguments.model not in list_models()
+        prepare = _trained if is_run else _untrained
+        title, model, input_size, options, folder = prepare(arguments)
+        stem = "model-int8" if arguments.int8 else "model" if is_run else arguments.model
+        out = vars(arguments).get("out", folder / stem)
+        writers = _writers()
+        exported = [writers[name](model, _with_suffix(out, name), input_size, **options) for name in arguments.format]
+    if arguments.json:
+        print_json({"network": title, "files": [_as_dict(file) for file in exported]})
+    else:
+        _print(title, exported)
+    return 0
+
+
+def _formats(text: str) -> list[str]:
+    names = text.split(",")
+    if unknown := [name for name in names if name not in FORMATS]:
+        raise argparse.ArgumentTypeError(f"unknown format {', '.join(unknown)}; known are {', '.join(FORMATS)}")
+    return list(dict.fromkeys(names))
+
+
+def _with_suffix(path: Path, name: str) -> Path:
+    stem = path.with_suffix("") if path.suffix in FORMATS.values() else path
+    return stem.with_name(stem.name + FORMATS[name])
+
+
+def _writers() -> Mapping[str, Callable[..., Exported]]:
+    from simroot.export import to_onnx, to_openvino, to_torch_export
+
+    return {"onnx": to_onnx, "openvino": to_openvino, "torch": to_torch_export}
+
+
+def _trained(arguments: argparse.Namespace) -> tuple[str, nn.Module, tuple[int, ...], Options, Path]:
+    from simroot.data.crop import window
+    from simroot.training import load_run
+
+    if "set" in arguments:
+        raise ConfigError("--set goes with the name of a network, not with a run")
+    trained = load_run(Path(arguments.model), arguments.weights)
+    left, _, right, _ = window(trained.recipe.crop, train=False)(0, 1, 1)
+    options: Options = {
+        "classes": trained.classes,
+        "mean": trained.mean,
+        "std": trained.std,
+        "crop": right - left,
+        "name": trained.model_name,
+        **_images(arguments, trained),  # type: ignore[typeddict-item]
+    }
+    size = (trained.channels, trained.image_size, trained.image_size)
+    return f"{trained.model_name} of {trained.path}", trained.model, size, options, trained.path
+
+
+def _untrained(arguments: argparse.Namespace) -> tuple[str, nn.Module, tuple[int, ...], Options, Path]:
+    from simroot.models import create_model, model_entry
+
+    if arguments.int8:
+        raise ConfigError("--int8 needs the images of a trained network's run")
+    entry, overrides = model_entry(arguments.model), dict(vars(arguments).get("set", []))
+    side = overrides.get("image_size", entry.image_size)
+    model = create_model(entry.name, entry.num_classes, entry.in_channels, **overrides)
+    return f"{entry.name}, untrained", model, (entry.in_channels, side, side), {"name": entry.name}, Path()
+
+
+def _images(arguments: argparse.Namespace, trained: Run) -> dict[str, Any]:
+    """Images and labels for the check, and images for the calibration, as ``Options`` names them."""
+    wanted = vars(arguments).get("images")
+    if wanted == 0 and not arguments.int8:
+        return {}
+    data = _data(arguments, trained)
+    found: dict[str, Any] = {}
+    if wanted != 0:
+        default = len(data.val) if data.val.images is not None else _STREAMED
+        found["images"], found["labels"] = _some(data.val, default if wanted is None else wanted, trained)
+    if arguments.int8:
+        found["calibration"], _ = _some(data.train, arguments.calibration, trained)
+    return found
+
+
+def _data(arguments: argparse.Namespace, trained: Run) -> ImageData:
+    from simroot.data import load
+
+    source, given = trained.config["data"].get("source"), data_source(arguments)
+    if source is None and "name_or_path" not in given:
+        raise ConfigError(
+            f"{trained.path} does not say where its images came from; name some with --data, or use --images 0"
+        )
+    fitting = {"image_size": trained.image_size} if "name_or_path" in given else source
+    return load(**{**fitting, **given})
+
+
+def _some(split: Split, count: int, trained: Run) -> tuple[Tensor, Tensor]:
+    from simroot.data.crop import window
+    from simroot.data.splits import evenly
+
+    chosen = evenly(len(split), count)
+    return split.read(chosen, window(trained.recipe.crop, train=False)), split.labels[chosen]
+
+
+def _as_dict(file: Exported) -> dict[str, Any]:
+    found = dataclasses.asdict(file)
+    return {**found, "path": str(file.path)}
+
+
+def _print(title: str, exported: list[Exported]) -> None:
+    first = exported[0]
+    facts = [("checked on", f"{count_text(first.images)} inputs")]
+    if first.network_accuracy is not None:
+        facts.append(("accuracy of the network", percent(first.network_accuracy)))
+    print_facts(title, facts)
+    print()
+    rows = [
+        (
+            str(file.path),
+            file.description.precision,
+            f"{file.size / 1000:,.1f} kB",
+            f"{file.difference:.1e}",
+            "-" if file.tolerance is None else f"{file.tolerance:g}",
+            percent(file.agreement),
+            "-" if file.accuracy is None else percent(file.accuracy),
+        )
+        for file in exported
+    ]
+    columns = ["file", "precision", "size", "difference", "allowed", "same class", "accuracy"]
+    print_table("Written", columns, rows, numbers=columns[2:])
+    print("difference: the largest of a score from the network's, as a share of the largest score", file=sys.stderr)

@@ -1,0 +1,163 @@
+"""``simroot pretrain``: images in, a SimNet with filters and templates of their statistics out."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from simroot.cli.datasource import add_data_arguments, data_source, logging_to_stderr
+from simroot.cli.output import console, count_text, percent, print_facts, print_table, size_text
+from simroot.cli.values import add_model_overrides, positive
+from simroot.errors import ConfigError
+
+if TYPE_CHECKING:
+    from simroot.data import ImageData
+    from simroot.pretraining import Report, Start
+
+_MODEL = "simnet2"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments; one that is left out is absent."""
+    parser.argument_default = argparse.SUPPRESS
+    data = add_data_arguments(parser, default="digits")
+    data.add_argument("--image-size", type=positive, metavar="N", help="bring images to N x N pixels")
+    data.add_argument("--limit", type=positive, metavar="N", help="use N of the training images (default: all)")
+    model = parser.add_argument_group("network")
+    model.add_argument("--model", metavar="NAME", help=f"a SimNet (default: {_MODEL})")
+    add_model_overrides(model)
+    parser.add_argument("--out", type=Path, metavar="DIR", help="new directory for weights, report and pictures")
+    add_options(parser.add_argument_group("pre-training"), "--")
+    parser.add_argument("--seed", type=int, metavar="N", help="of patches and estimators (default: 0)")
+    parser.add_argument("--quiet", action="store_true", help="no progress on the terminal")
+
+
+def add_options(group: argparse._ActionsContainer, prefix: str) -> None:
+    """Declare the options of ``simroot.pretraining.build``, each named with a prefix."""
+    from simroot.pretraining import DIMENSIONS, PATCHES, Method, Offsets, Scale
+
+    def add(name: str, **how: Any) -> None:
+        group.add_argument(f"{prefix}{name}", dest=f"pretrain.{name}", **how)
+
+    add("scale", choices=get_args(Scale), help="of templates and weights (default: tempered)")
+    add("whitening", choices=get_args(Method), help="which whitening gives the filters (default: ica)")
+    add("offsets", choices=get_args(Offsets), help="of the classification (default: keep, the random ones)")
+    add("patches", type=positive, metavar="N", help=f"patches sampled for every layer (default: {PATCHES:,})")
+    add("channels", choices=("auto",), help="choose the numbers of filters and templates from the data")
+    add(
+        "dimension",
+        type=_dimension,
+        metavar="CRITERION",
+        help=f"of the number of filters with auto channels: {', '.join(DIMENSIONS)} or a share of the variance "
+        "such as 0.95 (default: bayes)",
+    )
+    add("components", choices=("nec", "bic", "aic"), help="criterion of the number of templates (default: bic)")
+
+
+def _dimension(text: str) -> str | float:
+    from simroot.pretraining import DIMENSIONS
+
+    if text in DIMENSIONS:
+        return text
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {', '.join(DIMENSIONS)} or a share between 0 and 1")
+    return share
+
+
+def chosen_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of ``add_options`` that were given, by name."""
+    return {name.removeprefix("pretrain."): value for name, value in given.items() if name.startswith("pretrain.")}
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Pre-train, write the directory and print what was found."""
+    from simroot.data import load
+
+    given = vars(arguments)
+    if "out" not in given:
+        raise ConfigError("--out is missing; name a new directory for the pre-trained network")
+    quiet = "quiet" in given
+    source = {"name_or_path": "digits", **data_source(arguments)}
+    with logging_to_stderr(quiet=quiet):
+        data = load(**source)
+    name, overrides = given.get("model", _MODEL), dict(given.get("set", []))
+    seed, options = given.get("seed", 0), chosen_options(given)
+    _, report = pretrain(data, source, name, overrides, given["out"], seed, options, progress=not quiet)
+    _print(name, data.name, report, given["out"])
+    return 0
+
+
+def pretrain(
+    data: ImageData,
+    source: Mapping[str, Any],
+    name: str,
+    overrides: Mapping[str, Any],
+    out: Path,
+    seed: int,
+    options: Mapping[str, Any],
+    *,
+    progress: bool,
+) -> tuple[Start, Report]:
+    """Pre-train a registered network on the training images and write it, its report and pictures to a directory.
+
+    Raises:
+        ConfigError: if the directory is in use, or for a wrong option.
+        DataError: for images that cannot be learned from.
+    """
+    import torch
+
+    from simroot.data import loader
+    from simroot.pretraining import build, save
+    from simroot.pretraining.files import require_unused
+    from simroot.training.environment import versions
+    from simroot.training.run import data_config
+
+    require_unused(out)
+    images = loader(data.train, 256, mean=data.mean, std=data.std, train=False)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model, chosen, report = build(
+            name,
+            images,
+            num_classes=len(data.classes),
+            in_channels=data.channels,
+            overrides={"image_size": data.image_size, **overrides},
+            generator=torch.Generator().manual_seed(seed),
+            progress=progress,
+            **options,
+        )
+    if "image_size" not in overrides:
+        del chosen["image_size"]  # a run takes it from its data
+    facts = {"data": data_config(data, source), "pretraining": {"seed": seed, **options}, "versions": versions()}
+    return save(out, name, chosen, model, report, facts), report
+
+
+def _print(name: str, data: str, report: Report, out: Path) -> None:
+    columns = ["layer", "patch", "groups", "filters", "variance", "templates", "shape", "EM", "seconds"]
+    rows = [
+        [
+            layer.name,
+            size_text(layer.patch),
+            str(layer.groups),
+            str(layer.whitened),
+            percent(sum(layer.explained) / len(layer.explained)),
+            str(layer.templates),
+            ", ".join(f"{shape:.2f}" for shape in layer.shape),
+            f"{max(layer.iterations)} steps{'' if all(layer.converged) else ', not converged'}",
+            f"{layer.seconds:.1f}",
+        ]
+        for layer in report.layers
+    ]
+    print_table(f"{name}, pre-trained on {count_text(report.images)} images of {data}", columns, rows)
+    for curve in report.curves:
+        console().print(f"{curve.layer}: {curve.chosen} {curve.what} by {curve.criterion}")
+    where = shlex.quote(str(out))
+    print_facts("", [("seconds", f"{report.seconds:.1f}"), ("directory", str(out))])
+    print(f"\nNext:\n  simroot train --pretrain {where} --data ...")

@@ -1,0 +1,71 @@
+"""Which learning rate trains each network best, on a validation part of the training images.
+
+What it finds is kept in ``simroot.experiments.simnets.RATES``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from simroot.data import ImageData
+from simroot.data.splits import stratified
+from simroot.experiments import compact_frontier, simnets_compact, simnets_table_1
+from simroot.experiments.runs import Trial
+from simroot.experiments.simnets import Network, accuracy, setting, trained
+from simroot.experiments.study import Experiment, Finished, Report, markdown_table
+
+GRID = (0.025, 0.05, 0.1, 0.2, 0.4)
+
+# Of the training images, what the rates are judged on: the validation images stay unseen.
+_SHARE = 8
+
+
+def networks() -> tuple[Network, ...]:
+    """One network of each name in the experiments that compare networks; of the frontier's the second smallest."""
+    found = (
+        *compact_frontier.networks(20_000),
+        *simnets_table_1.NETWORKS,
+        *simnets_compact.NETWORKS,
+        Network("SimNet, l2", "simnet1", {"channels": 100, "order": 2.0}),
+        Network("SimNet, l1", "simnet1", {"channels": 100, "order": 1.0}),
+        Network("ConvNet", "convnet_coates", {"channels": 100}),
+        Network("ConvNet, batch normalisation", "convnet_coates", {"channels": 100, "batch_norm": True}),
+    )
+    by_name: dict[str, Network] = {}
+    for network in found:
+        by_name.setdefault(network.name, network)
+    return tuple(by_name.values())
+
+
+def part(data: ImageData) -> ImageData:
+    """The training images alone, an eighth of them as validation images."""
+    labels = data.train.labels
+    held_out, kept = stratified(labels, len(labels) // _SHARE, seed=0)
+    return replace(data, train=data.train.subset(kept), val=data.train.subset(held_out))
+
+
+def _trials(epochs: int, seed: int) -> list[Trial]:
+    return [network.trial(epochs, seed, learning_rate=rate) for network in networks() for rate in GRID]
+
+
+def _report(finished: Sequence[Finished], data: ImageData) -> Report:
+    rows, best = [], {}
+    for network, runs in trained(networks(), finished).items():
+        by_rate = {
+            rate: accuracy(found)
+            for rate in GRID
+            if (found := [each for each in runs if each.trial.recipe.learning_rate == rate])
+        }
+        best[network.name] = max(by_rate, key=by_rate.__getitem__)
+        cells = [f"{by_rate[rate]:.2f}" if rate in by_rate else "-" for rate in GRID]
+        rows.append([network.name, *cells, f"{best[network.name]:g}"])
+    columns = ["network", *map(str, GRID), "best rate"]
+    text = (
+        f"{markdown_table(columns, rows)}\n\n{setting(finished, data)} All are part of the training images. A rate "
+        "without an accuracy is one with which the training failed or was not run."
+    )
+    return Report(text, facts={"best": best})
+
+
+EXPERIMENT = Experiment("Learning rates, chosen within the training images", 5, _trials, _report, part)

@@ -1,0 +1,173 @@
+"""Trainings that an experiment needs: found where they were made before, resumed where they stopped, or begun."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from itertools import count as numbers
+from pathlib import Path
+from typing import Any
+
+from simroot.data import ImageData
+from simroot.errors import CheckpointError
+from simroot.measure import count
+from simroot.models import create_model, deploy, model_entry
+from simroot.training import Recipe, Run, for_data, recipe, resume, train
+from simroot.training.run import CONFIG, METRICS, SUMMARY, read_config
+
+log = logging.getLogger(__name__)
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training that an experiment asks for.
+
+    Attributes:
+        model: name in the registry.
+        recipe: how to train; its seed is the trial's.
+        overrides: arguments of the network's builder.
+        initial: safetensors with the weights to start from; random ones if None.
+    """
+
+    model: str
+    recipe: Recipe
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    initial: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        overrides = "".join(f" {key}={value}" for key, value in self.overrides.items())
+        return f"{self.model}{overrides}, seed {self.recipe.seed}"
+
+
+class Runs:
+    """A folder of run directories: those that are there already are taken up, whoever made them.
+
+    A run is a trial's if network, overrides, initial weights, recipe and data are the same; where it lies and what it
+    is called does not matter.
+
+    Args:
+        folder: holds run directories; new ones are made in it.
+        data: what all trials train on.
+        source: arguments of ``simroot.data.load`` that give the data; None if none do.
+    """
+
+    def __init__(self, folder: Path, data: ImageData, source: Mapping[str, Any] | None) -> None:
+        self.folder, self.data, self.source = folder, data, source
+
+    def find(self, trial: Trial) -> Path | None:
+        """The trial's run directory, a finished one if there are several; None if there is none."""
+        found = [path.parent for path in sorted(self.folder.glob(f"*/{CONFIG}")) if self._is(path.parent, trial)]
+        return next((path for path in found if (path / SUMMARY).exists()), found[0] if found else None)
+
+    def finished(self, trial: Trial) -> Path | None:
+        """The trial's run directory if it is complete, else None."""
+        path = self.find(trial)
+        return path if path is not None and (path / SUMMARY).exists() else None
+
+    def complete(self, trial: Trial, **options: Any) -> Path:
+        """The trial's run directory, after whatever training is left to do.
+
+        Args:
+            trial: what to train.
+            **options: where and how, as for ``simroot.training.train``: ``progress``, ``devices`` and so on.
+
+        Raises:
+            ConfigError, DataError, CheckpointError, TrainingError, TrainingInterrupted: as ``train`` and ``resume``.
+        """
+        path = self.find(trial)
+        if path is None:
+            return self._train(trial, options).path
+        if (path / SUMMARY).exists():
+            log.info("%s: taken from %s", trial.name, path)
+            return path
+        return resume(path, data=self.data, **options).path
+
+    def _train(self, trial: Trial, options: Mapping[str, Any]) -> Run:
+        data = self.data
+        stem = f"{trial.model}-{data.name}-{trial.recipe.epochs}-epochs-seed-{trial.recipe.seed}"
+        names = (stem if number == 1 else f"{stem}-{number}" for number in numbers(1))
+        overrides = {"image_size": data.image_size, **trial.overrides}
+        network = deploy(create_model(trial.model, len(data.classes), data.channels, **overrides))
+        cost = count(network, (data.channels, data.image_size, data.image_size))
+        return train(
+            trial.model,
+            data,
+            trial.recipe,
+            next(path for name in names if not (path := self.folder / name).exists()),
+            overrides=trial.overrides,
+            data_source=self.source,
+            cost={"parameters": cost.parameters, "macs": cost.macs, "flops": cost.flops},
+            initial=trial.initial,
+            **options,
+        )
+
+    def _is(self, path: Path, trial: Trial) -> bool:
+        try:
+            config = read_config(path)
+        except CheckpointError as error:
+            log.warning("left out a run: %s", error)
+            return False
+        initial = {} if trial.initial is None else {"initial": str(trial.initial.resolve())}
+        data = self.data
+        same = {"classes": list(data.classes), "image_size": data.image_size, "channels": data.channels}
+        same |= {"train": len(data.train), "val": len(data.val), "mean": list(data.mean), "std": list(data.std)}
+        return (
+            config["model"] == {"name": trial.model, "overrides": dict(trial.overrides), **initial}
+            and Recipe.from_dict(config["recipe"]) == for_data(trial.recipe, data.name, data.image_size)
+            and same.items() <= config["data"].items()
+        )
+
+
+def row(path: Path) -> Row:
+    """The figures of a finished run.
+
+    ``accuracy`` is the last epoch's, on the validation images: the best epoch's would favour whoever's curve is
+    rougher.
+    """
+    summary = json.loads((path / SUMMARY).read_text(encoding="utf-8"))
+    with (path / METRICS).open(encoding="utf-8") as file:
+        curve = [float(line["val_accuracy"]) for line in csv.DictReader(file)]
+    kept = ("model", "overrides", "seed", "epochs")
+    sizes = ("parameters", "macs", "flops", "seconds", "recipe", "versions")
+    return {
+        **{key: summary[key] for key in kept},
+        "accuracy": summary["last_accuracy"],
+        "best_accuracy": summary["accuracy"],
+        **{key: summary[key] for key in sizes},
+        "command": command(read_config(path)),
+        "validation_accuracy_by_epoch": curve,
+    }
+
+
+def command(config: Mapping[str, Any]) -> str:
+    """What to type to make a run again, from its config.yaml; of the data's and the weights' paths the last part."""
+    model, data, used = config["model"], config["data"], config["recipe"]
+    source = data["source"] or {"name_or_path": data["name"]}
+    words = ["simroot", "train", "--data", Path(source["name_or_path"]).name]
+    for key in ("image_size", "limit"):
+        if source.get(key) is not None:
+            words += [f"--{key.replace('_', '-')}", str(source[key])]
+    words += ["--model", model["name"]]
+    if "initial" in model:
+        words += ["--initial", Path(model["initial"]).name]
+    for key, value in model["overrides"].items():
+        words += ["--set", f"{key}={json.dumps(value)}"]
+    usual = for_data(recipe(**model_entry(model["name"]).recipe), data["name"], data["image_size"])
+    chosen = Recipe.from_dict(used)
+    for known in fields(Recipe):
+        value = getattr(chosen, known.name)
+        if value != getattr(usual, known.name):
+            words += [f"--recipe.{known.name}", _word(value)]
+    return shlex.join(words)
+
+
+def _word(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value).lower()

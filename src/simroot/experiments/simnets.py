@@ -1,0 +1,163 @@
+"""What the experiments with SimNets have in common: networks, their rates, tables and plots."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from simroot.data import ImageData
+from simroot.experiments.runs import Trial
+from simroot.experiments.study import Experiment, Finished, Report, accuracy_text, markdown_table
+from simroot.models import model_entry
+from simroot.training import recipe
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Network's name -> learning rate, where `simroot reproduce learning-rates` found a better one than the registry's.
+RATES: dict[str, float] = {}
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """One network of an experiment.
+
+    Attributes:
+        name: what tables and plots call it; networks of one name differ in size and share a learning rate.
+        model: name in the registry.
+        overrides: arguments of its builder, as plain values that JSON knows.
+    """
+
+    name: str
+    model: str
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+    def trial(self, epochs: int, seed: int, **changes: Any) -> Trial:
+        """Its training: the network's own recipe with the rate of ``RATES``, so many epochs and further changes."""
+        fields = {**model_entry(self.model).recipe, "epochs": epochs, "seed": seed}
+        if self.name in RATES:
+            fields["learning_rate"] = RATES[self.name]
+        return Trial(self.model, recipe(**{**fields, **changes}), self.overrides)
+
+    def runs(self, finished: Sequence[Finished]) -> list[Finished]:
+        """Those of the finished runs that trained it."""
+        mine = (self.model, dict(self.overrides))
+        return [each for each in finished if (each.trial.model, dict(each.trial.overrides)) == mine]
+
+
+def registered(*models: str) -> tuple[Network, ...]:
+    """Networks as they are registered."""
+    return tuple(Network(model, model) for model in models)
+
+
+def trials(networks: Sequence[Network], epochs: int, seed: int) -> list[Trial]:
+    """A training of each network, in their order."""
+    return [network.trial(epochs, seed) for network in networks]
+
+
+Runs = Mapping[Network, Sequence[Finished]]
+
+
+def trained(networks: Sequence[Network], finished: Sequence[Finished]) -> dict[Network, list[Finished]]:
+    """The runs of each network that has some, all seeds together."""
+    found = {network: network.runs(finished) for network in networks}
+    return {network: runs for network, runs in found.items() if runs}
+
+
+def accuracy(runs: Sequence[Finished]) -> float:
+    """Mean accuracy over the seeds, in per cent."""
+    return statistics.fmean(100 * each.row["accuracy"] for each in runs)
+
+
+def setting(finished: Sequence[Finished], data: ImageData) -> str:
+    """What the accuracies are measured on."""
+    epochs = finished[0].row["epochs"]
+    return (
+        f"Accuracy on {len(data.val):,} validation images of {data.name} after {epochs} epochs on {len(data.train):,}: "
+        "the last epoch's; shifts and mirroring as each run's recipe says."
+    )
+
+
+Printed = Callable[[ImageData], Mapping[str, float]]
+
+
+def table_experiment(title: str, epochs: int, networks: Sequence[Network], printed: Printed) -> Experiment:
+    """Networks in a table beside the paper's accuracies, and a plot of the accuracy by epoch.
+
+    Args:
+        title: what it is.
+        epochs: of every training.
+        networks: the rows; the first is what the others are compared with.
+        printed: data -> name -> the paper's accuracy in per cent; names that are no network's are rows too.
+    """
+    return Experiment(title, epochs, partial(trials, networks), partial(_table_report, networks, printed))
+
+
+def _table_report(
+    networks: Sequence[Network], printed: Printed, finished: Sequence[Finished], data: ImageData
+) -> Report:
+    runs, paper = trained(networks, finished), printed(data)
+    first, best = next((network.name, accuracy(each)) for network, each in runs.items())
+    rows = []
+    for network, each in runs.items():
+        sizes = [f"{each[0].row[size]:,}" for size in ("parameters", "macs", "flops")]
+        lead = "" if network.name == first else f"{best - accuracy(each):+.2f}"
+        rows.append([network.name, *sizes, accuracy_text(each), lead, _number(paper.get(network.name))])
+    others = [name for name in paper if name not in {network.name for network in networks}]
+    rows += [[name, *["-"] * 5, _number(paper[name])] for name in others]
+    columns = ["network", "parameters", "MACs", "FLOPs", "accuracy (%)", f"{first} leads by", "paper (%)"]
+    text = f"{markdown_table(columns, rows)}\n\n{setting(finished, data)} The paper's are test accuracies after 300."
+    return Report(text, plot_epochs(runs))
+
+
+def plot_epochs(runs: Runs) -> Figure:
+    """Validation accuracy by epoch, the mean of the seeds, a line for each network."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(7, 4.2), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    for network, each in runs.items():
+        curves = zip(*(run.row["validation_accuracy_by_epoch"] for run in each), strict=True)
+        means = [100 * statistics.fmean(values) for values in curves]
+        axes.plot(range(1, len(means) + 1), means, marker="o", markersize=3, label=network.name)
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _finish(axes)
+    return figure
+
+
+def plot_against(axes: Axes, runs: Runs, cost: Callable[[Network], float], label: str, dashed: Container[str]) -> None:
+    """Validation accuracy against a cost on a logarithmic scale, a line for each name; whiskers are deviations.
+
+    Args:
+        axes: draws here.
+        runs: of each network.
+        cost: of a network.
+        label: what it is, and its unit.
+        dashed: names whose lines are dashed.
+    """
+    for name in dict.fromkeys(network.name for network in runs):
+        members = sorted((network for network in runs if network.name == name), key=cost)
+        values = [[100 * each.row["accuracy"] for each in runs[network]] for network in members]
+        spreads = [statistics.stdev(each) if len(each) > 1 else 0.0 for each in values]
+        means, places = [statistics.fmean(each) for each in values], [cost(network) for network in members]
+        style = "--" if name in dashed else "-"
+        axes.errorbar(places, means, spreads, marker="o", markersize=4, capsize=3, linestyle=style, label=name)
+    axes.set_xscale("log")
+    axes.set_xlabel(label)
+    _finish(axes)
+
+
+def _finish(axes: Axes) -> None:
+    axes.set_ylabel("validation accuracy (%)")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:g}"

@@ -1,0 +1,228 @@
+"""Deep SimNets, section 5: SimNets pre-trained without labels against random ones, with many labels and with few."""
+
+from __future__ import annotations
+
+import json
+import logging
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from simroot.data import ImageData, load, loader
+from simroot.experiments.runs import Row, Runs, Trial, row
+from simroot.models import model_entry
+from simroot.pretraining import build, read_start, save
+from simroot.training import recipe
+from simroot.training.environment import versions
+from simroot.training.files import write_atomic, write_text
+from simroot.training.run import data_config
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+log = logging.getLogger(__name__)
+
+RANDOM, PRETRAINED = "random", "pre-trained"
+# Accuracies are reported after these epochs of one training of the last number of epochs.
+EPOCHS = (1, 5, 10)
+# Labelled images to train on; None for all. Pre-training sees all images, whatever this number.
+LABELS = (1000, 5000, None)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network of the comparison: what people call it, its name in the registry, and overrides."""
+
+    name: str
+    model: str
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+
+NETWORKS = (
+    Network("simnet2", "simnet2"),
+    Network("simnet1, p = 2", "simnet1", {"channels": 100}),
+    Network("simnet1, p = 1", "simnet1", {"channels": 100, "order": 1.0}),
+    Network("simnet3_compact", "simnet3_compact"),
+)
+
+
+def conduct(
+    source: Mapping[str, Any],
+    *,
+    runs: Path,
+    out: Path,
+    networks: Sequence[Network] = NETWORKS,
+    labels: Sequence[int | None] = LABELS,
+    seeds: Sequence[int] = (0, 1),
+    epochs: Sequence[int] = EPOCHS,
+    options: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Train every network from both starts and write what comes out after each of them; goes on where it stopped.
+
+    Both starts have the network's own recipe, with as many epochs as the last of ``epochs``, and the same images in
+    the same order.
+
+    Args:
+        source: arguments of ``simroot.data.load`` that give all images.
+        runs: folder of run directories and pre-trained networks.
+        out: JSON file; a plot is written beside it.
+        networks: to compare.
+        labels: numbers of labelled images to train on, None for all.
+        seeds: of pre-training and training.
+        epochs: after which accuracies are reported, the last one also the length of a training.
+        options: of ``simroot.pretraining.build``.
+
+    Returns:
+        What the JSON file holds.
+    """
+    full = load(**source)
+    data = {count: full if count is None else load(**{**source, "limit": count}) for count in labels}
+    rows: list[Row] = []
+    for seed in seeds:
+        for network in networks:
+            start = runs / "pre-trained" / f"{network.model}-{_slug(network)}-seed-{seed}"
+            _pretrain(start, network, full, source, seed, options or {})
+            for count in labels:
+                folder = Runs(runs, data[count], {**source, "limit": count})
+                for kind in (RANDOM, PRETRAINED):
+                    weights = read_start(start).weights if kind == PRETRAINED else None
+                    path = folder.complete(_trial(network, max(epochs), seed, weights), progress=False)
+                    rows.append(_row(network, kind, len(data[count].train), row(path), start, epochs))
+                    log.info("%s", _line(rows[-1]))
+                    result = _result(full, rows, epochs, options or {})
+                    _write(out, result)
+    return result
+
+
+def _trial(network: Network, epochs: int, seed: int, weights: Path | None) -> Trial:
+    how = recipe("default", **{**model_entry(network.model).recipe, "epochs": epochs, "seed": seed})
+    return Trial(network.model, how, network.overrides, weights)
+
+
+def _slug(network: Network) -> str:
+    return "-".join(f"{key}-{value}" for key, value in network.overrides.items()) or "default"
+
+
+def _pretrain(
+    path: Path,
+    network: Network,
+    data: ImageData,
+    source: Mapping[str, Any],
+    seed: int,
+    options: Mapping[str, Any],
+) -> None:
+    if path.exists():
+        return
+    images = loader(data.train, 256, mean=data.mean, std=data.std, train=False)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model, _, report = build(
+            network.model,
+            images,
+            num_classes=len(data.classes),
+            in_channels=data.channels,
+            overrides={"image_size": data.image_size, **network.overrides},
+            generator=torch.Generator().manual_seed(seed),
+            **options,
+        )
+    facts = {"data": data_config(data, source), "pretraining": {"seed": seed, **options}, "versions": versions()}
+    save(path, network.model, network.overrides, model, report, facts)
+    log.info("%s pre-trained in %.0f s", network.name, report.seconds)
+
+
+def _row(network: Network, kind: str, labels: int, found: Row, start: Path, epochs: Sequence[int]) -> Row:
+    curve = found["validation_accuracy_by_epoch"]
+    report = json.loads((start / "report.json").read_text(encoding="utf-8"))
+    return {
+        "network": network.name,
+        "start": kind,
+        "labels": labels,
+        "seed": found["seed"],
+        "accuracy": {str(epoch): curve[epoch - 1] for epoch in epochs},
+        "validation_accuracy_by_epoch": curve,
+        "seconds": found["seconds"],
+        "pretraining_seconds": report["seconds"] if kind == PRETRAINED else 0.0,
+        "recipe": found["recipe"],
+    }
+
+
+def _line(found: Row) -> str:
+    accuracies = ", ".join(f"{value:.2%} after {epoch}" for epoch, value in found["accuracy"].items())
+    return f"{found['network']}, {found['labels']} labels, {found['start']}, seed {found['seed']}: {accuracies}"
+
+
+def _result(data: ImageData, rows: Sequence[Row], epochs: Sequence[int], options: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "title": "Pre-trained against random SimNets (Deep SimNets, section 5)",
+        "data": {"name": data.name, "train": len(data.train), "validation": len(data.val)},
+        "reading": f"Accuracies on the validation images after {', '.join(map(str, epochs))} epochs of one training of "
+        f"{max(epochs)} epochs; pre-training saw all {len(data.train):,} training images without labels.",
+        "pretraining": dict(options),
+        "versions": versions(),
+        "rows": list(rows),
+        "summary": summary(rows),
+    }
+
+
+def summary(rows: Sequence[Row]) -> list[Row]:
+    """Mean accuracies over the seeds that both starts have, and what pre-training gains, in points of per cent."""
+    found = []
+    cases = dict.fromkeys((row["network"], row["labels"]) for row in rows)
+    for network, labels in cases:
+        starts = {
+            kind: {row["seed"]: row["accuracy"] for row in rows if _case(row) == (network, labels, kind)}
+            for kind in (RANDOM, PRETRAINED)
+        }
+        seeds = sorted(starts[RANDOM].keys() & starts[PRETRAINED].keys())
+        if not seeds:
+            continue
+        means = {
+            kind: {epoch: statistics.fmean(accuracy[seed][epoch] for seed in seeds) for epoch in accuracy[seeds[0]]}
+            for kind, accuracy in starts.items()
+        }
+        gain = {epoch: 100 * (means[PRETRAINED][epoch] - value) for epoch, value in means[RANDOM].items()}
+        found.append({"network": network, "labels": labels, "seeds": seeds, **means, "gain": gain})
+    return found
+
+
+def _case(found: Row) -> tuple[str, int, str]:
+    return found["network"], found["labels"], found["start"]
+
+
+def _write(out: Path, result: Mapping[str, Any]) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_text(out, json.dumps(result, indent=1) + "\n")
+    if result["summary"]:
+        figure = plot(result["rows"])
+        write_atomic(out.with_suffix(".png"), lambda file: figure.savefig(file, format="png"))
+
+
+def plot(rows: Sequence[Row]) -> Figure:
+    """Validation accuracy by epoch: a panel for each network and number of labels, a line for each training."""
+    from matplotlib.figure import Figure
+
+    networks = list(dict.fromkeys(row["network"] for row in rows))
+    labels = sorted({row["labels"] for row in rows})
+    figure = Figure(figsize=(4 * len(labels), 2.8 * len(networks)), dpi=100, layout="constrained")
+    panels = figure.subplots(len(networks), len(labels), squeeze=False)
+    for line, network in enumerate(networks):
+        for column, count in enumerate(labels):
+            axes = panels[line][column]
+            for kind, colour in ((RANDOM, "tab:grey"), (PRETRAINED, "tab:blue")):
+                of_kind = [row for row in rows if _case(row) == (network, count, kind)]
+                for number, each in enumerate(of_kind):
+                    curve = [100 * value for value in each["validation_accuracy_by_epoch"]]
+                    label = kind if number == 0 else None
+                    axes.plot(range(1, len(curve) + 1), curve, color=colour, marker="o", markersize=3, label=label)
+            axes.set_title(f"{network}, {count:,} labels")
+            axes.grid(alpha=0.3)
+            if line == len(networks) - 1:
+                axes.set_xlabel("epoch")
+            if column == 0:
+                axes.set_ylabel("validation accuracy (%)")
+    panels[0][0].legend()
+    return figure

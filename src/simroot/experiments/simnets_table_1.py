@@ -1,0 +1,21 @@
+"""Deep SimNets, table 1: the two layer SimNet against Caffe's ConvNet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from simroot.data import ImageData
+from simroot.experiments.simnets import registered, table_experiment
+
+# Beside the paper's two, the opponent with batch normalisation and the ReLU twin.
+NETWORKS = registered("simnet2", "convnet_caffe_bn", "simnet2_twin", "convnet_caffe")
+
+_CIFAR10, _CIFAR100, _SVHN = (85.5, 81.1), (54.6, 52.4), (93.8, 94.0)
+
+
+def _printed(data: ImageData) -> Mapping[str, float]:
+    simnet, convnet = _SVHN if data.name == "svhn" else _CIFAR100 if len(data.classes) == 100 else _CIFAR10
+    return {"simnet2": simnet, "convnet_caffe": convnet}
+
+
+EXPERIMENT = table_experiment("Deep SimNets, table 1: the two layer SimNet", 30, NETWORKS, _printed)

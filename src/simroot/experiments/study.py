@@ -1,0 +1,184 @@
+"""Experiments that train: what they train, what they make of it, and the files that they leave."""
+
+from __future__ import annotations
+
+import json
+import logging
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from simroot.data import ImageData
+from simroot.data.splits import Split, stratified
+from simroot.errors import ConfigError, TrainingError
+from simroot.experiments.runs import Row, Runs, Trial, row
+from simroot.training.environment import versions
+from simroot.training.files import write_atomic, write_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+log = logging.getLogger(__name__)
+
+_QUICK_IMAGES = 256
+_QUICK_TRIALS = 2
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A trial with its run directory and figures."""
+
+    trial: Trial
+    path: Path
+    row: Row
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an experiment makes of its runs.
+
+    Attributes:
+        markdown: a table, and what there is to say about it.
+        figure: the plot.
+        facts: what goes into the JSON file beside the rows.
+    """
+
+    markdown: str
+    figure: Figure | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A table or figure that needs trained networks.
+
+    Attributes:
+        title: what it is.
+        epochs: of every training, unless another number is asked for.
+        trials: epochs and seed -> what to train, the most important first.
+        report: the finished runs and their data -> table and plot.
+        part: the part of the data that it uses, if not all.
+    """
+
+    title: str
+    epochs: int
+    trials: Callable[[int, int], Sequence[Trial]]
+    report: Callable[[Sequence[Finished], ImageData], Report]
+    part: Callable[[ImageData], ImageData] | None = None
+
+
+def conduct(
+    name: str,
+    experiment: Experiment,
+    data: ImageData,
+    *,
+    runs: Path,
+    results: Path,
+    source: Mapping[str, Any] | None = None,
+    epochs: int | None = None,
+    seeds: Sequence[int] = (0,),
+    quick: bool = False,
+    train: bool = True,
+    **options: Any,
+) -> Path:
+    """Train what is not trained yet, then write ``NAME.json``, ``NAME.md`` and ``NAME.png``.
+
+    Killed and called again it goes on where it stopped.
+
+    Args:
+        name: of the files.
+        experiment: what to do.
+        data: images to train on and to validate with.
+        runs: folder of run directories, those that are there already and those to come.
+        results: folder of the files.
+        source: arguments of ``simroot.data.load`` that give the data.
+        epochs: of every training; the experiment's own number if None.
+        seeds: each a round of all trials.
+        quick: one epoch of the first two trials on a few images, to see that everything works: the figures mean
+            nothing, and the files are called ``NAME-quick``.
+        train: False to report the finished runs alone.
+        **options: where and how to train, as for ``simroot.training.train``.
+
+    Returns:
+        The JSON file.
+
+    Raises:
+        ConfigError: if there is nothing to report.
+    """
+    if experiment.part is not None:
+        data, source = experiment.part(data), None
+    if quick:
+        name, epochs, seeds, source = f"{name}-quick", 1, seeds[:1], None
+        data = replace(data, train=_few(data.train), val=_few(data.val))
+    folder = Runs(runs, data, source)
+    trials = [trial for seed in seeds for trial in experiment.trials(epochs or experiment.epochs, seed)]
+    finished = []
+    for trial in trials[: _QUICK_TRIALS if quick else None]:
+        path = _completed(folder, trial, options) if train else folder.finished(trial)
+        if path is not None:
+            # `simroot train` alone does not know parts.
+            again = {} if experiment.part is None else {"command": f"simroot reproduce {name}"}
+            finished.append(Finished(trial, path, row(path) | again))
+    if not finished:
+        raise ConfigError(
+            f"{runs} holds no finished run of {experiment.title}; expected one with the same network, recipe, epochs "
+            "and data: leave out --report-only to train"
+        )
+    report = experiment.report(finished, data)
+    return _write(results / name, experiment.title, finished, report, data)
+
+
+def _completed(folder: Runs, trial: Trial, options: Mapping[str, Any]) -> Path | None:
+    """The trial's run directory; None if the training failed, which the other trials survive."""
+    try:
+        return folder.complete(trial, **options)
+    except TrainingError as error:
+        log.warning("%s is left out: %s", trial.name, error)
+        return None
+
+
+def _few(split: Split) -> Split:
+    return split.subset(stratified(split.labels, min(_QUICK_IMAGES, len(split)), seed=0)[0])
+
+
+def _write(stem: Path, title: str, finished: Sequence[Finished], report: Report, data: ImageData) -> Path:
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    content = {
+        "title": title,
+        "data": data.name,
+        "split": {"training": len(data.train), "validation": len(data.val), "classes": len(data.classes)},
+        "versions": versions(),
+        "rows": [each.row for each in finished],
+        **report.facts,
+    }
+    path = stem.with_name(f"{stem.name}.json")
+    write_text(path, json.dumps(content, indent=1) + "\n")
+    commands = "\n".join(dict.fromkeys(f"    {each.row['command']}" for each in finished))
+    origin = f"Made from {path.name}, whose runs these commands make again:\n\n{commands}"
+    write_text(stem.with_name(f"{stem.name}.md"), f"# {title}\n\n{report.markdown}\n\n{origin}\n")
+    if (figure := report.figure) is not None:
+        write_atomic(stem.with_name(f"{stem.name}.png"), lambda file: figure.savefig(file, format="png"))
+    return path
+
+
+def by_model(finished: Sequence[Finished]) -> dict[str, list[Finished]]:
+    """The runs of each network, all seeds together, in the order in which the networks first occur."""
+    found: dict[str, list[Finished]] = {}
+    for each in finished:
+        found.setdefault(each.row["model"], []).append(each)
+    return found
+
+
+def accuracy_text(runs: Sequence[Finished]) -> str:
+    """Mean accuracy in per cent; with several seeds its standard deviation and their number."""
+    values = [100 * each.row["accuracy"] for each in runs]
+    mean = f"{statistics.fmean(values):.2f}"
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.2f} ({len(values)} seeds)"
+
+
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table whose first column is text and whose others are numbers."""
+    lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

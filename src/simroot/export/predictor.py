@@ -1,0 +1,118 @@
+"""Exported networks at work: images in, probabilities out, with NumPy, Pillow and an engine alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simroot.errors import DataError, ExportError
+from simroot.export.description import Description
+from simroot.export.engines import open_file
+from simroot.images import centre_box, read_image
+
+_BATCH = 256
+
+Images = Sequence[str | Path] | NDArray[Any]
+
+
+class Predictor:
+    """A file of ``simroot export``, ready to classify images.
+
+    Args:
+        path: ``.onnx`` (ONNX Runtime) or ``.xml`` (OpenVINO).
+        threads: threads of the engine; None leaves it to the engine.
+
+    Attributes:
+        path: the file.
+        description: what the file says of itself.
+        classes: class names in the order of the scores.
+
+    Raises:
+        ConfigError: for another suffix, less than one thread or an engine that is not installed.
+        ExportError: if the file is missing or damaged, or no file of simroot export.
+    """
+
+    def __init__(self, path: str | Path, *, threads: int | None = None) -> None:
+        self.path = Path(path)
+        engine = open_file(self.path, threads)
+        self.description = Description.from_properties(engine.properties, str(self.path))
+        self._run, self._dtype = engine.run, engine.dtype
+        size, pixels = self.description.input_size, self.description.takes_pixels
+        if (engine.shape, engine.dtype) != (size, np.dtype(np.uint8 if pixels else np.float32)):
+            raise ExportError(f"{path} takes {engine.dtype} {engine.shape}, which is not what its metadata say")
+        names = self.description.classes
+        if names is not None and engine.outputs not in (None, len(names)):
+            raise ExportError(f"{path} gives {engine.outputs} scores, but its metadata name {len(names)} classes")
+        count = engine.outputs if names is None else len(names)
+        if count is None:
+            raise ExportError(f"{path} does not say how many classes it knows; export it again with classes")
+        self.classes = tuple(map(str, range(count))) if names is None else names
+
+    def scores(self, images: Images) -> NDArray[np.float32]:
+        """The network's scores, float32 (N, classes).
+
+        Args:
+            images: image files, prepared as for the network's evaluation; or an array. Of pixels: uint8 (N, C, H, W)
+                or (N, H, W, C), or (N, H, W) of grey images. Of a file without preprocessing: float32 (N, *input_size).
+
+        Raises:
+            DataError: for an image that cannot be read, or an array of another type or shape.
+        """
+        if isinstance(images, np.ndarray):
+            array = self._array(images)
+            parts = [self._run(array[start : start + _BATCH]) for start in range(0, len(array), _BATCH)]
+        else:
+            parts = [self._run(self._read(images[k : k + _BATCH])) for k in range(0, len(images), _BATCH)]
+        return np.concatenate(parts) if parts else np.empty((0, len(self.classes)), dtype=np.float32)
+
+    def predict(self, images: Images) -> NDArray[np.float64]:
+        """Probabilities (N, classes): the softmax of ``scores``."""
+        scores = self.scores(images).astype(np.float64)
+        exponentials = np.exp(scores - scores.max(1, keepdims=True, initial=-np.inf))
+        return exponentials / exponentials.sum(1, keepdims=True)
+
+    def classify(self, images: Images, top: int = 1) -> list[list[tuple[str, float]]]:
+        """For each image the ``top`` most probable classes with their probabilities, best first."""
+        probabilities = self.predict(images)
+        best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
+        return [
+            [(self.classes[k], float(shares[k])) for k in indices]
+            for indices, shares in zip(best, probabilities, strict=True)
+        ]
+
+    def read(self, path: str | Path) -> NDArray[np.uint8]:
+        """An image file as the network takes it, uint8 (C, H, W).
+
+        Raises:
+            DataError: if it cannot be read, or the file of the network takes no pixels.
+        """
+        if not self.description.takes_pixels:
+            raise DataError(
+                f"{self.path} holds no preprocessing: give normalised float32 arrays, or export it with mean and std"
+            )
+        channels, side, width = self.description.input_size
+        if side != width:
+            raise DataError(f"{self.path} takes images of {side} x {width}, not squares: give arrays, not files")
+        return read_image(path, channels, side, partial(centre_box, share=self.description.crop))
+
+    def _read(self, paths: Sequence[str | Path]) -> NDArray[np.uint8]:
+        return np.stack([self.read(path) for path in paths])
+
+    def _array(self, images: NDArray[Any]) -> NDArray[Any]:
+        size = self.description.input_size
+        if self.description.takes_pixels and images.dtype == np.uint8:
+            if images.ndim == 3 and size[0] == 1:
+                images = images[:, None]
+            elif images.ndim == 4 and images.shape[1:] == (*size[1:], size[0]) != size:
+                images = images.transpose(0, 3, 1, 2)
+        if images.dtype != self._dtype or images.shape[1:] != size or images.ndim < 2:
+            raise DataError(
+                f"images are {images.dtype} {images.shape}; {self.path} expects {self._dtype} (N, "
+                f"{', '.join(map(str, size))})"
+            )
+        return np.ascontiguousarray(images)

@@ -1,0 +1,83 @@
+"""The classification: statistics of the last similarities, and which template fires for which class."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from sklearn.cluster import KMeans
+from torch import Tensor
+from torch.nn import functional as F
+
+from simroot.errors import DataError
+from simroot.layers import FoldedNorm2d
+from simroot.models.simnet_core import SimNet
+from simroot.pretraining.layers import layer_at
+from simroot.pretraining.patches import Images, layer_inputs
+
+Offsets = Literal["keep", "clusters", "labels"]
+
+
+@torch.no_grad()
+def normalise_scores(model: SimNet, samples: Tensor, constants: Tensor | None) -> None:
+    """Set the statistics of the normalisation before the classification.
+
+    Args:
+        model: its ``norm`` is set.
+        samples: last similarities, (n, templates).
+        constants: with the mixture's constants c_l (templates,) the normalisation passes similarities on as they are,
+            plus ``c_l``: the classification then gets log-densities. None brings them to one scale.
+    """
+    norm = model.norm
+    assert isinstance(norm, FoldedNorm2d)
+    if constants is None:
+        norm.mean.copy_(samples.mean(0))
+        norm.var.copy_(samples.var(0))
+        return
+    origin = layer_at(model, -1).similarity.shift()
+    assert origin is not None
+    norm.mean.copy_(origin - constants.to(origin))
+    norm.var.fill_(norm.scale**2 - norm.eps)
+
+
+@torch.no_grad()
+def classify(model: SimNet, images: Images, source: Offsets, seed: int, advance: Callable[[int], None]) -> None:
+    r"""Set the classification offsets from how often template l fires in class r.
+
+    A template fires at a position if its (normalised) similarity is the largest there. With its shares
+    :math:`P(l | r)` among the positions of class r, counted from 1, :math:`\alpha_{rl} \propto P(l | r) / P(l)` with a
+    mean of 1 over l, and ``b_rl = log(alpha_rl) / beta``.
+
+    Args:
+        model: its classifier is set.
+        images: to count on.
+        source: ``"labels"``: the loader's labels say which class an image is of. ``"clusters"``: k-means of the images
+            by how often each template fires in them; clusters take the place of classes, in any order.
+        seed: of the clusters.
+        advance: told the number of images of every batch that is done.
+
+    Raises:
+        DataError: if labels are asked for and there are none.
+    """
+    classes, templates = model.classifier.offsets.shape
+    counts, labels = [], []
+    for x, of_batch in layer_inputs(model, model.classifier, images, advance):
+        winners = x.argmax(1).flatten(1)
+        counts.append(F.one_hot(winners, templates).sum(1))
+        if of_batch is not None:
+            labels.append(of_batch)
+    fired = torch.cat(counts).double()
+    if source == "clusters":
+        shares = (fired / fired.sum(1, keepdim=True)).sqrt()
+        found = KMeans(classes, n_init=1, random_state=seed).fit(shares.cpu().numpy()).labels_
+        target = torch.from_numpy(found).long()
+    elif labels:
+        target = torch.cat(labels)
+    else:
+        raise DataError("offsets from labels need labels; give a loader of images with labels, or other offsets")
+    table = torch.ones(classes, templates, dtype=torch.float64).index_add_(0, target, fired.cpu())
+    lift = (table / table.sum(1, keepdim=True)).log() - (table.sum(0) / table.sum()).log()
+    lift -= lift.logsumexp(1, keepdim=True) - math.log(templates)
+    model.classifier.offsets = (lift / model.classifier.beta.double()).to(model.classifier.offsets)

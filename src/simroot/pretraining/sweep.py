@@ -1,0 +1,201 @@
+"""The forward sweep: every conv -> l_p-sim layer in turn is estimated on what the layers before it put out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import get_args
+
+import torch
+from rich.console import Console
+from rich.progress import Progress
+from torch import Tensor, nn
+
+from simroot.errors import ConfigError
+from simroot.layers import FoldedWhitening2d, WhitenedSimilarity2d
+from simroot.models.simnet_core import SimNet
+from simroot.pretraining.layers import Estimates, Method, Scale, assign, estimate, layer_at, likelihood
+from simroot.pretraining.offsets import Offsets, classify, normalise_scores
+from simroot.pretraining.patches import Images, Window, layer_inputs, number_of, random_patches
+from simroot.pretraining.report import Curve, LayerReport, Report
+
+PATCHES = 100_000
+
+
+class Sweep:
+    """One pass over a network, layer by layer.
+
+    Args:
+        images: what ``initialise`` takes.
+        generator: likewise, as the next three.
+        scale: likewise.
+        whitening: likewise.
+        patches: likewise.
+        progress: likewise.
+
+    Raises:
+        ConfigError: for an unknown choice or a number that is not positive.
+        DataError: for images that cannot be used.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        *,
+        generator: torch.Generator,
+        scale: Scale = "tempered",
+        whitening: Method = "ica",
+        patches: int = PATCHES,
+        progress: bool = False,
+    ) -> None:
+        for name, value, choices in (("scale", scale, Scale), ("whitening", whitening, Method)):
+            if value not in get_args(choices):
+                raise ConfigError(f"{name} is {value!r}; expected {' or '.join(get_args(choices))}")
+        if patches < 1:
+            raise ConfigError(f"patches is {patches}; expected a positive number")
+        self.images, self.count = images, number_of(images)
+        self.generator, self.scale, self.method, self.patches = generator, scale, whitening, patches
+        self.progress = Progress(console=Console(stderr=True), disable=not progress)
+        self.started = time.perf_counter()
+        self.layers: list[LayerReport] = []
+
+    def seed(self) -> int:
+        """A seed for an estimator."""
+        return int(torch.randint(2**31, (), generator=self.generator))
+
+    def sample(self, model: SimNet, before: nn.Module, window: Window, what: str) -> Tensor:
+        """Random patches of what ``before`` receives; NaN in the padding."""
+        task = self.progress.add_task(f"{what}: patches", total=self.count)
+        inputs = layer_inputs(model, before, self.images, lambda images: self.progress.advance(task, images))
+        return random_patches(inputs, window, self.patches, self.count, self.generator)
+
+    def layer_patches(self, model: SimNet, index: int) -> Tensor:
+        """Patches (n, C, k, k) as layer ``index`` convolves them, after setting the decorrelation in front of it."""
+        whitening, layer = model.whitenings[index], layer_at(model, index)
+        patches = self.sample(model, whitening, Window.of(layer.conv), f"layer {index + 1}")
+        if isinstance(whitening, FoldedWhitening2d):
+            _decorrelate(whitening, patches)
+            with torch.no_grad():
+                patches = torch.cat([whitening(part) for part in patches.split(4096)])
+        return patches.nan_to_num_(0.0)
+
+    def layer(self, model: SimNet, index: int, patches: Tensor) -> None:
+        """Initialise one layer from its patches."""
+        started = time.perf_counter()
+        layer = layer_at(model, index)
+        task = self.progress.add_task(f"layer {index + 1}: whitening and mixture", total=1)
+        found = estimate(layer, patches, self.method, self.scale, self.seed())
+        assign(layer, patches, found, self.scale)
+        self.progress.advance(task)
+        seconds = time.perf_counter() - started
+        self.layers.append(_layer_report(f"similarities.{index}", layer, patches, found, seconds))
+        self.found = found
+
+    def classification(self, model: SimNet, offsets: Offsets) -> None:
+        """Set the statistics and the offsets of the classification, after the last layer."""
+        samples = self.sample(model, model.norm, Window(), "classification").flatten(1)
+        exact = likelihood(self.found.mixtures).constants if self.scale == "likelihood" else None
+        normalise_scores(model, samples, exact)
+        if offsets != "keep":
+            task = self.progress.add_task("offsets", total=self.count)
+            classify(model, self.images, offsets, self.seed(), lambda images: self.progress.advance(task, images))
+
+    def report(self, offsets: str, curves: Sequence[Curve] = ()) -> Report:
+        """What was done so far."""
+        seconds = time.perf_counter() - self.started
+        return Report(self.count, self.scale, self.method, offsets, tuple(self.layers), seconds, tuple(curves))
+
+
+def initialise(
+    model: nn.Module,
+    images: Images,
+    *,
+    generator: torch.Generator,
+    scale: Scale = "tempered",
+    whitening: Method = "ica",
+    offsets: Offsets = "keep",
+    patches: int = PATCHES,
+    progress: bool = False,
+) -> Report:
+    """Initialise a SimNet from images, in place (Deep SimNets, section 5).
+
+    Layer by layer from the image on: random patches of the layer's input are whitened, which gives the filters and
+    biases; a generalised Gaussian mixture is fitted to the whitened patches, which gives templates, weights and, where
+    the layer learns it, the order. No label is used unless ``offsets="labels"``.
+
+    Args:
+        model: a SimNet with conv -> l_p-sim layers, as ``create_model`` gives it.
+        images: normalised images, a tensor (N, C, H, W) or a loader, which is gone through once a layer and once or
+            twice more.
+        generator: draws patches and seeds, on the CPU.
+        scale: ``"likelihood"``: templates, weights and constants as section 5 has them, so that similarities are
+            log-densities; ``"tempered"``: from the same estimates at a scale at which training is well conditioned.
+        whitening: ``"ica"`` or ``"pca"``.
+        offsets: of the classification: ``"keep"`` the model's random ones, or take them from ``"clusters"`` of the
+            images or from ``"labels"`` (see ``simroot.pretraining.offsets.classify``).
+        patches: number of patches sampled for every layer.
+        progress: show progress on standard error.
+
+    Raises:
+        ConfigError: for a model without conv -> l_p-sim layers, or an unknown choice.
+        DataError: for images that are not finite, patches that are all alike or too few.
+    """
+    simnet = require_simnet(model)
+    if offsets not in get_args(Offsets):
+        raise ConfigError(f"offsets is {offsets!r}; expected one of {', '.join(get_args(Offsets))}")
+    sweep = Sweep(images, generator=generator, scale=scale, whitening=whitening, patches=patches, progress=progress)
+    with sweep.progress:
+        for index in range(len(simnet.similarities)):
+            sweep.layer(simnet, index, sweep.layer_patches(simnet, index))
+        sweep.classification(simnet, offsets)
+    return sweep.report(offsets)
+
+
+def require_simnet(model: nn.Module) -> SimNet:
+    """The model as a SimNet that has not been folded.
+
+    Raises:
+        ConfigError: for anything else.
+    """
+    if not isinstance(model, SimNet) or isinstance(model.norm, nn.Identity):
+        raise ConfigError(
+            f"{type(model).__name__} cannot be pre-trained; expected a SimNet with conv -> l_p-sim layers such as "
+            "simnet2, not yet folded for deployment"
+        )
+    return model
+
+
+def _decorrelate(whitening: FoldedWhitening2d, patches: Tensor) -> None:
+    """Set the statistics of the decorrelation to those of the patches' positions that are not padding."""
+    rows = patches.movedim(1, -1).flatten(0, -2)
+    rows = rows[rows[:, 0].isfinite()]
+    whitening.batches.zero_()  # the next batch counts alone
+    whitening.train()
+    whitening(rows[:, :, None, None])
+    whitening.eval()
+
+
+def _layer_report(
+    name: str, layer: WhitenedSimilarity2d, patches: Tensor, found: Estimates, seconds: float
+) -> LayerReport:
+    conv, mixtures = layer.conv, found.mixtures
+    count = len(patches)
+    return LayerReport(
+        name=name,
+        patch=tuple(patches.shape[1:]),  # type: ignore[arg-type]
+        patches=count,
+        groups=conv.groups,
+        whitened=conv.out_channels,
+        explained=tuple(float(each.explained_variance_ratio_.sum()) for each in found.whitenings),
+        templates=len(layer.similarity.templates),
+        shape=tuple(mixture.shape_ for mixture in mixtures),
+        log_likelihood=tuple(mixture.lower_bound_ for mixture in mixtures),
+        iterations=tuple(mixture.n_iter_ for mixture in mixtures),
+        converged=tuple(mixture.converged_ for mixture in mixtures),
+        smallest=min(float(mixture.weights_.min()) for mixture in mixtures) * count,
+        seconds=seconds,
+        filters=found.filters.view(conv.out_channels, -1, *patches.shape[2:]),
+        mean=patches.mean(0),
+        means=torch.cat([mixture.means_ for mixture in mixtures]),
+        unwhitening=torch.linalg.pinv(found.filters.unflatten(0, (conv.groups, -1))),
+    )

@@ -1,0 +1,197 @@
+"""The sweep: filters that whiten, the tempered scale, statistics, offsets, and what is refused."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pretraining.support import generator, network, smooth_images
+from simroot.data import from_arrays, loader
+from simroot.errors import ConfigError, DataError
+from simroot.layers import FoldedNorm2d
+from simroot.models import create_model, deploy
+from simroot.models.simnet_core import SimNet, Stage
+from simroot.pretraining import Method, Report, Scale, initialise
+from simroot.pretraining.layers import layer_at, tempered
+from simroot.pretraining.sweep import Sweep
+
+DEEP = (Stage(6, 8, 3, pool=math.inf), Stage(4, 6, 3, groups=2, similarity_groups=2))
+
+
+def initialised(*stages: Stage, **options: Any) -> tuple[SimNet, Report]:
+    model = network(*stages)
+    return model, initialise(model, smooth_images(), **{"generator": generator(), "patches": 800, **options})
+
+
+@pytest.mark.parametrize("scale", ["tempered", "likelihood"])
+@pytest.mark.parametrize("whitening", ["ica", "pca"])
+def test_filters_whiten_the_patches_within_groups(scale: Scale, whitening: Method) -> None:
+    model = network(*DEEP).eval()
+    sweep = Sweep(smooth_images(), generator=generator(), scale=scale, whitening=whitening, patches=800)
+    for index in range(2):
+        layer = layer_at(model, index)
+        patches = sweep.layer_patches(model, index)
+        sweep.layer(model, index, patches)
+        with torch.no_grad():
+            white = layer.conv(patches).flatten(1).double()
+        assert white.mean(0).abs().max() < 1e-4
+        for part in white.chunk(layer.conv.groups, 1):
+            covariance = part.T.cov()
+            assert torch.allclose(covariance.diagonal(), torch.ones(part.shape[1]).double(), atol=1e-3)
+            # the first layer's whitening is regularised at the tempered scale
+            correlation = float((covariance - torch.eye(len(covariance))).abs().max())
+            assert correlation < (0.1 if scale == "tempered" and index == 0 else 1e-3)
+
+
+def test_the_first_filters_are_orthogonal_where_they_are_learned() -> None:
+    model = network(*DEEP).eval()
+    sweep = Sweep(smooth_images(), generator=generator(), patches=800)
+    patches = sweep.layer_patches(model, 0)
+    sweep.layer(model, 0, patches)
+    learned = torch.nn.functional.normalize(layer_at(model, 0).conv.weight.detach().flatten(1).double())
+    assert torch.allclose(learned @ learned.T, torch.eye(6).double(), atol=1e-4)
+    # they span what the leading directions of the patches do
+    leading = torch.linalg.eigh(patches.flatten(1).double().T.cov())[1][:, -6:]
+    assert (learned @ leading).norm(dim=1) == pytest.approx(torch.ones(6).double(), abs=1e-4)
+
+
+def test_a_plain_convolution_gets_the_mean_as_its_bias() -> None:
+    model, images = network().eval(), smooth_images()
+    layer_at(model, 0).conv.norm = None
+    sweep = Sweep(images, generator=generator(), scale="likelihood", patches=800)
+    patches = sweep.layer_patches(model, 0)
+    sweep.layer(model, 0, patches)
+    with torch.no_grad():
+        white = layer_at(model, 0).conv(patches).flatten(1).double()
+    assert white.mean(0).abs().max() < 1e-4
+    assert torch.allclose(white.T.cov(), torch.eye(6).double(), atol=1e-3)
+
+
+@pytest.mark.parametrize("count", [5, 6, 8])
+def test_the_tempered_scale(count: int) -> None:
+    model = network(Stage(6, count, 3)).eval()
+    sweep = Sweep(smooth_images(), generator=generator(), patches=800)
+    sweep.layer(model, 0, sweep.layer_patches(model, 0))
+    (mixture,) = sweep.found.mixtures
+    similarity = layer_at(model, 0).similarity
+    assert similarity.weights is not None
+    weights = similarity.weights.detach().flatten(1).double()
+    drawn = layer_at(network(Stage(6, count, 3)), 0).similarity.weights
+    assert drawn is not None
+    assert torch.allclose(similarity.weights, drawn, rtol=1e-5)
+    templates, _, constants = tempered((mixture,), weights)
+    assert constants is None
+    # orthogonal, of length 1 on average, and no other orthogonal matrix is nearer to the mixture's directions
+    slopes = 2 * weights * templates
+    gram = slopes @ slopes.T if count <= 6 else slopes.T @ slopes
+    assert torch.allclose(gram, torch.eye(len(gram)).double() * max(count / 6, 1), atol=1e-9)
+    directions = mixture.means_ - mixture.weights_ @ mixture.means_
+    directions = directions / directions.norm(dim=1, keepdim=True)
+    nearest = (slopes - directions).norm()
+    for seed in range(20):
+        turn = torch.linalg.qr(torch.eye(6) + 0.2 * torch.randn(6, 6, generator=generator(seed)))[0].double()
+        assert (slopes @ turn - directions).norm() >= nearest - 1e-9
+    assert torch.allclose(similarity.templates.flatten(1).double(), templates, rtol=1e-4, atol=1e-5)
+
+
+def test_statistics_are_those_of_the_images() -> None:
+    model, _ = initialised(*DEEP, patches=3000)
+    images, norm = smooth_images(), model.norm
+    assert isinstance(norm, FoldedNorm2d)
+    with torch.no_grad():
+        last = model.eval().features(images).movedim(1, -1).flatten(0, -2)
+        normalised = norm(model.features(images)).movedim(1, -1).flatten(0, -2)
+    spread = last.std(0)
+    # some standard errors of 3,000 heavy-tailed samples
+    assert ((norm.mean - last.mean(0)) / spread).abs().max() < 0.15
+    assert (normalised.std(0) / norm.scale).log().abs().max() < 0.25
+
+
+def test_the_same_seed_gives_the_same_network() -> None:
+    one, two, other = (initialised(*DEEP, generator=generator(seed))[0].state_dict() for seed in (0, 0, 1))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert not all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_nothing_but_the_estimates_changes() -> None:
+    model = network(*DEEP)
+    model.train()
+    offsets, random = model.classifier.offsets.clone(), torch.get_rng_state()
+    initialise(model, smooth_images(), generator=generator(), patches=800)
+    assert torch.equal(model.classifier.offsets, offsets)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert model.training
+
+
+def test_more_filters_than_directions() -> None:
+    """18 coordinates of a patch, 9 of them constant, and 12 filters."""
+    images = smooth_images()
+    images[:, 1] = 0.5
+    model = network(Stage(12, 5, 3)).eval()
+    report = initialise(model, images, generator=generator(), patches=800)
+    filters = report.layers[0].filters.flatten(1)
+    assert torch.linalg.matrix_rank(filters[:9]) == 9
+    assert torch.linalg.matrix_rank(filters) == 9
+    patches = Sweep(images, generator=generator(), patches=800).layer_patches(model, 0)
+    with torch.no_grad():
+        assert layer_at(model, 0).conv(patches).flatten(1).std(0) == pytest.approx(torch.ones(12), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"scale": "huge"}, ConfigError, "scale is 'huge'; expected tempered or likelihood"),
+        ({"whitening": "zca"}, ConfigError, "expected ica or pca"),
+        ({"offsets": "none"}, ConfigError, "expected one of keep"),
+        ({"patches": 0}, ConfigError, "expected a positive number"),
+        ({"patches": 6}, DataError, "6 patches are too few for 6 filters and 5 templates"),
+        ({"images": torch.ones(5, 2, 12, 12)}, DataError, "nothing to whiten"),
+        ({"images": torch.full((5, 2, 12, 12), torch.nan)}, DataError, "NaN"),
+        ({"offsets": "labels"}, DataError, "need labels"),
+    ],
+)
+def test_what_is_refused(change: dict[str, Any], error: type[Exception], message: str) -> None:
+    images = change.pop("images", smooth_images())
+    with pytest.raises(error, match=message):
+        initialise(network(), images, **{"generator": generator(), "patches": 200, **change})
+
+
+@pytest.mark.parametrize("model", [nn.Linear(2, 2), create_model("simnet_mlp", image_size=4), deploy(network())])
+def test_networks_without_such_layers_are_refused(model: nn.Module) -> None:
+    with pytest.raises(ConfigError, match="cannot be pre-trained"):
+        initialise(model, smooth_images(), generator=generator())
+
+
+def labelled() -> tuple[Tensor, Tensor]:
+    """Two kinds of images: stripes across and stripes down, of random heights."""
+    stripes = torch.rand(80, 2, 12, 1, generator=generator()).expand(-1, -1, -1, 12).clone()
+    labels = torch.arange(80) % 2
+    stripes[labels == 1] = stripes[labels == 1].transpose(2, 3)
+    return (255 * stripes + torch.rand(stripes.shape, generator=generator(1))).clamp(max=255).byte(), labels
+
+
+@pytest.mark.parametrize("source", ["labels", "clusters"])
+def test_offsets_say_which_template_fires_for_which_class(source: str) -> None:
+    images, labels = labelled()
+    data = from_arrays(torch.cat([images, images[:, :1]], 1), labels, validation=20)
+    batches = loader(data.train, 16, mean=data.mean, std=data.std, train=False)
+    torch.manual_seed(0)
+    model = SimNet((Stage(6, 8, 3),), 2, 3)
+    initialise(model, batches, generator=generator(), patches=800, offsets=source)  # type: ignore[arg-type]
+    log_alpha = (model.classifier.offsets * model.classifier.beta).detach()
+    assert log_alpha.exp().mean(1) == pytest.approx(torch.ones(2), abs=1e-4)
+    pixels, truth = zip(*batches, strict=True)
+    with torch.no_grad():
+        found = model.eval()(torch.cat(pixels)).argmax(1)
+        winners = model.norm(model.features(torch.cat(pixels))).argmax(1)
+    right = float((found == torch.cat(truth)).float().mean())
+    # clusters come in any order
+    assert (right if source == "labels" else max(right, 1 - right)) > 0.9
+    fired = torch.stack([(winners == template).float().mean((1, 2)) for template in range(8)], 1)
+    shares = torch.stack([fired[torch.cat(truth) == label].mean(0) for label in (0, 1)])
+    if source == "labels":
+        clear = (shares[0] - shares[1]).abs() > 0.3 * shares.amax(0)
+        assert clear.sum() >= 2
+        assert torch.equal((log_alpha[0] > log_alpha[1])[clear], (shares[0] > shares[1])[clear])
