@@ -32,7 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1], help="(default: 0 1)")
     parser.add_argument("--epochs", nargs="+", type=int, default=list(EPOCHS), help="(default: %(default)s)")
     parser.add_argument("--patches", type=int, help="sampled for every layer (default: pre-training's own)")
+    parser.add_argument("--layers", type=int, help="initialised by pre-training, from the image on (default: all)")
     arguments = parser.parse_args(argv)
+    given = {"patches": arguments.patches, "layers": arguments.layers}
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
     logging.getLogger("simroot").setLevel(logging.INFO)
     path = Path(arguments.data)
@@ -44,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         labels=LABELS if arguments.labels is None else [count or None for count in arguments.labels],
         seeds=arguments.seeds,
         epochs=arguments.epochs,
-        options={} if arguments.patches is None else {"patches": arguments.patches},
+        options={name: value for name, value in given.items() if value is not None},
     )
     table = Table("network", "labels", "start", *(f"after {epoch}" for epoch in arguments.epochs))
     for each in result["summary"]:

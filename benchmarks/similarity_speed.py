@@ -3,11 +3,12 @@
     python benchmarks/similarity_speed.py [--quick] [--repeats N] [--out results/similarity_speed.json]
 
 For each size and order all ways first compute the same outputs and gradients, which must agree; then they take turns,
-on one thread, and the medians of their times are compared. The alternatives: the formula by broadcasting through
+on one thread, and the medians of their processor times are compared, so that what else runs on the machine counts
+little. The alternatives: the formula by broadcasting through
 torch.compile; the library's own PyTorch path, which goes over it in chunks; for p = 2 its expansion into two matrix
 products (the usual trick, which loses digits where means are large). At p = 1 the forward pass is also compared with
 the arithmetic alone, a loop of subtract, absolute value and multiply-add on data in registers and first-level cache,
-and with itself on two threads.
+and with itself on two threads; that is wall-clock time, and needs a machine with nothing else to do.
 """
 
 from __future__ import annotations
@@ -83,11 +84,11 @@ def arithmetic_limit() -> float:
     run = kernel("lp_limit", (ctypes.c_int64,), ctypes.c_int64)
 
     def once() -> float:
-        start = time.perf_counter()
+        start = time.process_time()
         coordinates = run(1_000_000)
-        return 1e9 * (time.perf_counter() - start) / coordinates
+        return 1e9 * (time.process_time() - start) / coordinates
 
-    return min(once() for _ in range(50))
+    return median(once() for _ in range(50))
 
 
 def measure(size: tuple[int, int, int], p: float, repeats: int, limit: float) -> list[dict[str, Any]]:
@@ -111,15 +112,15 @@ def measure(size: tuple[int, int, int], p: float, repeats: int, limit: float) ->
     found = []
     for name, wrap in (("forward", forward), ("forward and backward", both)):
         calls = {way: wrap(function) for way, function in ways.items()}
-        calls["two threads"] = on_two_threads(calls["native"])
-        seconds = interleaved(calls, repeats)
+        seconds = interleaved(calls, repeats, time.process_time)
         unit = 1e9 / (rows * channels * templates)
         row: dict[str, Any] = {"size": size, "p": p, "pass": name}
         row["ns"] = {way: {"median": unit * median(s), "min": unit * min(s)} for way, s in seconds.items()}
         native = row["ns"]["native"]["median"]
-        row["ratios"] = {way: times["median"] / native for way, times in row["ns"].items() if way in ways}
-        del row["ratios"]["native"]
-        row["two_threads"] = native / row["ns"]["two threads"]["median"]
+        row["ratios"] = {way: times["median"] / native for way, times in row["ns"].items() if way != "native"}
+        threads = {"one": calls["native"], "two": on_two_threads(calls["native"])}
+        one, two = map(median, interleaved(threads, repeats, time.perf_counter).values())
+        row["two_threads"] = one / two
         if p == 1 and name == "forward":
             row["share_of_limit"] = limit / native
         found.append(row)
@@ -180,15 +181,17 @@ def on_two_threads(call: Callable[[], object]) -> Callable[[], object]:
     return run
 
 
-def interleaved(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+def interleaved(
+    calls: dict[str, Callable[[], object]], repeats: int, clock: Callable[[], float]
+) -> dict[str, list[float]]:
     """Seconds of every call in every round; the first round only warms up."""
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(repeats + 1):
         for name, call in calls.items():
-            start = time.perf_counter()
+            start = clock()
             call()
             if turn:
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(clock() - start)
     return seconds
 
 
@@ -199,14 +202,13 @@ def print_rows(rows: list[dict[str, Any]]) -> None:
     table.add_column("pass")
     for way in first["ns"]:
         table.add_column(way, justify="right")
+    table.add_column("two threads", justify="right")
     table.add_column("of the limit", justify="right")
     for row in rows:
-        cells = []
-        for way, times in row["ns"].items():
-            ratio = row["two_threads"] if way == "two threads" else row["ratios"].get(way)
-            cells.append(f"{times['median']:.3f}" + (f" ({ratio:.1f})" if ratio else ""))
+        ratios = {way: f" ({ratio:.2g})" for way, ratio in row["ratios"].items()}
+        cells = [f"{times['median']:.3f}" + ratios.get(way, "") for way, times in row["ns"].items()]
         share = row.get("share_of_limit")
-        table.add_row(row["pass"], *cells, f"{share:.0%}" if share else "")
+        table.add_row(row["pass"], *cells, f"{row['two_threads']:.2f}", f"{share:.0%}" if share else "")
     Console().print(table)
 
 

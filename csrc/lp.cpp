@@ -17,10 +17,9 @@ namespace {
 
 constexpr int W = Vec::width;
 
-// Rows of a tile, as many as keep its sums in registers; of a block, which is gathered at once and stays in the nearest
-// cache with its gradients; and rows whose sums are kept as floats.
+// Rows of a tile, as many as keep its sums in registers; and rows whose sums are kept as floats.
 constexpr int tile_rows = registers == 32 ? 8 : 4;
-constexpr int64_t forward_block = 64, backward_block = 32, float_rows = 128;
+constexpr int64_t float_rows = 512;
 // Coordinates that a tile goes over before it turns to other rows: their templates fit into the nearest cache.
 constexpr int64_t depth = 256;
 
@@ -175,8 +174,8 @@ SIMROOT_INLINE Vec difference(Vec x, Vec z) {
 struct Shape {
     int64_t images, height, width, channels, templates, kernel_height, kernel_width, step_down, step_right, groups;
 
-    int64_t out_height, out_width, rows, group_channels, group_templates, k, padded_k;
-    int64_t segments_right, segment;  // A receptive field is segments of adjacent floats, each as long as can be.
+    int64_t out_height = 0, out_width = 0, rows = 0, group_channels = 0, group_templates = 0, k = 0, padded_k = 0;
+    int64_t segments_right = 0, segment = 0;  // A receptive field is segments of adjacent floats, each as long as can be.
 
     bool pointwise() const { return kernel_height * kernel_width * step_down * step_right == 1; }
 
@@ -443,11 +442,9 @@ template <typename Run>
 int with_order(float p, const Run &run) {
     if (p == 1.0f) return run(Order1{});
     if (p == 2.0f) return run(Order2{});
-#ifndef TRY
     if (p == 3.0f) return run(Order3{});
     if (p == 0.5f) return run(OrderHalf{});
     if (p == 1.5f) return run(Order3Halves{});
-#endif
     return run(AnyOrder(p));
 }
 
@@ -456,9 +453,11 @@ template <class Order>
 float reach_of(Order, float) { return 1.0f; }
 float reach_of(const AnyOrder &, float p) { return 3.40282347e38f / AnyOrder::largest(p); }
 
-// Rows that are gathered at once: fewer where they are long.
-int64_t block_of(const Shape &s, int64_t rows, int64_t tile) {
-    return most(tile, least(rows, 65536 / s.padded_k / tile * tile));
+// Rows that are gathered at once: few enough that they stay in the nearest cache, but more where the templates do not,
+// and have to be fetched anew for each block. Fewer where rows are long.
+int64_t block_of(const Shape &s) {
+    const int64_t rows = s.group_templates * s.padded_k <= 8192 ? 32 : 128;
+    return most(tile_rows, least(rows, 65536 / s.padded_k / tile_rows * tile_rows));
 }
 
 // ---- Backward
@@ -471,7 +470,8 @@ template <class Order, bool special, bool weighted, bool image, bool parameters,
 void backward_tile(Order order, const float *x, int64_t stride, const float *grad, int64_t grad_stride,
                    const float *panel, int64_t templates, float *sums, float *dx, float factor) {
     constexpr int together = Order::together < tile_rows ? Order::together : tile_rows;
-    Vec total[tile_rows];
+    Vec value[tile_rows], total[tile_rows];
+    SIMROOT_EACH(tile_rows) value[i] = load(x + i * stride);
     SIMROOT_EACH(tile_rows) total[i] = zero();
     for (int64_t r = 0; r < templates; ++r, panel += 2 * W) {
         const Vec z = load(panel), u = load(panel + W);
@@ -482,7 +482,7 @@ void backward_tile(Order order, const float *x, int64_t stride, const float *gra
         SIMROOT_UNROLL
         for (int t = 0; t < tile_rows; t += together) {
             Vec d[together], slope[together], logarithm[together];
-            SIMROOT_EACH(together) slope[i] = d[i] = difference<special>(load(x + (t + i) * stride), z);
+            SIMROOT_EACH(together) slope[i] = d[i] = difference<special>(value[t + i], z);
             if constexpr (learned) {
                 order.template slope<special>(slope, logarithm);
             } else {
@@ -550,7 +550,7 @@ struct Backward {
 
     // Chunks of whole images (rows, where fields are single pixels): no two add to the same pixel.
     void divide() {
-        block = block_of(s, backward_block, tile_rows);
+        block = block_of(s);
         const int64_t unit = s.pointwise() ? float_rows : s.out_height * s.out_width;
         const int64_t memory = s.groups * sums_size() * static_cast<int64_t>(sizeof(double));
         const int64_t wanted = most(4, least(32, (int64_t{16} << 20) / memory));
@@ -706,7 +706,7 @@ extern "C" int SIMROOT_FUNCTION(lp_forward)(const float *x, const float *z, cons
     f.s = Shape{images, height, width, channels, templates, kernel_height, kernel_width, step_down, step_right, groups};
     f.s.derive();
     if (f.s.rows == 0) return 0;
-    f.block = block_of(f.s, forward_block, tile_rows);
+    f.block = block_of(f.s);
     f.blocks = parts(f.s.rows, f.block);
     // Tasks of some ten microseconds, at least several for each thread.
     const int64_t work = f.block * f.s.k * f.s.group_templates;

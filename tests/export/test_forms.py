@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from simroot.errors import ConfigError
-from simroot.export.forms import LpDifferences, MexMatrix, Quadratic, graph_form
+from simroot.export.forms import graph_form
+from simroot.export.mex_forms import MexMatrix
+from simroot.export.similarity_forms import LpDifferences, Quadratic
 from simroot.layers import GlobalMexPool2d, MexDense, MexPool2d, Similarity2d, WhitenedSimilarity2d
 from simroot.models import create_model
 from tolerances import TOLERANCES
@@ -120,7 +122,7 @@ def mex(values: Tensor, beta: float) -> Tensor:
     if exponents.abs()[present].max() < 1e-3:
         sums = torch.expm1(exponents).masked_fill(~present, 0.0).sum(-1) / present.sum(-1)
         return mean[..., 0] + torch.log1p(sums) / beta
-    return mean[..., 0] + (exponents.logsumexp(-1) - present.sum(-1).log()) / beta
+    return mean[..., 0] + (exponents.logsumexp(-1) - present.sum(-1).double().log()) / beta
 
 
 BETAS = [0.0, 1e-8, -1e-4, 0.05, 1.0, -3.0, 40.0, math.inf, -math.inf]

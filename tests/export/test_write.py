@@ -39,8 +39,7 @@ def require_same(scores: np.ndarray[Any, Any], model: nn.Module, x: torch.Tensor
 @pytest.mark.parametrize("case", CASES)
 def test_onnx_of_every_family(case: str, tmp_path: Path) -> None:
     require_onnx()
-    import onnxruntime
-
+    onnxruntime = pytest.importorskip("onnxruntime")
     model, size = network(case)
     found = to_onnx(model, tmp_path / "a.onnx", size)
     assert found.agreement == 1
@@ -53,8 +52,7 @@ def test_onnx_of_every_family(case: str, tmp_path: Path) -> None:
 
 def test_openvino(tmp_path: Path) -> None:
     require_openvino()
-    import openvino
-
+    openvino = pytest.importorskip("openvino")
     model, size = network("l2")
     found = to_openvino(model, tmp_path / "a.xml", size)
     assert files(tmp_path) == ["a.bin", "a.xml"]

@@ -25,6 +25,7 @@ TWO = (Stage(6, 4, 3), Stage(4, 6, 3, padding=1, groups=2, similarity_groups=2))
 def log_joint(patches: Tensor, sweep: Sweep) -> np.ndarray:
     """log P(whitened patch and component), (n, templates), by scipy, from the fitted estimators alone."""
     found = sweep.found
+    assert found is not None
     rows = patches.double().numpy()
     parts = np.array_split(rows.reshape(*rows.shape[:2], -1), len(found.whitenings), axis=1)
     white = [
@@ -66,6 +67,7 @@ def test_similarities_are_log_densities(options: dict[str, Any], layers: int) ->
     if "learn" in options:
         order = layer.similarity.order
         assert isinstance(order, Tensor)
+        assert sweep.found is not None
         assert float(order.detach()) == pytest.approx(sweep.found.mixtures[0].shape_)
 
 

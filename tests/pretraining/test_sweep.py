@@ -74,6 +74,7 @@ def test_the_tempered_scale(count: int) -> None:
     model = network(Stage(6, count, 3)).eval()
     sweep = Sweep(smooth_images(), generator=generator(), patches=800)
     sweep.layer(model, 0, sweep.layer_patches(model, 0))
+    assert sweep.found is not None
     (mixture,) = sweep.found.mixtures
     similarity = layer_at(model, 0).similarity
     assert similarity.weights is not None
@@ -139,13 +140,30 @@ def test_more_filters_than_directions() -> None:
         assert layer_at(model, 0).conv(patches).flatten(1).std(0) == pytest.approx(torch.ones(12), abs=1e-3)
 
 
+@pytest.mark.parametrize("scale", ["tempered", "likelihood"])
+def test_layers_beyond_those_asked_for_stay_as_they_were_drawn(scale: Scale) -> None:
+    model, report = initialised(*DEEP, layers=1, scale=scale)
+    drawn, one, two = layer_at(network(*DEEP), 1), layer_at(model, 0), layer_at(model, 1)
+    assert len(report.layers) == 1
+    assert not torch.equal(one.conv.weight, layer_at(network(*DEEP), 0).conv.weight)
+    assert torch.equal(two.conv.weight, drawn.conv.weight)
+    assert torch.equal(two.similarity.templates, drawn.similarity.templates)
+    patches = Sweep(smooth_images(), generator=generator(7), patches=3000).layer_patches(model, 1)
+    with torch.no_grad():
+        responses = two.conv.eval()(patches).flatten(1)
+    # some standard errors of heavy-tailed samples
+    assert responses.mean(0).abs().max() < 0.2
+    assert (responses.std(0) - 1).abs().max() < 0.3
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
         ({"scale": "huge"}, ConfigError, "scale is 'huge'; expected tempered or likelihood"),
         ({"whitening": "zca"}, ConfigError, "expected ica or pca"),
         ({"offsets": "none"}, ConfigError, "expected one of keep"),
-        ({"patches": 0}, ConfigError, "expected a positive number"),
+        ({"patches": 0}, ConfigError, "patches is 0; expected a positive number"),
+        ({"layers": 0}, ConfigError, "layers is 0; expected a positive number"),
         ({"patches": 6}, DataError, "6 patches are too few for 6 filters and 5 templates"),
         ({"images": torch.ones(5, 2, 12, 12)}, DataError, "nothing to whiten"),
         ({"images": torch.full((5, 2, 12, 12), torch.nan)}, DataError, "NaN"),

@@ -24,16 +24,16 @@ class Settings:
     Attributes:
         model: name of the network.
         overrides: its ``create_model`` overrides.
-        initial: the safetensors that its weights start from.
         source: arguments of ``simroot.data.load``.
         recipe: fields of the recipe.
+        initial: the safetensors that the network's weights start from.
     """
 
     model: str | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
-    initial: str | None = None
     source: Mapping[str, Any] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    initial: str | None = None
 
 
 def read_settings(path: Path) -> Settings:
@@ -53,9 +53,9 @@ def read_settings(path: Path) -> Settings:
     return Settings(
         model=model.get("name"),
         overrides=_mapping(model.get("overrides"), f"{path}: model.overrides"),
-        initial=model.get("initial"),
         source=_mapping(data.get("source"), f"{path}: data.source", tuple(inspect.signature(load).parameters)),
         recipe=_mapping(content.get("recipe"), f"{path}: recipe"),
+        initial=model.get("initial"),
     )
 
 

@@ -46,6 +46,7 @@ def add_options(group: argparse._ActionsContainer, prefix: str) -> None:
     add("whitening", choices=get_args(Method), help="which whitening gives the filters (default: ica)")
     add("offsets", choices=get_args(Offsets), help="of the classification (default: keep, the random ones)")
     add("patches", type=positive, metavar="N", help=f"patches sampled for every layer (default: {PATCHES:,})")
+    add("layers", type=positive, metavar="N", help="initialise the first N layers only (default: all)")
     add("channels", choices=("auto",), help="choose the numbers of filters and templates from the data")
     add(
         "dimension",
@@ -140,22 +141,24 @@ def pretrain(
 
 
 def _print(name: str, data: str, report: Report, out: Path) -> None:
-    columns = ["layer", "patch", "groups", "filters", "variance", "templates", "shape", "EM", "seconds"]
+    columns = ["layer", "patch", "groups", "filters", "variance", "templates", "shape", "EM steps", "seconds"]
     rows = [
         [
-            layer.name,
+            str(number),
             size_text(layer.patch),
             str(layer.groups),
             str(layer.whitened),
             percent(sum(layer.explained) / len(layer.explained)),
             str(layer.templates),
             ", ".join(f"{shape:.2f}" for shape in layer.shape),
-            f"{max(layer.iterations)} steps{'' if all(layer.converged) else ', not converged'}",
+            f"{max(layer.iterations)}{'' if all(layer.converged) else '+'}",
             f"{layer.seconds:.1f}",
         ]
-        for layer in report.layers
+        for number, layer in enumerate(report.layers, start=1)
     ]
-    print_table(f"{name}, pre-trained on {count_text(report.images)} images of {data}", columns, rows)
+    print_table(f"{name}, pre-trained on {count_text(report.images)} images of {data}", columns, rows, numbers=columns)
+    if not all(all(layer.converged) for layer in report.layers):
+        console().print("+: EM was stopped before it converged")
     for curve in report.curves:
         console().print(f"{curve.layer}: {curve.chosen} {curve.what} by {curve.criterion}")
     where = shlex.quote(str(out))

@@ -157,7 +157,7 @@ def command(config: Mapping[str, Any]) -> str:
             words += [f"--{key.replace('_', '-')}", str(source[key])]
     words += ["--model", model["name"]]
     if "initial" in model:
-        words += ["--initial", Path(model["initial"]).name]
+        words += ["--pretrain", Path(model["initial"]).parent.name]  # the directory of simroot pretrain
     for key, value in model["overrides"].items():
         words += ["--set", f"{key}={json.dumps(value)}"]
     usual = for_data(recipe(**model_entry(model["name"]).recipe), data["name"], data["image_size"])

@@ -84,7 +84,8 @@ def conduct(
     rows: list[Row] = []
     for seed in seeds:
         for network in networks:
-            start = runs / "pre-trained" / f"{network.model}-{_slug(network)}-seed-{seed}"
+            slug = _slug({**network.overrides, **(options or {})})
+            start = runs / "pre-trained" / f"{network.model}-{slug}-seed-{seed}"
             _pretrain(start, network, full, source, seed, options or {})
             for count in labels:
                 folder = Runs(runs, data[count], {**source, "limit": count})
@@ -103,8 +104,8 @@ def _trial(network: Network, epochs: int, seed: int, weights: Path | None) -> Tr
     return Trial(network.model, how, network.overrides, weights)
 
 
-def _slug(network: Network) -> str:
-    return "-".join(f"{key}-{value}" for key, value in network.overrides.items()) or "default"
+def _slug(options: Mapping[str, Any]) -> str:
+    return "-".join(f"{key}-{value}" for key, value in options.items()) or "default"
 
 
 def _pretrain(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from simroot.export.description import Description
     from simroot.export.job import ACCURACY_LOSS, AGREEMENT, TOLERANCE, Exported, Options
+    from simroot.export.native import operators_library
     from simroot.export.predictor import Predictor
     from simroot.export.write import to_onnx, to_openvino, to_torch_export
 
@@ -23,6 +24,7 @@ _MODULES = {
     "Options": "job",
     "Predictor": "predictor",
     "TOLERANCE": "job",
+    "operators_library": "native",
     "to_onnx": "write",
     "to_openvino": "write",
     "to_torch_export": "write",
@@ -36,6 +38,7 @@ __all__ = [
     "Exported",
     "Options",
     "Predictor",
+    "operators_library",
     "to_onnx",
     "to_openvino",
     "to_torch_export",

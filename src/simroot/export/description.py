@@ -99,7 +99,7 @@ class Description:
                     f"{source} is of format {found['format']!r}; this simroot {__version__} reads {FORMAT!r}"
                 )
             return cls(
-                input_size=tuple(found["input_size"]),
+                input_size=_tuple(found["input_size"]) or (),
                 classes=_tuple(found["classes"]),
                 mean=_tuple(found["mean"]),
                 std=_tuple(found["std"]),

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simroot.errors import ConfigError, ExportError
+from simroot.export.native import require_operators, uses_operators
 
 SUFFIXES = {".onnx": "onnxruntime", ".xml": "openvino"}
 _TYPES = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32, "u8": np.uint8, "f32": np.float32}
@@ -56,7 +57,7 @@ def open_file(path: Path, threads: int | None = None) -> Engine:
     load = _onnxruntime if path.suffix == ".onnx" else _openvino
     try:
         return load(engine, path, threads)
-    except ExportError:
+    except (ConfigError, ExportError):
         raise
     # The engines' own errors share no narrower class.
     except Exception as error:
@@ -81,6 +82,8 @@ def _onnxruntime(engine: ModuleType, path: Path, threads: int | None) -> Engine:
     options = engine.SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.log_severity_level = 4  # what is wrong comes as an exception
+    if uses_operators(path):
+        options.register_custom_ops_library(str(require_operators()))
     session = engine.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     inputs, outputs = session.get_inputs(), session.get_outputs()
     _require_one(path, inputs, outputs)

@@ -18,6 +18,8 @@ from simroot.errors import ConfigError, ExportError
 from simroot.export.description import Description
 from simroot.export.files import appearing
 from simroot.export.forms import graph_form
+from simroot.export.native import require_operators
+from simroot.export.similarity_forms import Lp, LpDifferences, LpOperator
 
 TOLERANCE = 1e-3
 """Largest difference of a float32 file's scores from the network's, as a share of the largest score.
@@ -52,6 +54,9 @@ class Options(TypedDict, total=False):
         calibration: inputs that show the range of every activation, some hundred of them: the file computes
             convolutions and dense layers in int8, similarities and MEX in float32. None: all of it in float32.
         tolerance: of a float32 file; see ``TOLERANCE``.
+        custom_operator: of an ONNX file: similarities of an order other than 2 as simroot's own operator, which ONNX
+            Runtime finds in the library of simroot's native kernels. Many times faster there than the standard
+            operators, and of no use to other engines.
     """
 
     classes: Sequence[str] | None
@@ -63,6 +68,7 @@ class Options(TypedDict, total=False):
     labels: ArrayLike | Tensor | None
     calibration: ArrayLike | Tensor | None
     tolerance: float
+    custom_operator: bool
 
 
 @dataclass(frozen=True)
@@ -149,7 +155,7 @@ class Job:
             raise ExportError(f"labels are {labels.dtype} {labels.shape}; expected an integer for each image")
         network = Deployed(copy.deepcopy(model).cpu().float().eval(), description)
         reference = _scores(network, inputs, description)
-        form = Deployed(graph_form(model).cpu(), description).eval()
+        form = Deployed(graph_form(model, _lp(options, suffix)).cpu(), description).eval()
         tolerance = options.get("tolerance", TOLERANCE)
         return cls(path, description, form, inputs, reference, labels, calibration, tolerance)
 
@@ -233,6 +239,17 @@ def _complaint(exported: Exported) -> str | None:
         f"the int8 network puts {exported.agreement:.1%} of the inputs into the same class as the network, at least "
         f"{AGREEMENT:.0%} is expected; give real images for calibration and check, or export float32"
     )
+
+
+def _lp(options: Options, suffix: str) -> Lp:
+    if not options.get("custom_operator", False):
+        return LpDifferences
+    if suffix != ".onnx":
+        raise ConfigError(
+            f"only ONNX files hold simroot's own operator, {suffix} files do not: leave custom_operator out"
+        )
+    require_operators()
+    return LpOperator
 
 
 def _array(values: Any) -> NDArray[Any] | None:

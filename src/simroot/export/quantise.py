@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from simroot.export.engines import library
-from simroot.export.forms import LpDifferences, MexMatrix, Quadratic
+from simroot.export.mex_forms import MexMatrix
+from simroot.export.similarity_forms import LpDifferences, LpOperator, Quadratic
 from simroot.models.simnet_core import SimNet
 
 _BATCH = 64
@@ -63,7 +64,7 @@ def _equalise(similarity: nn.Module, conv: nn.Conv2d, activations: Tensor) -> No
     mean, deviation = activations.mean((0, 2, 3)), activations.std((0, 2, 3)).clamp_min(1e-6)
     if any(conv.padding):
         mean = torch.zeros_like(mean)
-    assert isinstance(similarity, Quadratic | LpDifferences)
+    assert isinstance(similarity, Quadratic | LpDifferences | LpOperator)
     similarity.rescale(mean, deviation)
     assert conv.bias is not None
     conv.bias += (conv.weight.double() * mean[:, None, None]).sum((1, 2, 3))

@@ -33,9 +33,9 @@ torch.library.define(
 
 def empty_output(x: Tensor, templates: Tensor, stride: Sequence[int]) -> Tensor:
     """(N, R, H', W') for the result, channels-last."""
-    kernel = (templates.shape[2], templates.shape[3])
-    height, width = Geometry(kernel, (stride[0], stride[1]), 1).output_size(x)
-    return x.new_empty((len(x), len(templates), height, width)).contiguous(memory_format=torch.channels_last)
+    (count, _, height, width), (r, _, kh, kw) = x.shape, templates.shape
+    size = (count, r, (height - kh) // stride[0] + 1, (width - kw) // stride[1] + 1)
+    return torch.empty(size, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
 
 
 def empty_gradients(

@@ -6,6 +6,7 @@ CPU's kernels.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -82,7 +83,7 @@ def _differentiate_dense(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 
 
 def _keep_pool(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, beta, *ctx.windows, ctx.size = inputs
+    x, beta, ctx.kernel, ctx.stride, ctx.padding, ctx.size = inputs
     ctx.save_for_backward(x, beta)
 
 
@@ -90,10 +91,11 @@ def _differentiate_pool(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     tensors, needed = ctx.saved_tensors, ctx.needs_input_grad[:2]
     with no_autocast(grad):
         if torch.is_grad_enabled():
-            plain = lambda x, beta: plain_mex_pool(x, beta, *ctx.windows, ctx.size)  # noqa: E731
+            plain = partial(plain_mex_pool, kernel=ctx.kernel, stride=ctx.stride, padding=ctx.padding, size=ctx.size)
             found = differentiable_vjp(plain, tensors, grad, needed)
         else:
-            found = torch.ops.simroot.mex_pool2d_backward(grad, *tensors, *ctx.windows, needed[1])
+            windows = ctx.kernel, ctx.stride, ctx.padding
+            found = torch.ops.simroot.mex_pool2d_backward(grad, *tensors, *windows, needed[1])
     return (*found, None, None, None, None)
 
 

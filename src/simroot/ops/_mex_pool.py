@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 
 import torch
@@ -10,7 +11,7 @@ from torch.nn import functional as F
 
 from simroot.ops._log_mean_exp import log_mean_exp
 
-Pair = tuple[int, int]
+Pair = Sequence[int]
 
 
 def plain_mex_pool(x: Tensor, beta: Tensor, kernel: Pair, stride: Pair, padding: Pair, size: Pair) -> Tensor:

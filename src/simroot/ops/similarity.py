@@ -114,7 +114,7 @@ def similarity(
         ).to(result)
     if not vectors:
         return out
-    return out[0, :, :, 0].t() if len(out) else out[:, :, 0, 0]
+    return out.squeeze(3).squeeze(0).t() if len(out) else out[:, :, 0, 0]
 
 
 def _check(

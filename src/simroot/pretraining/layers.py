@@ -192,6 +192,17 @@ def _assign_filters(conv: NormalisedConv2d, patches: Tensor, found: Estimates) -
         conv.norm.var.fill_(conv.norm.scale**2 - conv.norm.eps)
 
 
+@torch.no_grad()
+def measure_responses(conv: NormalisedConv2d, patches: Tensor) -> None:
+    """Give a convolution that stays as it was drawn the statistics of patches (n, C, k, k)."""
+    if conv.patches is not None:
+        set_statistics(conv.patches, patches)
+    if conv.norm is not None:
+        responses = nn.functional.conv2d(patches, conv.filters(), groups=conv.groups).flatten(1)
+        conv.norm.mean.copy_(responses.mean(0))
+        conv.norm.var.copy_(responses.var(0))
+
+
 class Similarities(NamedTuple):
     """Templates z and weights u, (n, d), and the additive constants (n,), or None for zeros."""
 

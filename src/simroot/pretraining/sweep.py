@@ -14,7 +14,16 @@ from torch import Tensor, nn
 from simroot.errors import ConfigError
 from simroot.layers import FoldedWhitening2d, WhitenedSimilarity2d
 from simroot.models.simnet_core import SimNet
-from simroot.pretraining.layers import Estimates, Method, Scale, assign, estimate, layer_at, likelihood
+from simroot.pretraining.layers import (
+    Estimates,
+    Method,
+    Scale,
+    assign,
+    estimate,
+    layer_at,
+    likelihood,
+    measure_responses,
+)
 from simroot.pretraining.offsets import Offsets, classify, normalise_scores
 from simroot.pretraining.patches import Images, Window, layer_inputs, number_of, random_patches
 from simroot.pretraining.report import Curve, LayerReport, Report
@@ -31,6 +40,7 @@ class Sweep:
         scale: likewise.
         whitening: likewise.
         patches: likewise.
+        layers: likewise.
         progress: likewise.
 
     Raises:
@@ -46,16 +56,20 @@ class Sweep:
         scale: Scale = "tempered",
         whitening: Method = "ica",
         patches: int = PATCHES,
+        layers: int | None = None,
         progress: bool = False,
     ) -> None:
         for name, value, choices in (("scale", scale, Scale), ("whitening", whitening, Method)):
             if value not in get_args(choices):
                 raise ConfigError(f"{name} is {value!r}; expected {' or '.join(get_args(choices))}")
-        if patches < 1:
-            raise ConfigError(f"patches is {patches}; expected a positive number")
+        for name, number in (("patches", patches), ("layers", layers)):
+            if number is not None and number < 1:
+                raise ConfigError(f"{name} is {number}; expected a positive number")
         self.images, self.count = images, number_of(images)
         self.generator, self.scale, self.method, self.patches = generator, scale, whitening, patches
         self.progress = Progress(console=Console(stderr=True), disable=not progress)
+        self.depth = layers
+        self.found: Estimates | None = None
         self.started = time.perf_counter()
         self.layers: list[LayerReport] = []
 
@@ -80,9 +94,13 @@ class Sweep:
         return patches.nan_to_num_(0.0)
 
     def layer(self, model: SimNet, index: int, patches: Tensor) -> None:
-        """Initialise one layer from its patches."""
+        """Initialise one layer from its patches; of those beyond ``layers`` only the statistics."""
         started = time.perf_counter()
         layer = layer_at(model, index)
+        if self.depth is not None and index >= self.depth:
+            self.found = None
+            measure_responses(layer.conv, patches)
+            return
         task = self.progress.add_task(f"layer {index + 1}: whitening and mixture", total=1)
         found = estimate(layer, patches, self.method, self.scale, self.seed())
         assign(layer, patches, found, self.scale)
@@ -94,7 +112,7 @@ class Sweep:
     def classification(self, model: SimNet, offsets: Offsets) -> None:
         """Set the statistics and the offsets of the classification, after the last layer."""
         samples = self.sample(model, model.norm, Window(), "classification").flatten(1)
-        exact = likelihood(self.found.mixtures).constants if self.scale == "likelihood" else None
+        exact = likelihood(self.found.mixtures).constants if self.found and self.scale == "likelihood" else None
         normalise_scores(model, samples, exact)
         if offsets != "keep":
             task = self.progress.add_task("offsets", total=self.count)
@@ -115,6 +133,7 @@ def initialise(
     whitening: Method = "ica",
     offsets: Offsets = "keep",
     patches: int = PATCHES,
+    layers: int | None = None,
     progress: bool = False,
 ) -> Report:
     """Initialise a SimNet from images, in place (Deep SimNets, section 5).
@@ -134,6 +153,7 @@ def initialise(
         offsets: of the classification: ``"keep"`` the model's random ones, or take them from ``"clusters"`` of the
             images or from ``"labels"`` (see ``simroot.pretraining.offsets.classify``).
         patches: number of patches sampled for every layer.
+        layers: initialise so many layers, from the image on, and leave the others as they were drawn; None for all.
         progress: show progress on standard error.
 
     Raises:
@@ -143,7 +163,9 @@ def initialise(
     simnet = require_simnet(model)
     if offsets not in get_args(Offsets):
         raise ConfigError(f"offsets is {offsets!r}; expected one of {', '.join(get_args(Offsets))}")
-    sweep = Sweep(images, generator=generator, scale=scale, whitening=whitening, patches=patches, progress=progress)
+    sweep = Sweep(
+        images, generator=generator, scale=scale, whitening=whitening, patches=patches, layers=layers, progress=progress
+    )
     with sweep.progress:
         for index in range(len(simnet.similarities)):
             sweep.layer(simnet, index, sweep.layer_patches(simnet, index))
