@@ -3,8 +3,8 @@
 // coordinate: it contributes nothing.
 //
 // Forward: tiles of rows x templates, templates as lanes. Backward: tiles of rows x coordinates, coordinates as lanes,
-// a loop over the templates; sums over rows are floats within a block of rows and doubles within a chunk of blocks.
-// Chunks depend on the shapes alone and are added in their order, so that results do not depend on the threads.
+// a loop over the templates; sums over some hundred rows are floats, those over a chunk of the rows doubles. Chunks
+// depend on the shapes alone and are added in their order, so that results do not depend on the threads.
 
 #include <cstdlib>
 #include <type_traits>
@@ -95,7 +95,10 @@ struct AnyOrder {
     Vec power_exponent, slope_exponent, power_tie, slope_tie;
 
     explicit AnyOrder(float p)
-        : power_exponent(set1(p)), slope_exponent(set1(p - 1.0f)), power_tie(set1(tie_of(p))), slope_tie(set1(tie_of(p - 1.0f))) {}
+        : power_exponent(set1(p)),
+          slope_exponent(set1(p - 1.0f)),
+          power_tie(set1(tie_of(p))),
+          slope_tie(set1(tie_of(p - 1.0f))) {}
 
     // The largest |x| and |z| that are not special.
     static float largest(float p) {
@@ -175,7 +178,8 @@ struct Shape {
     int64_t images, height, width, channels, templates, kernel_height, kernel_width, step_down, step_right, groups;
 
     int64_t out_height = 0, out_width = 0, rows = 0, group_channels = 0, group_templates = 0, k = 0, padded_k = 0;
-    int64_t segments_right = 0, segment = 0;  // A receptive field is segments of adjacent floats, each as long as can be.
+    // A receptive field is segments of adjacent floats, each as long as can be.
+    int64_t segments_right = 0, segment = 0;
 
     bool pointwise() const { return kernel_height * kernel_width * step_down * step_right == 1; }
 
@@ -273,7 +277,8 @@ public:
     Floats(const Floats &) = delete;
     Floats &operator=(const Floats &) = delete;
     float *get() const {
-        return memory_ ? reinterpret_cast<float *>((reinterpret_cast<uintptr_t>(memory_) + 63) & ~uintptr_t{63}) : nullptr;
+        const uintptr_t line = (reinterpret_cast<uintptr_t>(memory_) + 63) & ~uintptr_t{63};
+        return memory_ ? reinterpret_cast<float *>(line) : nullptr;
     }
 
 private:
@@ -331,11 +336,12 @@ struct Target {
     bool first;  // Of the passes over parts of the coordinates: it begins with the bias, later ones add.
 };
 
-template <class Order, bool special, bool weighted, int rows, int vectors>
-void forward_tile(Order order, const float *x, int64_t stride, const float *panel, int64_t length, const Target &target) {
-    Vec total[rows][vectors];
+template <class Order, bool special, bool weighted, int vectors>
+void forward_tile(Order order, const float *x, int64_t stride, const float *panel, int64_t length,
+                  const Target &target) {
+    Vec total[tile_rows][vectors];
     SIMROOT_UNROLL
-    for (int t = 0; t < rows; ++t) {
+    for (int t = 0; t < tile_rows; ++t) {
         SIMROOT_UNROLL
         for (int v = 0; v < vectors; ++v) total[t][v] = zero();
     }
@@ -347,7 +353,7 @@ void forward_tile(Order order, const float *x, int64_t stride, const float *pane
             u[v] = load(panel + (vectors + v) * W);
         }
         SIMROOT_UNROLL
-        for (int t = 0; t < rows; t += Order::together) {
+        for (int t = 0; t < tile_rows; t += Order::together) {
             Vec d[Order::together * vectors];
             SIMROOT_EACH(Order::together * vectors) {
                 d[i] = difference<special>(set1(x[(t + i / vectors) * stride + k]), z[i % vectors]);
@@ -368,7 +374,9 @@ void forward_tile(Order order, const float *x, int64_t stride, const float *pane
                 store(out, before + total[t][v]);
             } else {
                 const int lanes = static_cast<int>(target.lanes - v * W);
-                const Vec before = !target.first ? load(out, lanes) : target.bias ? load(target.bias + v * W, lanes) : zero();
+                const Vec before = !target.first ? load(out, lanes)
+                                   : target.bias ? load(target.bias + v * W, lanes)
+                                                 : zero();
                 store(out, before + total[t][v], lanes);
             }
         }
@@ -387,11 +395,9 @@ struct Forward {
 
     template <class Order, bool special, bool weighted, int vectors>
     void panel(Order order, const float *rows, int64_t count, const float *panel, int64_t k, Target target) const {
-        // Tiles of one vector have room for twice the rows; long formulas want the registers for themselves.
-        constexpr int tile = tile_rows;
-        for (int64_t t = 0; t < count; t += tile, target.out += tile * target.stride) {
-            target.rows = least(tile, count - t);
-            forward_tile<Order, special, weighted, tile, vectors>(order, rows + t * s.padded_k, s.padded_k, panel, k, target);
+        for (int64_t t = 0; t < count; t += tile_rows, target.out += tile_rows * target.stride) {
+            target.rows = least(tile_rows, count - t);
+            forward_tile<Order, special, weighted, vectors>(order, rows + t * s.padded_k, s.padded_k, panel, k, target);
         }
     }
 
@@ -587,31 +593,33 @@ struct Backward {
                 const int64_t at = t * s.padded_k + index * W;
                 backward_tile<Order, special, weighted, image, parameters, learned>(
                     order, gathered + at, s.padded_k, t < whole ? g + t * s.templates : last,
-                    t < whole ? s.templates : s.group_templates, panel, s.group_templates, sums, dx + at, p / Order::scale);
+                    t < whole ? s.templates : s.group_templates, panel, s.group_templates, sums, dx + at,
+                    p / Order::scale);
             }
         }
     }
 
+    // Calls the kernel that does what is needed and no more; rare cases share one that does everything.
     template <class Order>
-    void rows(Order order, bool special, int64_t group, int64_t first, int64_t count, float *gathered) const {
+    void rows(Order order, bool special, int64_t group, int64_t first, int64_t count, float *at) const {
         const bool image = d.x != nullptr;
         if constexpr (std::is_same<Order, AnyOrder>::value) {
             if (learned()) {
-                if (special) return rows<Order, true, true, true, true, true>(order, group, first, count, gathered);
-                return rows<Order, false, true, true, true, true>(order, group, first, count, gathered);
+                if (special) return rows<Order, true, true, true, true, true>(order, group, first, count, at);
+                return rows<Order, false, true, true, true, true>(order, group, first, count, at);
             }
         }
         if (weighted || !Order::unweighted) {
-            if (special) return rows<Order, true, true, true, true, false>(order, group, first, count, gathered);
-            if (!parameters()) return rows<Order, false, true, true, false, false>(order, group, first, count, gathered);
-            if (!image) return rows<Order, false, true, false, true, false>(order, group, first, count, gathered);
-            return rows<Order, false, true, true, true, false>(order, group, first, count, gathered);
+            if (special) return rows<Order, true, true, true, true, false>(order, group, first, count, at);
+            if (!parameters()) return rows<Order, false, true, true, false, false>(order, group, first, count, at);
+            if (!image) return rows<Order, false, true, false, true, false>(order, group, first, count, at);
+            return rows<Order, false, true, true, true, false>(order, group, first, count, at);
         }
         if constexpr (Order::unweighted) {
-            if (special) return rows<Order, true, false, true, true, false>(order, group, first, count, gathered);
-            if (!parameters()) return rows<Order, false, false, true, false, false>(order, group, first, count, gathered);
-            if (!image) return rows<Order, false, false, false, true, false>(order, group, first, count, gathered);
-            return rows<Order, false, false, true, true, false>(order, group, first, count, gathered);
+            if (special) return rows<Order, true, false, true, true, false>(order, group, first, count, at);
+            if (!parameters()) return rows<Order, false, false, true, false, false>(order, group, first, count, at);
+            if (!image) return rows<Order, false, false, false, true, false>(order, group, first, count, at);
+            return rows<Order, false, false, true, true, false>(order, group, first, count, at);
         }
     }
 
@@ -651,10 +659,14 @@ struct Backward {
 
     template <class Order>
     void run(Order order, int threads) const {
-        auto body = [this, order](int64_t task, int worker) { run_chunk(order, task, scratch + worker * scratch_size()); };
+        auto body = [this, order](int64_t task, int worker) {
+            run_chunk(order, task, scratch + worker * scratch_size());
+        };
         parallel(chunks * s.groups, threads, body);
         const double scale = Order::scale;
-        auto reduce = [this, scale](int64_t task, int) { finish(task / panels_of_group(), task % panels_of_group(), scale); };
+        auto reduce = [this, scale](int64_t task, int) {
+            finish(task / panels_of_group(), task % panels_of_group(), scale);
+        };
         parallel(s.groups * panels_of_group(), threads, reduce);
         if (d.order) {
             *d.order = 0.0;
@@ -678,15 +690,18 @@ struct Backward {
             if (!parameters()) continue;
             double total[3][W] = {};
             for (int64_t c = 0; c < chunks; ++c) {
-                const double *part = partial + (c * s.groups + group) * sums_size() + index * panel_size() + r * sums() * W;
+                const double *part =
+                    partial + (c * s.groups + group) * sums_size() + index * panel_size() + r * sums() * W;
                 for (int64_t i = 0; i < sums() * W; ++i) total[i / W][i % W] += part[i];
             }
             for (int64_t lane = 0; lane < least(W, s.k - index * W); ++lane) {
                 const int64_t k = index * W + lane;
-                const int64_t to = (group * s.group_templates + r) * s.k + k % s.group_channels * taps + k / s.group_channels;
-                if (d.templates) d.templates[to] = static_cast<float>(total[0][lane] * static_cast<double>(u[lane]) * p / scale);
+                const int64_t template_begin = (group * s.group_templates + r) * s.k;
+                const int64_t to = template_begin + k % s.group_channels * taps + k / s.group_channels;
+                const double weight = static_cast<double>(u[lane]);
+                if (d.templates) d.templates[to] = static_cast<float>(total[0][lane] * weight * p / scale);
                 if (d.weights) d.weights[to] = static_cast<float>(total[1][lane] / scale);
-                order_sum += total[2][lane] * static_cast<double>(u[lane]);
+                order_sum += total[2][lane] * weight;
             }
         }
         order_parts[group * panels_of_group() + index] = order_sum * 0.69314718055994531;
@@ -698,10 +713,14 @@ struct Backward {
 
 using namespace SIMROOT_ISA;
 
-extern "C" int SIMROOT_FUNCTION(lp_forward)(const float *x, const float *z, const float *u, const float *bias, float *out,
-                                            int64_t images, int64_t height, int64_t width, int64_t channels,
-                                            int64_t templates, int64_t kernel_height, int64_t kernel_width,
-                                            int64_t step_down, int64_t step_right, int64_t groups, double p, int threads) {
+// All tensors are contiguous: images channels-last, padded already; templates and weights (R, C / groups, kh, kw). u
+// and bias may be null, and so may gradients that nobody needs. Returns 0, or 1 if there was not enough memory.
+
+extern "C" int SIMROOT_FUNCTION(lp_forward)(const float *x, const float *z, const float *u, const float *bias,
+                                            float *out, int64_t images, int64_t height, int64_t width,
+                                            int64_t channels, int64_t templates, int64_t kernel_height,
+                                            int64_t kernel_width, int64_t step_down, int64_t step_right,
+                                            int64_t groups, double p, int threads) {
     Forward f{};
     f.s = Shape{images, height, width, channels, templates, kernel_height, kernel_width, step_down, step_right, groups};
     f.s.derive();
@@ -730,11 +749,12 @@ extern "C" int SIMROOT_FUNCTION(lp_forward)(const float *x, const float *z, cons
     });
 }
 
-extern "C" int SIMROOT_FUNCTION(lp_backward)(const float *grad, const float *x, const float *z, const float *u, float *dx,
-                                             float *dz, float *du, float *dbias, double *dorder, int64_t images,
-                                             int64_t height, int64_t width, int64_t channels, int64_t templates,
-                                             int64_t kernel_height, int64_t kernel_width, int64_t step_down,
-                                             int64_t step_right, int64_t groups, double p, int threads) {
+extern "C" int SIMROOT_FUNCTION(lp_backward)(const float *grad, const float *x, const float *z, const float *u,
+                                             float *dx, float *dz, float *du, float *dbias, double *dorder,
+                                             int64_t images, int64_t height, int64_t width, int64_t channels,
+                                             int64_t templates, int64_t kernel_height, int64_t kernel_width,
+                                             int64_t step_down, int64_t step_right, int64_t groups, double p,
+                                             int threads) {
     Backward b{};
     b.s = Shape{images, height, width, channels, templates, kernel_height, kernel_width, step_down, step_right, groups};
     b.s.derive();

@@ -360,7 +360,7 @@ SIMROOT_INLINE void polynomial(const float (&c)[terms], const Vec (&f)[n], Vec (
     }
 }
 
-// 2^f for |f| <= 1/2 with relative error 2e-9, and log2(1 + f) / f for 1 + f in [sqrt(1/2), sqrt(2)] with 3e-8: minimax.
+// Minimax: 2^f for |f| <= 1/2 with relative error 2e-9; log2(1 + f) / f for 1 + f in [sqrt(1/2), sqrt(2)] with 3e-8.
 constexpr float exp2_terms[] = {1.0f,
                                 0.6931472030062553f,
                                 0.2402264793165929f,

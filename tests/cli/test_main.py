@@ -96,6 +96,11 @@ def test_a_mistake_gets_one_line_and_code_2(
     [
         (TrainingError("the loss is nan"), 2, "error: the loss is nan"),
         (PermissionError(13, "Permission denied", "run"), 2, "error: Permission denied: run"),
+        (
+            ModuleNotFoundError("No module named 'torch'", name="torch.nn"),
+            2,
+            "error: needs torch.nn, which is not installed; pip install 'simroot[train]' brings it",
+        ),
         (KeyboardInterrupt(), 130, "interrupted"),
         (KeyboardInterrupt("stopped; to go on: simroot train --resume x"), 130, "stopped; to go on: simroot train"),
     ],
@@ -116,6 +121,24 @@ def test_a_fault_of_our_own_keeps_its_traceback(simroot: Simroot, monkeypatch: p
     monkeypatch.setattr("simroot.cli.doctor.installation", lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         simroot("doctor")
+
+
+def test_a_module_of_our_own_that_is_missing_keeps_its_traceback(
+    simroot: Simroot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise ModuleNotFoundError("No module named 'simroot.nothing'", name="simroot.nothing")
+
+    monkeypatch.setattr("simroot.cli.doctor.installation", fail)
+    with pytest.raises(ModuleNotFoundError, match="nothing"):
+        simroot("doctor")
+
+
+def test_doctor_needs_no_pytorch(simroot: Simroot, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("simroot.cli.doctor.find_spec", lambda name: None)
+    facts = simroot("doctor", "--json").json
+    assert "kernels" not in facts
+    assert facts["processor"]
 
 
 def test_doctor(simroot: Simroot) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from simroot.errors import ConfigError
 from simroot.export.forms import graph_form
 from simroot.export.mex_forms import MexMatrix
-from simroot.export.similarity_forms import LpDifferences, Quadratic
+from simroot.export.similarity_forms import LpDifferences, LpOperator, Quadratic
 from simroot.layers import GlobalMexPool2d, MexDense, MexPool2d, Similarity2d, WhitenedSimilarity2d
 from simroot.models import create_model
 from tolerances import TOLERANCES
@@ -86,6 +86,14 @@ def test_many_coordinates_are_treated_several_at_a_time() -> None:
     layer = Similarity2d(150, 3, 2, order=1.0)
     assert LpDifferences(layer).size == 3
     require_similarity(layer, images(2, 150, 4, 4))
+
+
+def test_the_operator_of_ones_own_computes_the_same() -> None:
+    layer = Similarity2d(6, 4, 3, order=1.37, stride=2, padding=1, groups=2, bias=True)
+    x = images(2, 6, 8, 7)
+    with torch.no_grad():
+        found, expected = graph_form(layer, LpOperator)(x), graph_form(layer)(x)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_a_common_offset_costs_no_digits_of_the_square() -> None:

@@ -15,6 +15,7 @@ from simroot.errors import ExportError
 from simroot.export import Predictor, to_onnx, to_openvino
 from simroot.export.forms import graph_form
 from simroot.export.quantise import equalise
+from simroot.export.similarity_forms import Lp, LpDifferences, LpOperator
 from simroot.models import create_model
 
 MEAN, STD = (0.5,) * 3, (0.25,) * 3
@@ -28,18 +29,19 @@ def pictures(count: int, side: int) -> np.ndarray[Any, Any]:
 
 
 @pytest.mark.parametrize(
-    ("name", "overrides"),
+    ("name", "overrides", "lp"),
     [
-        ("simnet2", {"image_size": 15, "channels": (4, 6)}),
-        ("simnet2_small", {"order": 1.0, "channels": (4, 5), "image_size": 8}),
-        ("simnet3_compact", {"channels": 4, "image_size": 8}),
+        ("simnet2", {"image_size": 15, "channels": (4, 6)}, LpDifferences),
+        ("simnet2_small", {"order": 1.0, "channels": (4, 5), "image_size": 8}, LpDifferences),
+        ("simnet2_small", {"order": 1.0, "channels": (4, 5), "image_size": 8}, LpOperator),
+        ("simnet3_compact", {"channels": 4, "image_size": 8}, LpDifferences),
     ],
-    ids=["l2", "l1", "padded"],
+    ids=["l2", "l1", "operator", "padded"],
 )
-def test_equalisation_changes_ranges_and_nothing_else(name: str, overrides: dict[str, Any]) -> None:
+def test_equalisation_changes_ranges_and_nothing_else(name: str, overrides: dict[str, Any], lp: Lp) -> None:
     torch.manual_seed(0)
     model = create_model(name, **overrides).eval()
-    form = graph_form(model)
+    form = graph_form(model, lp)
     inputs = np.random.default_rng(0).standard_normal((20, 3, *[overrides["image_size"]] * 2), dtype=np.float32)
     seen: list[torch.Tensor] = []
     second: Any = form.similarities[1]  # type: ignore[index]

@@ -329,9 +329,18 @@ def test_native_kernels_are_used(native: str) -> None:
     x = x.contiguous(memory_format=torch.channels_last)
     for p in ORDERS:
         seen.clear()
-        with Spy():
+        with Spy():  # type: ignore[no-untyped-call]
             ops.similarity(x, z, u, order=p, bias=b)
         assert [name for name in seen if name.startswith("simroot")] == ["simroot.lp.default"]
+
+
+def test_kernels_may_change_before_the_backward_pass(native: str) -> None:
+    x, z, u, _ = (tensor.requires_grad_() for tensor in tensors(CASES["tails"]))
+    y = ops.similarity(x, z, u, order=1.0)
+    (expected,) = torch.autograd.grad(y.sum(), x, retain_graph=True)
+    with ops.use_kernels("reference"):
+        (found,) = torch.autograd.grad(y.sum(), x)
+    assert error(found, expected.double()) < 1e-6
 
 
 @pytest.mark.parametrize("p", [1.0, 1.37])

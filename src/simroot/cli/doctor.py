@@ -6,11 +6,15 @@ import argparse
 import importlib.metadata
 import os
 import platform
+from importlib.util import find_spec
 
 import simroot
 from simroot.cli.output import print_facts, print_json
 
-LIBRARIES = ("torch", "torchvision", "lightning", "torchmetrics", "numpy", "scikit-learn", "pillow", "safetensors")
+LIBRARIES = (
+    *("torch", "torchvision", "lightning", "torchmetrics", "triton", "numpy", "scikit-learn", "pillow", "safetensors"),
+    *("onnx", "onnxruntime", "openvino"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +34,23 @@ def run(arguments: argparse.Namespace) -> int:
 
 def installation() -> dict[str, str]:
     """Everything that a report of a fault should say about the machine, in the order in which to read it."""
+    return {
+        "simroot": simroot.__version__,
+        "python": platform.python_version(),
+        **{name: _version(name) for name in LIBRARIES},
+        "platform": platform.platform(),
+        **(_pytorch() if find_spec("torch") else {"processor": f"{platform.machine()}, {os.cpu_count()} cores"}),
+    }
+
+
+def _version(library: str) -> str:
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _pytorch() -> dict[str, str]:
     import torch
 
     from simroot.ops import kernels_in_use
@@ -37,10 +58,6 @@ def installation() -> dict[str, str]:
     cuda = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     devices = ["cpu", *cuda, *(["mps"] if torch.backends.mps.is_available() else [])]
     return {
-        "simroot": simroot.__version__,
-        "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in LIBRARIES},
-        "platform": platform.platform(),
         "processor": f"{platform.machine()}, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}",
         "threads": f"{torch.get_num_threads()} (inside an operation), {torch.get_num_interop_threads()} (between them)",
         "devices": ", ".join(devices),

@@ -56,12 +56,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = sys.argv[1:] if argv is None else list(argv)
     try:
-        parser = _parser(words)
+        return _run(words)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] == "simroot":
             raise
         return _fail(words[0], f"needs {error.name}, which is not installed; pip install 'simroot[train]' brings it")
-    arguments, unknown = parser.parse_known_args(words)
+
+
+def _run(words: Sequence[str]) -> int:
+    arguments, unknown = _parser(words).parse_known_args(words)
     if unknown:
         return _fail(
             arguments.command, f"unknown arguments: {' '.join(unknown)} (see simroot {arguments.command} --help)"

@@ -42,7 +42,10 @@ def precision(*tensors: Tensor | None) -> tuple[torch.dtype, torch.dtype]:
 
 def no_autocast(tensor: Tensor) -> AbstractContextManager[object]:
     """A context in which the operations on `tensor`'s device keep the dtype of their arguments."""
-    return nullcontext() if tensor.is_meta else torch.autocast(tensor.device.type, enabled=False)
+    # Entering the other context takes longer than some operators.
+    if tensor.is_meta or not torch.is_autocast_enabled(tensor.device.type):
+        return nullcontext()
+    return torch.autocast(tensor.device.type, enabled=False)
 
 
 def pair(value: int | Sequence[int], name: str, minimum: int) -> tuple[int, int]:
@@ -62,7 +65,7 @@ def beta_tensor(beta: float | Tensor, like: Tensor) -> Tensor:
     """`beta` as a tensor of the dtype and device of `like`; numbers beyond its range become 0 or infinite."""
     if isinstance(beta, Tensor):
         return beta.to(like.dtype)
-    return torch.tensor(beta, dtype=torch.float64, device=like.device).to(like.dtype)
+    return torch.tensor(beta, dtype=like.dtype, device=like.device)
 
 
 def differentiable_vjp(

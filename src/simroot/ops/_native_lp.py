@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from ctypes import c_double, c_int, c_int64, c_void_p
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from simroot.errors import ConfigError
 from simroot.ops._common import without_branches
 from simroot.ops._lp_op import empty_gradients, empty_output
-from simroot.ops._native import kernel, kernels_in_use, native
+from simroot.ops._native import kernel, kernels_in_use, native, use_kernels
 
 # Tensors, then sizes of x, templates, kernel, stride and groups, the order and the number of threads.
 _SIZES = (*[c_int64] * 10, c_double, c_int)
@@ -104,5 +105,8 @@ def _sizes(
 
 def _run(name: str, types: Sequence[type], tensors: Sequence[Tensor | None], sizes: Sequence[float]) -> None:
     pointers = (None if tensor is None else tensor.data_ptr() for tensor in tensors)
-    if kernel(name, types, c_int)(*pointers, *sizes, torch.get_num_threads()):
+    # The choice may have changed since the forward pass, or since a graph was compiled.
+    with nullcontext() if native() else use_kernels("auto"):
+        failed = kernel(name, types, c_int)(*pointers, *sizes, torch.get_num_threads())
+    if failed:
         raise MemoryError("no memory left for an l_p similarity; use smaller batches")

@@ -115,10 +115,10 @@ def mex_dense(x: Tensor, offsets: Tensor, beta: Beta) -> Tensor:
         return x.new_empty((len(x), len(offsets), *x.shape[2:]))
     compute, result = precision(x, offsets)
     with no_autocast(x):
-        rows = x.to(compute).movedim(1, -1)
-        function = _dense(rows)
-        out = function(rows.reshape(-1, x.shape[1]), offsets.to(compute), beta_tensor(beta, rows).reshape(()))
-    return out.to(result).view(*rows.shape[:-1], len(offsets)).movedim(-1, 1)
+        x = x.to(compute)
+        rows = x if x.ndim == 2 else x.movedim(1, -1).reshape(-1, x.shape[1])
+        out = _dense(rows)(rows, offsets.to(compute), beta_tensor(beta, rows).reshape(())).to(result)
+    return out if x.ndim == 2 else out.view(len(x), *x.shape[2:], len(offsets)).movedim(-1, 1)
 
 
 def _dense(x: Tensor) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
