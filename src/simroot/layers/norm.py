@@ -138,7 +138,8 @@ class PatchWhitening(nn.Module):
         """Take images (N, C, H, W) into account if fewer than ``batches`` were; patches are cut side by side."""
         if self.seen >= self.batches or not len(x):
             return
-        patches = F.unfold(x.to(self.covariance.dtype), self.kernel_size, stride=self.kernel_size).transpose(1, 2).flatten(0, 1)
+        x = x.to(self.covariance.dtype)
+        patches = F.unfold(x, self.kernel_size, stride=self.kernel_size).transpose(1, 2).flatten(0, 1)
         centred = patches - patches.mean(0)
         self.seen += 1
         self.covariance.lerp_(_moments(centred), 1 / self.seen.to(centred))
