@@ -1,13 +1,16 @@
 #include "lp_planes.hpp"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <new>
 #include <vector>
 
-#include "parallel.hpp"
 #include "simroot.h"
+
+#if defined(__SSE__) || defined(_M_X64)
+#include <xmmintrin.h>
+#define SIMROOT_SSE
+#endif
 
 namespace simroot {
 namespace {
@@ -15,28 +18,33 @@ namespace {
 using Forward = int (*)(const float *, const float *, const float *, const float *, float *, int64_t, int64_t, int64_t,
                         int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, double, int);
 
-// Positions in a task: what is copied stays in the cache, and packing the templates is little beside the work.
-constexpr int64_t positions = 400;
+// Positions in a task: what is copied stays in the cache, and packing the templates is little beside the work. A single
+// image is halved down to fewer, for two threads.
+constexpr int64_t positions = 400, fewest = 32;
+
+// Four rows and columns at a time, where the processor can.
+void transpose_four(const float *source, int64_t from, float *target, int64_t to) {
+#ifdef SIMROOT_SSE
+    __m128 a = _mm_loadu_ps(source), b = _mm_loadu_ps(source + from);
+    __m128 c = _mm_loadu_ps(source + 2 * from), d = _mm_loadu_ps(source + 3 * from);
+    _MM_TRANSPOSE4_PS(a, b, c, d);
+    _mm_storeu_ps(target, a), _mm_storeu_ps(target + to, b);
+    _mm_storeu_ps(target + 2 * to, c), _mm_storeu_ps(target + 3 * to, d);
+#else
+    for (int64_t j = 0; j < 4; ++j) {
+        for (int64_t i = 0; i < 4; ++i) target[j * to + i] = source[i * from + j];
+    }
+#endif
+}
 
 // (rows, columns) with `from` between rows -> (columns, rows) with `to` between columns.
 void transpose(const float *source, int64_t rows, int64_t from, int64_t columns, float *target, int64_t to) {
-    constexpr int64_t side = 8;
-    for (int64_t i = 0; i < rows; i += side) {
-        const int64_t height = std::min(side, rows - i);
-        for (int64_t j = 0; j < columns; j += side) {
-            const int64_t width = std::min(side, columns - j);
-            const float *corner = source + i * from + j;
-            float *place = target + j * to + i;
-            if (height == side && width == side) {
-                for (int64_t b = 0; b < side; ++b) {
-                    for (int64_t a = 0; a < side; ++a) place[b * to + a] = corner[a * from + b];
-                }
-            } else {
-                for (int64_t b = 0; b < width; ++b) {
-                    for (int64_t a = 0; a < height; ++a) place[b * to + a] = corner[a * from + b];
-                }
-            }
-        }
+    const int64_t whole_rows = rows / 4 * 4, whole_columns = columns / 4 * 4;
+    for (int64_t j = 0; j < whole_columns; j += 4) {
+        for (int64_t i = 0; i < whole_rows; i += 4) transpose_four(source + i * from + j, from, target + j * to + i, to);
+    }
+    for (int64_t j = 0; j < columns; ++j) {
+        for (int64_t i = j < whole_columns ? whole_rows : 0; i < rows; ++i) target[j * to + i] = source[i * from + j];
     }
 }
 
@@ -51,7 +59,8 @@ bool LpPlanes::valid() const {
 int64_t LpPlanes::images_per_task() const { return std::max<int64_t>(1, positions / (out_height() * out_width())); }
 
 int64_t LpPlanes::rows_per_task() const {
-    const int64_t blocks = parts(out_height() * out_width(), positions);
+    const int64_t all = out_height() * out_width();
+    const int64_t blocks = std::max<int64_t>(parts(all, positions), images == 1 && all >= 2 * fewest ? 2 : 1);
     return parts(out_height(), std::min(blocks, out_height()));
 }
 
@@ -85,20 +94,3 @@ bool LpPlanes::run(int64_t task) const {
 }
 
 }  // namespace simroot
-
-// For engines that are called from Python. 0: done, 1: no memory left, 2: the sizes do not fit together.
-extern "C" SIMROOT_EXPORT int simroot_lp_planes(const float *x, const float *templates, const float *weights,
-                                                const float *bias, float *out, int64_t images, int64_t channels,
-                                                int64_t height, int64_t width, int64_t units, int64_t kernel_height,
-                                                int64_t kernel_width, int64_t step, int64_t groups, double order,
-                                                int threads) {
-    const simroot::LpPlanes planes{x,      templates, weights,       bias,         out,  images, channels, height,
-                                   width,  units,     kernel_height, kernel_width, step, groups, order};
-    if (!planes.valid()) return 2;
-    std::atomic<bool> done{true};
-    auto body = [&](int64_t task, int) {
-        if (!planes.run(task)) done = false;
-    };
-    parallel(planes.tasks(), threads, body);
-    return done ? 0 : 1;
-}

@@ -34,13 +34,15 @@ SIMROOT_INLINE Mask below(int n) {
 
 // As in vec.hpp, n vectors go step by step through what takes many steps.
 
-// 2^t = scale + scale * fraction for t < 127, with scale a power of 2 or, below 2^-126.5, 0; NaN for NaN.
+// 2^(factor x) = scale + scale * fraction for factor x < 127, with scale a power of 2 or, below 2^-126.5, 0; NaN for
+// NaN. least: -127 / factor.
 template <int n>
-SIMROOT_INLINE void power_of_2(Vec (&t)[n], Vec (&scale)[n], Vec (&fraction)[n]) {
+SIMROOT_INLINE void power_of_2(const Vec (&x)[n], Vec factor, Vec least, Vec (&scale)[n], Vec (&fraction)[n]) {
     constexpr int degree = sizeof(exp2_terms) / sizeof(*exp2_terms) - 1;
-    SIMROOT_EACH(n) t[i] = max(set1(-127.0f), t[i]);
-    SIMROOT_EACH(n) scale[i] = t[i] + set1(rounding);
-    SIMROOT_EACH(n) t[i] = t[i] - (scale[i] - set1(rounding));
+    Vec t[n];
+    SIMROOT_EACH(n) t[i] = max(least, x[i]);
+    SIMROOT_EACH(n) scale[i] = fma(t[i], factor, set1(rounding));
+    SIMROOT_EACH(n) t[i] = fma(t[i], factor, set1(rounding) - scale[i]);
     SIMROOT_EACH(n) fraction[i] = set1(exp2_terms[degree]);
     SIMROOT_UNROLL
     for (int k = degree - 1; k > 0; --k) {
@@ -48,6 +50,21 @@ SIMROOT_INLINE void power_of_2(Vec (&t)[n], Vec (&scale)[n], Vec (&fraction)[n])
     }
     SIMROOT_EACH(n) fraction[i] = fraction[i] * t[i];
     SIMROOT_EACH(n) scale[i] = shifted_to_exponent(scale[i]);
+}
+
+// 2^f for |f| <= 1/2 with relative error 8e-8: minimax.
+constexpr float short_exp2_terms[] = {1.00000007165581f, 0.6931469670515407f, 0.24022119717698562f,
+                                      0.05550713291668895f, 0.009675541682170163f, 0.001327646720128705f};
+
+// 2^t alone for t < 127, with relative error 2e-7; 0 below 2^-126.5, NaN for NaN.
+template <int n>
+SIMROOT_INLINE void short_power_of_2(const Vec (&exponent)[n], Vec (&result)[n]) {
+    Vec t[n], scale[n];
+    SIMROOT_EACH(n) t[i] = max(set1(-127.0f), exponent[i]);
+    SIMROOT_EACH(n) scale[i] = t[i] + set1(rounding);
+    SIMROOT_EACH(n) t[i] = t[i] - (scale[i] - set1(rounding));
+    polynomial(short_exp2_terms, t, result);
+    SIMROOT_EACH(n) result[i] = result[i] * shifted_to_exponent(scale[i]);
 }
 
 struct Power {
@@ -59,7 +76,7 @@ struct Power {
 
 SIMROOT_INLINE Power power(Vec t) {
     Vec exponent[1] = {t}, scale[1], fraction[1];
-    power_of_2(exponent, scale, fraction);
+    power_of_2(exponent, set1(1.0f), set1(-127.0f), scale, fraction);
     return {scale[0], fraction[0]};
 }
 

@@ -136,13 +136,13 @@ struct Dense {
     SIMROOT_METHOD Vec row_of_powers(const float *row, float reference, float *out) const {
         constexpr int together = 4;
         const Vec origin = set1(reference), scale = set1(factor);
-        Vec lowest = zero(), t[together], scales[together], fractions[together];
+        Vec lowest = zero(), t[together], powers[together];
         int64_t c = 0;
         for (; c + together * W <= channels; c += together * W) {
             SIMROOT_EACH(together) t[i] = (load(row + c + i * W) - origin) * scale;
             SIMROOT_EACH(together) lowest = min(t[i], lowest);
-            power_of_2(t, scales, fractions);
-            SIMROOT_EACH(together) store(out + c + i * W, fma(scales[i], fractions[i], scales[i]));
+            short_power_of_2(t, powers);
+            SIMROOT_EACH(together) store(out + c + i * W, powers[i]);
         }
         for (; c < channels; c += W) {
             const int n = static_cast<int>(smaller(W, channels - c));

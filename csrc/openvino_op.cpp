@@ -1,6 +1,7 @@
 // The l_p similarity as an operator of OpenVINO, for orders that standard operators compute slowly: LpSimilarity(x,
-// templates, weights, bias), attributes order, stride and groups, as in ONNX Runtime (onnxruntime_op.cpp), and threads.
-// OpenVINO's C++ interface changes with its version: this is built where OpenVINO is installed, for that version.
+// templates, weights, bias), attributes order, stride and groups, as in ONNX Runtime (onnxruntime_op.cpp).
+// OpenVINO's C++ interface changes with its version: this is built where OpenVINO is installed, for that version. It runs
+// on OpenVINO's own threads, those of TBB, as many as the engine was told to use.
 
 #include <atomic>
 #include <memory>
@@ -9,9 +10,9 @@
 #include <openvino/core/extension.hpp>
 #include <openvino/core/op_extension.hpp>
 #include <openvino/op/op.hpp>
+#include <tbb/parallel_for.h>
 
 #include "lp_planes.hpp"
-#include "parallel.hpp"
 
 namespace {
 
@@ -34,7 +35,7 @@ public:
 
     std::shared_ptr<ov::Node> clone_with_new_inputs(const ov::OutputVector &inputs) const override {
         auto copy = std::make_shared<LpSimilarity>();
-        copy->order_ = order_, copy->stride_ = stride_, copy->groups_ = groups_, copy->threads_ = threads_;
+        copy->order_ = order_, copy->stride_ = stride_, copy->groups_ = groups_;
         copy->set_arguments(inputs);
         copy->validate_and_infer_types();
         return copy;
@@ -44,7 +45,6 @@ public:
         visitor.on_attribute("order", order_);
         visitor.on_attribute("stride", stride_);
         visitor.on_attribute("groups", groups_);
-        visitor.on_attribute("threads", threads_);
         return true;
     }
 
@@ -66,16 +66,15 @@ public:
             {x[0], z[0], static_cast<std::size_t>(p.out_height()), static_cast<std::size_t>(p.out_width())});
         p.out = outputs[0].data<float>();
         std::atomic<bool> done{true};
-        auto body = [&](int64_t task, int) {
+        tbb::parallel_for(int64_t{0}, p.tasks(), [&](int64_t task) {
             if (!p.run(task)) done = false;
-        };
-        parallel(p.tasks(), static_cast<int>(threads_), body);
+        });
         return done;
     }
 
 private:
     float order_ = 1;
-    int64_t stride_ = 1, groups_ = 1, threads_ = 1;
+    int64_t stride_ = 1, groups_ = 1;
 };
 
 }  // namespace

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from export.networks import files, network, require_onnx
+from export.networks import files, network, require_onnx, require_openvino
 from simroot.errors import ConfigError
-from simroot.export import Predictor, operators_library, to_onnx, to_openvino
+from simroot.export import Predictor, operators_library, to_onnx, to_openvino, to_torch_export
 from simroot.export.native import uses_operators
 from tolerances import TOLERANCES
 
@@ -125,22 +125,38 @@ def test_a_network_with_the_operator(tmp_path: Path) -> None:
     assert np.abs(scores - expected).max() <= 1e-4 * np.abs(expected).max()
 
 
+def test_openvino_with_the_operator(tmp_path: Path) -> None:
+    require_openvino()
+    if operators_library("openvino") is None:
+        pytest.skip("this installation has no operator for OpenVINO")
+    plain, size = network("l1")
+    to_openvino(plain, tmp_path / "a.xml", size, custom_operator=True)
+    assert uses_operators(tmp_path / "a.xml")
+    x = torch.randn(3, *size)
+    with torch.no_grad():
+        expected = plain(x).numpy()
+    for threads in (1, 2):
+        scores = Predictor(tmp_path / "a.xml", threads=threads).scores(x.numpy())
+        assert np.abs(scores - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
 def test_an_installation_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain, size = network("l1")
     to_onnx(plain, tmp_path / "a.onnx", size, custom_operator=True)
-    monkeypatch.setattr("simroot.export.native.operators_library", lambda: None)
+    monkeypatch.setattr("simroot.export.native.operators_library", lambda engine: None)
     with pytest.raises(ConfigError, match="this installation lacks"):
         Predictor(tmp_path / "a.onnx")
-    with pytest.raises(ConfigError, match="this installation lacks"):
-        to_onnx(plain, tmp_path / "b.onnx", size, custom_operator=True)
+    require_openvino()
+    for writer, name in ((to_onnx, "b.onnx"), (to_openvino, "b.xml")):
+        with pytest.raises(ConfigError, match="this installation lacks"):
+            writer(plain, tmp_path / name, size, custom_operator=True)
     assert files(tmp_path) == ["a.onnx"]
 
 
-def test_other_formats_have_no_such_operator(tmp_path: Path) -> None:
+def test_torch_has_no_such_operator(tmp_path: Path) -> None:
     plain, size = network("l1")
-    pytest.importorskip("openvino", reason="openvino is not installed")
-    with pytest.raises(ConfigError, match="only ONNX files hold"):
-        to_openvino(plain, tmp_path / "a.xml", size, custom_operator=True)
+    with pytest.raises(ConfigError, match=r"for .onnx, .xml files, not .pt2"):
+        to_torch_export(plain, tmp_path / "a.pt2", size, custom_operator=True)
 
 
 def test_a_file_without_it(tmp_path: Path) -> None:

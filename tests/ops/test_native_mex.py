@@ -76,7 +76,7 @@ DENSE_SIZES = [(1, 1, 1), (5, 3, 2), (7, 8, 8), (101, 20, 10), (13, 70, 19)]
 
 
 @pytest.mark.parametrize("size", DENSE_SIZES)
-@pytest.mark.parametrize("beta", [0.0, 1e-6, 1e-3, 0.1, -1.0, 10.0, 1000.0, INF])
+@pytest.mark.parametrize("beta", [0.0, 1e-6, 0.1, -1.0, 1000.0, INF])
 @pytest.mark.parametrize("spread", [(1.0, 1.0), (40.0, 200.0)])
 def test_dense(size: tuple[int, int, int], beta: float, spread: tuple[float, float]) -> None:
     rows, channels, outputs = size
@@ -134,13 +134,13 @@ def test_dense_of_views() -> None:
 
 POOLINGS = [
     # size, kernel, stride, padding, ceil_mode
-    ((2, 8, 6, 8), (2, 2), (2, 2), (0, 0), False),
+    ((2, 43, 6, 8), (2, 2), (2, 2), (0, 0), False),
     ((1, 19, 7, 7), (2, 2), (2, 2), (0, 0), True),
     ((3, 5, 7, 9), (3, 3), (2, 2), (1, 1), True),
-    ((20, 17, 6, 5), (3, 3), (1, 1), (1, 1), False),
+    ((17, 13, 4, 4), (3, 3), (1, 1), (1, 1), False),
     ((2, 40, 9, 8), (4, 5), (3, 2), (2, 1), True),
     ((2, 4, 9, 9), (2, 2), (3, 3), (1, 1), False),
-    ((2, 9, 30, 31), (30, 31), (1, 1), (0, 0), False),
+    ((1, 9, 21, 22), (21, 22), (1, 1), (0, 0), False),
 ]
 
 
@@ -152,7 +152,7 @@ def windows(x: Tensor, kernel: tuple[int, int], stride: tuple[int, int], padding
 
 
 @pytest.mark.parametrize("case", POOLINGS)
-@pytest.mark.parametrize("beta", [1e-12, 1e-6, -1e-3, 0.1, -1.0, 10.0, 1000.0])
+@pytest.mark.parametrize("beta", [1e-12, -1e-3, 0.1, -1.0, 1000.0])
 @pytest.mark.parametrize("per_channel", [False, True])
 def test_pooling(
     case: tuple[tuple[int, int, int, int], tuple[int, int], tuple[int, int], tuple[int, int], bool],
@@ -209,9 +209,9 @@ def test_pooling_of_infinite_and_missing_values() -> None:
     assert y[:, :, 1].isfinite().all()
 
 
-@pytest.mark.parametrize("beta", [1e-9, 0.5, 3.0])
+@pytest.mark.parametrize("beta", [1e-9, 0.5])
 def test_global_pooling_of_many_positions(beta: float) -> None:
-    x = normal(2, 5, 96, 96) + 3
+    x = normal(1, 5, 96, 96) + 3
     value = tensor(exact(x.flatten(2).double().numpy(), beta)[0])
     assert_close("mex", ops.global_mex_pool2d(x, beta), value)
     assert_close("mex", ops.global_mex_pool2d(x, torch.full((5,), beta, requires_grad=True)), value)

@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--custom-operator",
         action="store_true",
         default=False,
-        help="similarities of an order other than 2 as simroot's own operator: much faster, in ONNX Runtime alone",
+        help="similarities of an order other than 2 as simroot's own operator (onnx, openvino): much faster",
     )
     parser.add_argument(
         "--images",

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simroot.errors import ConfigError, ExportError
-from simroot.export.native import require_operators, uses_operators
+from simroot.export.native import read_openvino, require_operators, uses_operators
 
 SUFFIXES = {".onnx": "onnxruntime", ".xml": "openvino"}
 _TYPES = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32, "u8": np.uint8, "f32": np.float32}
@@ -83,7 +83,7 @@ def _onnxruntime(engine: ModuleType, path: Path, threads: int | None) -> Engine:
     options.intra_op_num_threads = threads or 0
     options.log_severity_level = 4  # what is wrong comes as an exception
     if uses_operators(path):
-        options.register_custom_ops_library(str(require_operators()))
+        options.register_custom_ops_library(str(require_operators("onnxruntime")))
     session = engine.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     inputs, outputs = session.get_inputs(), session.get_outputs()
     _require_one(path, inputs, outputs)
@@ -97,7 +97,7 @@ def _onnxruntime(engine: ModuleType, path: Path, threads: int | None) -> Engine:
 
 
 def _openvino(engine: ModuleType, path: Path, threads: int | None) -> Engine:
-    model = engine.Core().read_model(str(path))
+    model = read_openvino(engine, path)
     _require_one(path, model.inputs, model.outputs)
     # Its own choice would be bfloat16 on processors that have it.
     settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from simroot.errors import ConfigError, ExportError
 from simroot.export.description import Description
+from simroot.export.engines import SUFFIXES
 from simroot.export.files import appearing
 from simroot.export.forms import graph_form
 from simroot.export.native import require_operators
@@ -54,9 +55,9 @@ class Options(TypedDict, total=False):
         calibration: inputs that show the range of every activation, some hundred of them: the file computes
             convolutions and dense layers in int8, similarities and MEX in float32. None: all of it in float32.
         tolerance: of a float32 file; see ``TOLERANCE``.
-        custom_operator: of an ONNX file: similarities of an order other than 2 as simroot's own operator, which ONNX
-            Runtime finds in the library of simroot's native kernels. Many times faster there than the standard
-            operators, and of no use to other engines.
+        custom_operator: write similarities of an order other than 2 as simroot's own operator, which the engine finds
+            in a library of simroot's native kernels: much faster than standard operators, and nothing for other
+            engines.
     """
 
     classes: Sequence[str] | None
@@ -244,11 +245,9 @@ def _complaint(exported: Exported) -> str | None:
 def _lp(options: Options, suffix: str) -> Lp:
     if not options.get("custom_operator", False):
         return LpDifferences
-    if suffix != ".onnx":
-        raise ConfigError(
-            f"only ONNX files hold simroot's own operator, {suffix} files do not: leave custom_operator out"
-        )
-    require_operators()
+    if suffix not in SUFFIXES:
+        raise ConfigError(f"simroot's own operator is for {', '.join(SUFFIXES)} files, not {suffix}")
+    require_operators(SUFFIXES[suffix])
     return LpOperator
 
 

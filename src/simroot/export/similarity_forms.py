@@ -14,10 +14,8 @@ from torch.nn import functional as F
 
 from simroot import ops
 from simroot.errors import ConfigError
+from simroot.export.native import OPERATOR
 from simroot.layers import Similarity2d, WhitenedSimilarity2d
-
-OPERATOR = "simroot::LpSimilarity"
-"""The name of simroot's own operator, as domain::type."""
 
 Lp = Callable[[Similarity2d], nn.Module]
 """What takes the place of an l_p similarity of an order other than 2."""
@@ -172,7 +170,7 @@ class LpDifferences(nn.Module):
 
 
 class LpOperator(nn.Module):
-    """The same as one operator of simroot's own, ``simroot::LpSimilarity``, for ONNX files alone."""
+    """The same as one operator of simroot's own, ``simroot::LpSimilarity``, which is recorded by torch.onnx alone."""
 
     templates: Tensor
     weights: Tensor
@@ -204,7 +202,7 @@ class LpOperator(nn.Module):
         kernel = self.templates.shape[2:]
         lengths = [(size - side) // self.stride + 1 for size, side in zip(x.shape[2:], kernel, strict=True)]
         return torch.onnx.ops.symbolic(
-            OPERATOR,
+            f"simroot::{OPERATOR}",
             (x, self.templates, self.weights, self.bias),
             {"order": self.order, "stride": self.stride, "groups": self.groups},
             dtype=x.dtype,

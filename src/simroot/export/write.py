@@ -17,6 +17,7 @@ from simroot.errors import ConfigError
 from simroot.export.engines import library, open_file
 from simroot.export.graph import write_graph
 from simroot.export.job import Exported, Job, Options, Run
+from simroot.export.native import from_onnx
 from simroot.export.quantise import equalise, quantise_graph
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def to_openvino(model: nn.Module, path: str | Path, input_size: Sequence[int], *
         with tempfile.TemporaryDirectory() as folder:
             graph = Path(folder) / "network.onnx"
             _write_onnx(job, graph)
-            network = openvino.Core().read_model(graph.read_bytes())
+            network = from_onnx(openvino, graph)
         for key, value in job.description.properties().items():
             network.set_rt_info(value, key.split("."))
         openvino.save_model(network, temporary, compress_to_fp16=False)

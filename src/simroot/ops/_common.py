@@ -48,6 +48,11 @@ def no_autocast(tensor: Tensor) -> AbstractContextManager[object]:
     return torch.autocast(tensor.device.type, enabled=False)
 
 
+def cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """`tensor.to(dtype)`, without the call where nothing changes: small tensors feel it."""
+    return tensor if tensor.dtype == dtype else tensor.to(dtype)
+
+
 def pair(value: int | Sequence[int], name: str, minimum: int) -> tuple[int, int]:
     """`value` or (value, value) as two ints, each at least `minimum`."""
     values = (value, value) if isinstance(value, int) else tuple(value)
@@ -64,7 +69,7 @@ def without_branches() -> bool:
 def beta_tensor(beta: float | Tensor, like: Tensor) -> Tensor:
     """`beta` as a tensor of the dtype and device of `like`; numbers beyond its range become 0 or infinite."""
     if isinstance(beta, Tensor):
-        return beta.to(like.dtype)
+        return cast(beta, like.dtype)
     return torch.tensor(beta, dtype=like.dtype, device=like.device)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
 
 from simroot.errors import ConfigError
-from simroot.ops._common import beta_tensor, no_autocast, precision, without_branches
+from simroot.ops._common import beta_tensor, cast, no_autocast, precision, without_branches
 from simroot.ops._log_mean_exp import log_mean_exp
 from simroot.ops._mex_dense import mex_dense_rows, plain_mex_dense
 from simroot.ops._native_mex import has_native
@@ -115,9 +115,10 @@ def mex_dense(x: Tensor, offsets: Tensor, beta: Beta) -> Tensor:
         return x.new_empty((len(x), len(offsets), *x.shape[2:]))
     compute, result = precision(x, offsets)
     with no_autocast(x):
-        x = x.to(compute)
+        x = cast(x, compute)
         rows = x if x.ndim == 2 else x.movedim(1, -1).reshape(-1, x.shape[1])
-        out = _dense(rows)(rows, offsets.to(compute), beta_tensor(beta, rows).reshape(())).to(result)
+        weights, b = cast(offsets, compute), beta_tensor(beta, rows)
+        out = cast(_dense(rows)(rows, weights, b if b.ndim == 0 else b.reshape(())), result)
     return out if x.ndim == 2 else out.view(len(x), *x.shape[2:], len(offsets)).movedim(-1, 1)
 
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torch.overrides import handle_torch_function, has_torch_function
 
 from simroot.errors import ConfigError
-from simroot.ops._common import beta_tensor, no_autocast, pair, precision
+from simroot.ops._common import beta_tensor, cast, no_autocast, pair, precision
 from simroot.ops._mex_pool import plain_mex_pool
 from simroot.ops._native_mex import has_native
 from simroot.ops.mex import Beta, constant_beta, reduce
@@ -65,7 +65,7 @@ def mex_pool2d(
         return x.new_empty((*x.shape[:2], *sizes))
     compute, result = precision(x)
     with no_autocast(x):
-        x = x.to(compute)
+        x = cast(x, compute)
         constant = _constant(x, beta)
         if constant == 0:
             out = F.avg_pool2d(x, kernel, steps, pad, ceil_mode, count_include_pad=False)
@@ -75,7 +75,7 @@ def mex_pool2d(
         else:
             pool = torch.ops.simroot.mex_pool2d if has_native(x) else plain_mex_pool
             out = pool(x, beta_tensor(beta, x), kernel, steps, pad, sizes)
-        return out.to(result)
+        return cast(out, result)
 
 
 def global_mex_pool2d(x: Tensor, beta: Beta) -> Tensor:
@@ -97,12 +97,12 @@ def global_mex_pool2d(x: Tensor, beta: Beta) -> Tensor:
         return x.new_empty(x.shape[:2])
     compute, result = precision(x)
     with no_autocast(x):
-        x = x.to(compute)
+        x = cast(x, compute)
         if has_native(x) and _constant(x, beta) not in (0.0, math.inf, -math.inf):
             out = torch.ops.simroot.mex_pool2d(x, beta_tensor(beta, x), x.shape[2:], (1, 1), (0, 0), (1, 1))
         else:
             out = reduce(x, beta, (2, 3))
-        return out.flatten(1).to(result)
+        return cast(out.flatten(1), result)
 
 
 def _constant(x: Tensor, beta: Beta) -> float | None:
