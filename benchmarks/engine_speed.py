@@ -7,7 +7,6 @@ each the JSON file is rewritten; those that it holds already are skipped, so tha
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import functools
 import importlib.metadata
 import itertools
@@ -16,14 +15,14 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from simroot.cli.bench import named_candidate, print_comparisons
-from simroot.export import to_onnx
 from simroot.measure import Candidate, Latency, against_first, compare, plot_latencies
 from simroot.measure.engines import TORCH_ENGINES
+from simroot.measure.latency import with_file
 from simroot.training.environment import versions
 
 Row = dict[str, Any]
@@ -77,14 +76,11 @@ def measure(family: Family, names: list[str], arguments: argparse.Namespace) -> 
 
 @functools.cache
 def candidate(name: str, engine: str, folder: Path) -> Candidate:
-    """The network, with an ONNX file of it for an engine that runs files, which its measurements share."""
+    """The network, with a file of it for an engine that runs files, which its measurements share."""
     found = named_candidate(name)
     if engine in TORCH_ENGINES:
         return found
-    assert found.network is not None
-    path = folder / f"{engine}-{name}.onnx".replace(":", "-")
-    to_onnx(found.network, path, found.input_size)
-    return dataclasses.replace(found, file=path)
+    return with_file(found, engine, folder / f"{engine}-{name}".replace(":", "-").replace(".", "-"))
 
 
 def read(path: Path) -> list[Row]:
@@ -120,7 +116,7 @@ def report(family: Family, path: Path) -> None:
     """Tables and a picture of a family's rows."""
     rows = [row for row in read(path) if row["family"] == family.name]
     rows.sort(key=lambda row: (row["threads"], row["batch"]))
-    fields = [field.name for field in dataclasses.fields(Latency)]
-    found = [Latency(**{name: row[name] for name in fields}) for row in rows]
+    names = [field.name for field in fields(Latency)]
+    found = [Latency(**{name: row[name] for name in names}) for row in rows]
     print_comparisons(against_first(found))
     plot_latencies(found, path.with_name(f"{path.stem}_{family.name}.png"))

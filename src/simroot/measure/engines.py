@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from simroot.errors import ConfigError, DataError, ExportError
+from simroot.export.native import from_onnx, read_openvino, require_operators, uses_operators
 from simroot.models import deploy
 
 TORCH_ENGINES = ("eager", "compile")
@@ -141,7 +142,7 @@ def _load_onnxruntime(library: ModuleType, path: Path, images: Tensor, threads: 
     options.inter_op_num_threads = 1
     options.execution_mode = library.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 3
-    session = _reading(path, lambda: library.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]))
+    session = _reading(path, lambda: _session(library, path, options))
     source = session.get_inputs()[0]
     _check_shape(path, source.shape, images)
     feed = {source.name: _array(path, source.type, images)}
@@ -156,7 +157,7 @@ def _load_openvino(library: ModuleType, path: Path, images: Tensor, threads: int
         "PERFORMANCE_HINT": "LATENCY",
     }
     core = library.Core()
-    model = _reading(path, lambda: core.read_model(str(path)))
+    model = _reading(path, lambda: _model(library, path))
     source = model.input(0)
     _check_shape(path, _openvino_lengths(source), images)
     feed = {0: _array(path, source.get_element_type().get_type_name(), images)}
@@ -174,13 +175,23 @@ def _load_openvino(library: ModuleType, path: Path, images: Tensor, threads: int
     )
 
 
+def _session(library: ModuleType, path: Path, options: Any) -> Any:
+    if uses_operators(path):
+        options.register_custom_ops_library(str(require_operators("onnxruntime")))
+    return library.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def _model(library: ModuleType, path: Path) -> Any:
+    return (read_openvino if path.suffix == ".xml" else from_onnx)(library, path)
+
+
 def _onnxruntime_shape(library: ModuleType, path: Path) -> list[Any]:
-    session = _reading(path, lambda: library.InferenceSession(str(path), providers=["CPUExecutionProvider"]))
+    session = _reading(path, lambda: _session(library, path, library.SessionOptions()))
     return list(session.get_inputs()[0].shape)
 
 
 def _openvino_shape(library: ModuleType, path: Path) -> list[Any]:
-    return _openvino_lengths(_reading(path, lambda: library.Core().read_model(str(path))).input(0))
+    return _openvino_lengths(_reading(path, lambda: _model(library, path)).input(0))
 
 
 def _openvino_lengths(source: Any) -> list[Any]:

@@ -189,16 +189,16 @@ def compare(
     _check(candidates, engines, (*threads, *batches), seconds)
     results = []
     with tempfile.TemporaryDirectory() as folder, many_compilations():
-        exported = {}
-        for index, candidate in enumerate(candidates):
-            if candidate.file is None and not set(engines) <= set(TORCH_ENGINES):
-                progress(f"exporting {candidate.name}")
-                exported[index] = _export(candidate, Path(folder) / f"{index}.onnx")
-        chosen = [dataclasses.replace(c, file=exported.get(i, c.file)) for i, c in enumerate(candidates)]
+        chosen = {engine: list(candidates) for engine in engines}
+        for engine in set(engines) - set(TORCH_ENGINES):
+            for index, candidate in enumerate(candidates):
+                if candidate.file is None:
+                    progress(f"exporting {candidate.name} for {engine}")
+                    chosen[engine][index] = with_file(candidate, engine, Path(folder) / f"{index}-{engine}")
         for count in threads:
             for batch in batches:
                 with torch_threads(count):
-                    group = [_load(c, engine, count, batch, progress) for engine in engines for c in chosen]
+                    group = [_load(c, engine, count, batch, progress) for engine in engines for c in chosen[engine]]
                     loaded = [each for each in group if each is not None]
                     results += _take_turns(loaded, seconds, progress)
     if not results:
@@ -228,12 +228,25 @@ def _check(candidates: Sequence[Candidate], engines: Sequence[str], counts: Sequ
             raise ConfigError(f"{candidate.name} has neither a network nor a file; expected at least one")
 
 
-def _export(candidate: Candidate, path: Path) -> Path:
-    from simroot.export import to_onnx
+def with_file(candidate: Candidate, engine: str, path: Path) -> Candidate:
+    """The candidate with its network written for an engine that runs files, with simroot's operator where there is one.
+
+    Args:
+        candidate: has a network.
+        engine: ``"onnxruntime"`` or ``"openvino"``.
+        path: where to write; it gets the engine's suffix.
+
+    Raises:
+        ConfigError, ExportError: as ``simroot.export.to_onnx``.
+    """
+    from simroot.export import to_onnx, to_openvino
+    from simroot.export.native import operators_library
 
     assert candidate.network is not None
-    to_onnx(candidate.network, path, candidate.input_size)
-    return path
+    write, suffix = (to_openvino, ".xml") if engine == "openvino" else (to_onnx, ".onnx")
+    own = operators_library(engine) is not None
+    written = write(candidate.network, path.with_suffix(suffix), candidate.input_size, custom_operator=own)
+    return dataclasses.replace(candidate, file=written.path)
 
 
 def _load(candidate: Candidate, engine: str, threads: int, batch: int, progress: Progress) -> _Loaded | None:
