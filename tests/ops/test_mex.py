@@ -296,6 +296,17 @@ def test_other_uses(name: str) -> None:
     assert CALLS[name](x.to("meta")).shape == expected.shape
 
 
+def test_exported_dense_with_channels_of_different_means() -> None:
+    """As in trained networks: the offsets take back the means of the channels, which differ by hundreds."""
+    means = torch.linspace(-400, 400, 8)
+    x, offsets = normal(6, 8) + means, normal(3, 8) - means
+    module = torch.nn.Module()
+    module.forward = lambda x: ops.mex_dense(x, offsets, 0.2)
+    sums = (x.double().unsqueeze(1) + offsets.double()).numpy()
+    expected = np.log(np.exp(0.2 * sums).mean(-1)) / 0.2
+    assert_close("mex_dense", torch.export.export(module, (x,)).module()(x), expected, 400.0)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
