@@ -26,9 +26,9 @@ def mex_dense_rows(x: Tensor, offsets: Tensor, beta: Tensor) -> Tensor:
 def plain_mex_dense(x: Tensor, offsets: Tensor, beta: Tensor) -> Tensor:
     """The same for recorded graphs, where no value may be looked at.
 
-    There beta must be finite and not 0, and sums that underflow are cut off at the smallest number. What the offsets of a
-    channel have in common is added to x first: in a trained network it takes back the channel's mean, and left in the
-    offsets, x and offsets would have their peaks at different channels.
+    There beta must be finite and not 0, and sums that underflow are cut off at the smallest number. What the offsets
+    of a channel have in common is added to x first: in a trained network it takes back the channel's mean, and left in
+    the offsets, x and offsets would have their peaks at different channels.
     """
     common = offsets.mean(0)
     x, offsets = x + common, offsets - common
