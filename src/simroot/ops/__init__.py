@@ -3,6 +3,7 @@
 Each is one call to `torch.overrides`, so that a `TorchFunctionMode` sees `similarity`, not the operations inside.
 """
 
+from simroot.ops import _native_lp, _native_mex  # noqa: F401 - register the CPU's kernels
 from simroot.ops._native import Kernels, available_kernels, kernels_in_use, use_kernels
 from simroot.ops.cost import OpCost, mex_cost, mex_dense_cost, mex_pool_cost, similarity_cost
 from simroot.ops.mex import mex, mex_dense

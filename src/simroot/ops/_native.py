@@ -11,7 +11,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+from torch import Tensor
+
 from simroot.errors import ConfigError
+from simroot.ops._common import without_branches
 
 VARIABLE = "SIMROOT_KERNELS"
 """Environment variable: ``auto`` (the default), ``reference`` for none, or an instruction set such as ``avx2``."""
@@ -50,8 +54,7 @@ class _Library:
 
 
 def _openmp() -> int | None:
-    import torch  # noqa: F401 - loads the runtime that is asked for below
-
+    # Importing PyTorch has loaded the runtime that is asked for here.
     if sys.platform != "linux":
         return None
     try:
@@ -127,6 +130,19 @@ def available_kernels() -> list[str]:
 def native() -> bool:
     """Whether native kernels are in use."""
     return kernels_in_use().name != REFERENCE
+
+
+def has_native(x: Tensor) -> bool:
+    """Whether native kernels are in use and serve `x`."""
+    suitable = x.device.type == "cpu" and x.dtype == torch.float32 and not without_branches()
+    return suitable and _kernels_chosen() and native()
+
+
+@torch.compiler.assume_constant_result
+def _kernels_chosen() -> bool:
+    """Makes the choice of kernels, which a compiled function cannot do by itself; what was chosen it may look at."""
+    kernels_in_use()
+    return True
 
 
 def reference_chosen() -> bool:

@@ -11,27 +11,13 @@ import torch
 from torch import Tensor
 
 from simroot.errors import ConfigError
-from simroot.ops._common import without_branches
 from simroot.ops._lp_op import empty_gradients, empty_output
-from simroot.ops._native import kernel, kernels_in_use, native, use_kernels
+from simroot.ops._native import kernel, native, use_kernels
 
 # Tensors, then sizes of x, templates, kernel, stride and groups, the order and the number of threads.
 _SIZES = (*[c_int64] * 10, c_double, c_int)
 _FORWARD = (*[c_void_p] * 5, *_SIZES)
 _BACKWARD = (*[c_void_p] * 9, *_SIZES)
-
-
-def has_native(x: Tensor) -> bool:
-    """Whether native kernels are in use and serve `x`."""
-    suitable = x.device.type == "cpu" and x.dtype == torch.float32 and not without_branches()
-    return suitable and _kernels_chosen() and native()
-
-
-@torch.compiler.assume_constant_result
-def _kernels_chosen() -> bool:
-    """Makes the choice of kernels, which a compiled function cannot do by itself; what was chosen it may look at."""
-    kernels_in_use()
-    return True
 
 
 @torch.library.impl("simroot::lp", "cpu")

@@ -8,32 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from simroot.ops._common import without_branches
 from simroot.ops._mex_ops import Size, channels_last
-from simroot.ops._native import kernel, kernels_in_use, native
+from simroot.ops._native import kernel
 
 _DENSE = (c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_int64, c_void_p, c_int)
 _DENSE_BACKWARD = (*[c_void_p] * 4, c_int64, c_int64, c_int64, *[c_void_p] * 3, c_int)
 _POOL = (c_void_p, c_void_p, c_int, c_void_p, c_void_p, c_int)
 _POOL_BACKWARD = (c_void_p, c_void_p, c_void_p, c_int, c_void_p, c_void_p, c_void_p, c_int)
-
-
-def has_native(x: Tensor) -> bool:
-    """Whether native kernels are in use and serve `x`."""
-    return (
-        x.device.type == "cpu"
-        and x.dtype == torch.float32
-        and not without_branches()
-        and _kernels_chosen()
-        and native()
-    )
-
-
-@torch.compiler.assume_constant_result
-def _kernels_chosen() -> bool:
-    """Chooses the kernels if nothing has, which a compiled function cannot do by itself; what they are it sees."""
-    kernels_in_use()
-    return True
 
 
 @torch.library.impl("simroot::mex_dense", "cpu")

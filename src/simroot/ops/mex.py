@@ -13,7 +13,7 @@ from simroot.errors import ConfigError
 from simroot.ops._common import beta_tensor, cast, no_autocast, precision, without_branches
 from simroot.ops._log_mean_exp import log_mean_exp
 from simroot.ops._mex_dense import mex_dense_rows, plain_mex_dense
-from simroot.ops._native_mex import has_native
+from simroot.ops._native import has_native
 from simroot.ops._triton import has_triton
 
 Beta = float | Tensor

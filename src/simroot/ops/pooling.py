@@ -12,7 +12,7 @@ from torch.overrides import handle_torch_function, has_torch_function
 from simroot.errors import ConfigError
 from simroot.ops._common import beta_tensor, cast, no_autocast, pair, precision
 from simroot.ops._mex_pool import plain_mex_pool
-from simroot.ops._native_mex import has_native
+from simroot.ops._native import has_native
 from simroot.ops.mex import Beta, constant_beta, reduce
 
 

@@ -13,7 +13,7 @@ from torch.overrides import handle_torch_function, has_torch_function
 from simroot.errors import ConfigError
 from simroot.ops._common import no_autocast, pair, precision, tile_elements, without_branches
 from simroot.ops._lp import Geometry, direct_lp, plain_lp
-from simroot.ops._native_lp import has_native
+from simroot.ops._native import has_native
 from simroot.ops._triton import has_triton
 
 Kind = Literal["lp", "linear"]
