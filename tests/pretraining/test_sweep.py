@@ -183,8 +183,10 @@ def test_networks_without_such_layers_are_refused(model: nn.Module) -> None:
 
 
 def labelled() -> tuple[Tensor, Tensor]:
-    """Two kinds of images: stripes across and stripes down, of random heights."""
-    stripes = torch.rand(80, 2, 12, 1, generator=generator()).expand(-1, -1, -1, 12).clone()
+    """Two kinds of images: stripes across and stripes down, two pixels wide, of random phase and contrast."""
+    phase = torch.randint(4, (80, 1, 1), generator=generator())
+    light = ((torch.arange(12) + phase) // 2 % 2 - 0.5) * (0.5 + 0.4 * torch.rand(80, 2, 1, generator=generator(2)))
+    stripes = (0.5 + light)[..., None].expand(-1, -1, -1, 12).clone()
     labels = torch.arange(80) % 2
     stripes[labels == 1] = stripes[labels == 1].transpose(2, 3)
     return (255 * stripes + torch.rand(stripes.shape, generator=generator(1))).clamp(max=255).byte(), labels
@@ -205,9 +207,8 @@ def test_offsets_say_which_template_fires_for_which_class(source: str) -> None:
         found = model.eval()(torch.cat(pixels)).argmax(1)
         winners = model.norm(model.features(torch.cat(pixels))).argmax(1)
     right = float((found == torch.cat(truth)).float().mean())
-    # Clusters come in any order. Images between them fall to either side by the last digits of the statistics; without
-    # offsets that say something, half would be right.
-    assert right > 0.9 if source == "labels" else max(right, 1 - right) > 0.75
+    # Clusters come in any order; the two kinds share no patch with light in it, so the last digits decide nothing.
+    assert right > 0.95 if source == "labels" else max(right, 1 - right) > 0.95
     fired = torch.stack([(winners == template).float().mean((1, 2)) for template in range(8)], 1)
     shares = torch.stack([fired[torch.cat(truth) == label].mean(0) for label in (0, 1)])
     if source == "labels":
