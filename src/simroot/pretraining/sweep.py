@@ -101,10 +101,10 @@ class Sweep:
             self.found = None
             measure_responses(layer.conv, patches)
             return
-        task = self.progress.add_task(f"layer {index + 1}: whitening and mixture", total=1)
+        task = self.progress.add_task(f"layer {index + 1}: whitening and mixture", total=None)
         found = estimate(layer, patches, self.method, self.scale, self.seed())
         assign(layer, patches, found, self.scale)
-        self.progress.advance(task)
+        self.progress.update(task, total=1, completed=1)
         seconds = time.perf_counter() - started
         self.layers.append(_layer_report(f"similarities.{index}", layer, patches, found, seconds))
         self.found = found
