@@ -2,6 +2,8 @@
 // all that it defines lies in that namespace, so that nothing compiled for one set is ever linked into another.
 #pragma once
 
+#include <cstdlib>
+
 #include "parallel.hpp"
 #include "simroot.h"
 
@@ -10,3 +12,20 @@
 
 // The C function of a kernel listed in SIMROOT_KERNELS: extern "C" void SIMROOT_FUNCTION(lp_forward)(...) { ... }
 #define SIMROOT_FUNCTION(name) SIMROOT_JOIN(name, SIMROOT_ISA)
+
+namespace SIMROOT_ISA {
+
+// Memory that is freed at the end of a scope; null if there is none left.
+template <typename T>
+class Memory {
+public:
+    explicit Memory(int64_t count) : data_(static_cast<T *>(std::malloc(static_cast<size_t>(count + 1) * sizeof(T)))) {}
+    Memory(const Memory &) = delete;
+    ~Memory() { std::free(data_); }
+    T *data() const { return data_; }
+
+private:
+    T *data_;
+};
+
+}  // namespace SIMROOT_ISA

@@ -4,27 +4,12 @@
 // terms are near 1 the second has the digits that the first loses, so one formula is accurate for every beta.
 #pragma once
 
-#include <cstdlib>
-
 #include "kernel.hpp"
 #include "vec.hpp"
 
 namespace SIMROOT_ISA {
 
 constexpr float log2_e = 1.44269504f, ln_2 = 0.693147181f;
-
-// Memory that is freed at the end of a scope; null if there is none left.
-template <typename T>
-class Memory {
-public:
-    explicit Memory(int64_t count) : data_(static_cast<T *>(std::malloc(static_cast<size_t>(count + 1) * sizeof(T)))) {}
-    Memory(const Memory &) = delete;
-    ~Memory() { std::free(data_); }
-    T *data() const { return data_; }
-
-private:
-    T *data_;
-};
 
 // Lanes below n.
 SIMROOT_INLINE Mask below(int n) {

@@ -334,6 +334,23 @@ SIMROOT_INLINE void split_at_root(Vec a, Vec &m, Vec &e) { split_above(0x3f3504f
 
 #endif
 
+// Copies a block of 4 x 4: to[j * to_step + i] = from[i * from_step + j].
+SIMROOT_INLINE void transpose4(const float *from, int64_t from_step, float *to, int64_t to_step) {
+#if defined(__AVX2__) || defined(__AVX512F__)
+    __m128 a = _mm_loadu_ps(from), b = _mm_loadu_ps(from + from_step);
+    __m128 c = _mm_loadu_ps(from + 2 * from_step), d = _mm_loadu_ps(from + 3 * from_step);
+    _MM_TRANSPOSE4_PS(a, b, c, d);
+    _mm_storeu_ps(to, a);
+    _mm_storeu_ps(to + to_step, b);
+    _mm_storeu_ps(to + 2 * to_step, c);
+    _mm_storeu_ps(to + 3 * to_step, d);
+#else
+    for (int i = 0; i < 4; ++i) {
+        for (int j = 0; j < 4; ++j) to[j * to_step + i] = from[i * from_step + j];
+    }
+#endif
+}
+
 // Begins to fetch what will be read soon; any address will do.
 SIMROOT_INLINE void prefetch(const float *p) {
 #ifdef _MSC_VER

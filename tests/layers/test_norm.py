@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from simroot.errors import ConfigError
-from simroot.layers import FoldedNorm2d, FoldedWhitening2d, NormalisedConv2d
+from simroot.layers import FoldedNorm2d, FoldedWhitening2d, GroupedConv2d, NormalisedConv2d
 
 
 def images(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -84,7 +84,7 @@ def test_normalised_convolution_folds_to_a_plain_one(options: dict[str, int]) ->
     for _ in range(20):
         conv.train()(x)
     folded = conv.eval().fold()
-    assert type(folded) is torch.nn.Conv2d
+    assert type(folded) is (GroupedConv2d if conv.groups > 1 else torch.nn.Conv2d)
     assert sum(p.numel() for p in folded.parameters()) == sum(p.numel() for p in conv.parameters())
     torch.testing.assert_close(folded(x), conv(x), rtol=1e-5, atol=1e-5)  # float32 rounding of the folded filters
 

@@ -11,7 +11,7 @@ import torch
 
 from simroot import ops
 from simroot.errors import ConfigError
-from simroot.layers import Similarity2d, WhitenedSimilarity2d
+from simroot.layers import GroupedConv2d, Similarity2d, WhitenedSimilarity2d
 
 
 def seeded(layer: type[torch.nn.Module], *args: int, **options: Any) -> Any:
@@ -128,7 +128,7 @@ def test_whitened_similarity_is_convolution_then_similarity_and_folds() -> None:
     assert torch.equal(layer(x), layer.similarity(layer.conv(x)))
     folded = copy.deepcopy(layer)
     folded.fold()
-    assert type(folded.conv) is torch.nn.Conv2d
+    assert type(folded.conv) is GroupedConv2d
     torch.testing.assert_close(folded(x), layer(x), rtol=1e-4, atol=1e-4)  # float32 rounding of the folded filters
 
 

@@ -1,5 +1,6 @@
 """Layers: parameters, constraints and initialisation around one operator each."""
 
+from simroot.layers.grouped import GroupedConv2d
 from simroot.layers.mex import GlobalMexPool2d, MexDense, MexPool2d
 from simroot.layers.noise import MultiplicativeNoise
 from simroot.layers.norm import FoldedNorm2d, FoldedWhitening2d, NormalisedConv2d
@@ -10,6 +11,7 @@ __all__ = [
     "FoldedNorm2d",
     "FoldedWhitening2d",
     "GlobalMexPool2d",
+    "GroupedConv2d",
     "MexDense",
     "MexPool2d",
     "MultiplicativeNoise",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from simroot.errors import ConfigError
+from simroot.layers.grouped import GroupedConv2d
 
 
 class FoldedNorm2d(nn.Module):
@@ -173,7 +174,7 @@ def inverse_root(matrix: Tensor, eps: float | Tensor) -> Tensor:
     return (vectors * (values.clamp_min(0) + eps).rsqrt()) @ vectors.T
 
 
-class NormalisedConv2d(nn.Conv2d):
+class NormalisedConv2d(GroupedConv2d):
     """Convolution whose responses are normalised over the batch before the bias: as many parameters as a convolution.
 
     ``y = (w * x - mean) / sqrt(var + eps) + b``; ``fold`` gives the plain convolution that it is after training.
@@ -233,7 +234,8 @@ class NormalisedConv2d(nn.Conv2d):
     @torch.no_grad()
     def fold(self) -> nn.Conv2d:
         """The plain convolution with the same output in evaluation."""
-        conv = nn.Conv2d(
+        convolution = GroupedConv2d if self.groups > 1 else nn.Conv2d
+        conv = convolution(
             self.in_channels,
             self.out_channels,
             self.kernel_size,  # type: ignore[arg-type]

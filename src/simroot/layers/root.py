@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from simroot.errors import ConfigError
+from simroot.layers.grouped import GroupedConv2d
 from simroot.layers.norm import NormalisedConv2d
 
 # A number of equal groups, or the relative sizes of unequal ones: [2, 1, 1] is a half and two quarters of the channels.
@@ -44,7 +45,8 @@ def grouped_conv2d(
     """A convolution in filter groups: one layer where they are equal, an ``UnevenConv2d`` where they are not.
 
     Args:
-        convolution: ``nn.Conv2d`` or a subclass with its arguments.
+        convolution: ``nn.Conv2d``, which becomes a ``GroupedConv2d`` for several groups, or a subclass with its
+            arguments.
         in_channels: channels of the input.
         out_channels: channels of the output.
         kernel_size: height and width of the filters.
@@ -61,6 +63,8 @@ def grouped_conv2d(
             "number that divides both, or relative sizes that do"
         )
     if isinstance(groups, int):
+        if convolution is nn.Conv2d and groups > 1:
+            convolution = GroupedConv2d
         return convolution(in_channels, out_channels, kernel_size, groups=groups, **options)
     return UnevenConv2d([convolution(i, o, kernel_size, **options) for i, o in zip(inputs, outputs, strict=True)])
 

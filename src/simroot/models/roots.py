@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from simroot.errors import ConfigError
+from simroot.layers import GroupedConv2d
 from simroot.layers.root import Groups, UnevenConv2d, group_sizes, he_grouped_
 from simroot.models.slicing import balanced_blocks, diagonal_blocks, permute_inputs, permute_outputs
 from simroot.models.tracing import Trace, TracedConv, trace
@@ -295,6 +296,8 @@ class _Surgeon:
         kept = sum(float(block.square().sum()) for block in blocks) / max(float(conv.weight.square().sum()), 1e-30)
         grouped: nn.Module = conv
         if isinstance(groups, int):
+            if type(conv) is nn.Conv2d:
+                conv.__class__ = GroupedConv2d  # the module stays the one that others hold, with its hooks
             conv.groups = groups
             _set_weight(conv, torch.cat(blocks))
         else:

@@ -22,7 +22,7 @@ VARIABLE = "SIMROOT_KERNELS"
 
 REFERENCE = "reference"
 _CHOSEN = f"chosen by {VARIABLE}"
-_INTERFACE = 1  # SIMROOT_INTERFACE of csrc/simroot.h
+_INTERFACE = 2  # SIMROOT_INTERFACE of csrc/simroot.h
 _NAMES = {"linux": "libsimroot.so", "darwin": "libsimroot.so", "win32": "simroot.dll"}
 
 
