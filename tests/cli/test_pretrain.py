@@ -87,6 +87,7 @@ def test_train_pretrains_first(simroot: Simroot, tmp_path: Path) -> None:
     assert simroot("train", *words, *QUICK, "--out", run).code == 0
     report = json.loads((run / "pretraining" / "report.json").read_text())
     assert report["scale"] == "likelihood"
+    assert report["offsets"] == "labels"  # a training has them
     assert report["layers"][0]["patches"] == 500
     start = load_file(run / "pretraining" / "model.safetensors")
     assert all(torch.equal(start[name], tensor) for name, tensor in load_file(run / "initial.safetensors").items())

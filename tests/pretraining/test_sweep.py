@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from pretraining.support import generator, network, smooth_images
 from simroot.data import from_arrays, loader
 from simroot.errors import ConfigError, DataError
-from simroot.layers import FoldedNorm2d
+from simroot.layers import FoldedNorm2d, WhitenedSimilarity2d
 from simroot.models import create_model, deploy
 from simroot.models.simnet_core import SimNet, Stage
-from simroot.pretraining import Method, Report, Scale, initialise
-from simroot.pretraining.layers import layer_at, tempered
+from simroot.pretraining import Method, Report, Scale, classify, initialise
+from simroot.pretraining.layers import estimate, layer_at, tempered
 from simroot.pretraining.sweep import Sweep
 
 DEEP = (Stage(6, 8, 3, pool=math.inf), Stage(4, 6, 3, groups=2, similarity_groups=2))
@@ -215,3 +215,35 @@ def test_offsets_say_which_template_fires_for_which_class(source: str) -> None:
         clear = (shares[0] - shares[1]).abs() > 0.3 * shares.amax(0)
         assert clear.sum() >= 2
         assert torch.equal((log_alpha[0] > log_alpha[1])[clear], (shares[0] > shares[1])[clear])
+
+
+def test_offsets_can_be_set_later_from_the_images_that_have_labels() -> None:
+    images, labels = labelled()
+    data = from_arrays(torch.cat([images, images[:, :1]], 1), labels, validation=20)
+    batches = loader(data.train, 16, mean=data.mean, std=data.std, train=False)
+    models = []
+    for source in ("labels", "keep"):
+        torch.manual_seed(0)
+        models.append(SimNet((Stage(6, 8, 3),), 2, 3))
+        initialise(models[-1], batches, generator=generator(), patches=800, offsets=source)
+    at_once, later = models
+    assert not torch.equal(at_once.classifier.offsets, later.classifier.offsets)
+    classify(later, batches, "labels")
+    torch.testing.assert_close(at_once.state_dict(), later.state_dict(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("scale", "agreement"), [("tempered", True), ("likelihood", False)])
+def test_components_of_the_tempered_scale_tell_patterns_apart_whatever_their_contrast(
+    scale: Scale, agreement: bool
+) -> None:
+    # A pattern of either sign at a contrast that varies much more than chance.
+    contrast = torch.randn(4000, 1, generator=generator()).exp()
+    sign = torch.arange(4000)[:, None] % 2 * 2 - 1
+    noise = torch.randn(4000, 8, generator=generator(2))
+    patches = contrast * (noise + 3 * sign * torch.eye(8)[0])
+    layer = WhitenedSimilarity2d(8, 8, 2, 1)
+    found = estimate(layer, patches.view(4000, 8, 1, 1), "pca", scale, 0)
+    white = patches.double() @ found.filters.T - found.centres
+    labels = torch.from_numpy(found.mixtures[0].predict((white / white.norm(dim=1, keepdim=True)).numpy()))
+    right = float((2 * labels - 1 == sign.flatten()).double().mean())
+    assert (max(right, 1 - right) > 0.95) == agreement

@@ -35,8 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress on the terminal")
 
 
-def add_options(group: argparse._ActionsContainer, prefix: str) -> None:
-    """Declare the options of ``simroot.pretraining.build``, each named with a prefix."""
+def add_options(group: argparse._ActionsContainer, prefix: str, offsets: str = "keep") -> None:
+    """Declare the options of ``simroot.pretraining.build``, each named with a prefix; ``offsets`` is the default."""
     from simroot.pretraining import DIMENSIONS, PATCHES, Method, Offsets, Scale
 
     def add(name: str, **how: Any) -> None:
@@ -44,7 +44,7 @@ def add_options(group: argparse._ActionsContainer, prefix: str) -> None:
 
     add("scale", choices=get_args(Scale), help="of templates and weights (default: tempered)")
     add("whitening", choices=get_args(Method), help="which whitening gives the filters (default: ica)")
-    add("offsets", choices=get_args(Offsets), help="of the classification (default: keep, the random ones)")
+    add("offsets", choices=get_args(Offsets), help=f"of the classification; keep: the random ones (default: {offsets})")
     add("patches", type=positive, metavar="N", help=f"patches sampled for every layer (default: {PATCHES:,})")
     add("layers", type=positive, metavar="N", help="initialise the first N layers only (default: all)")
     add("channels", choices=("auto",), help="choose the numbers of filters and templates from the data")

@@ -40,6 +40,8 @@ DEFAULT_RECIPE = "default"
 _PLACE = ("accelerator", "devices", "num_nodes", "strategy")
 _WITH_RESUME = {"resume", "quiet", "threads", "workers", *_PLACE}
 _SHARED = "SIMROOT_RUN_DIRECTORY"
+# A training has labels: the classification starts from them where the layers below are pre-trained.
+_OFFSETS = "labels"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="start from a directory of simroot pretrain, or pre-train on the training images first (into DIR of the "
         "run, pretraining)",
     )
-    add_pretraining_options(parser.add_argument_group("pre-training with --pretrain alone"), "--pretrain.")
+    add_pretraining_options(parser.add_argument_group("pre-training with --pretrain alone"), "--pretrain.", _OFFSETS)
 
     run = parser.add_argument_group("run")
     run.add_argument("--out", type=Path, metavar="DIR", help="new run directory (default: runs/MODEL-DATA-NUMBER)")
@@ -176,7 +178,7 @@ def _pretrained(
     directory = out / "pretraining"
     if (directory / "config.yaml").exists():
         return read_start(directory)
-    options = chosen_options(given)
+    options = {"offsets": _OFFSETS, **chosen_options(given)}
     start, _ = pretrain(data, source, model, overrides, directory, seed, options, progress="quiet" not in given)
     return start
 

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors.torch import load_model
+from safetensors.torch import save as serialise
 
 from simroot.data import ImageData, load, loader
 from simroot.experiments.runs import Row, Runs, Trial, row
-from simroot.models import model_entry
-from simroot.pretraining import build, read_start, save
+from simroot.models import create_model, model_entry
+from simroot.pretraining import build, classify, read_start, save
 from simroot.training import recipe
 from simroot.training.environment import versions
 from simroot.training.files import write_atomic, write_text
@@ -64,7 +66,8 @@ def conduct(
     """Train every network from both starts and write what comes out after each of them; goes on where it stopped.
 
     Both starts have the network's own recipe, with as many epochs as the last of ``epochs``, and the same images in
-    the same order.
+    the same order. Filters, templates and statistics are pre-trained on all images without labels; the classification
+    offsets come from the labelled images that the training has.
 
     Args:
         source: arguments of ``simroot.data.load`` that give all images.
@@ -90,7 +93,7 @@ def conduct(
             for count in labels:
                 folder = Runs(runs, data[count], {**source, "limit": count})
                 for kind in (RANDOM, PRETRAINED):
-                    weights = read_start(start).weights if kind == PRETRAINED else None
+                    weights = _with_offsets(start, network, data[count], seed) if kind == PRETRAINED else None
                     path = folder.complete(_trial(network, max(epochs), seed, weights), progress=False)
                     rows.append(_row(network, kind, len(data[count].train), row(path), start, epochs))
                     log.info("%s", _line(rows[-1]))
@@ -135,6 +138,18 @@ def _pretrain(
     log.info("%s pre-trained in %.0f s", network.name, report.seconds)
 
 
+def _with_offsets(start: Path, network: Network, data: ImageData, seed: int) -> Path:
+    """The pre-trained weights with classification offsets from the labels of the training images."""
+    path = start.with_name(f"{start.name}-{len(data.train)}-labels.safetensors")
+    if not path.exists():
+        overrides = {"image_size": data.image_size, **network.overrides}
+        model = create_model(network.model, len(data.classes), data.channels, **overrides)
+        load_model(model, read_start(start).weights)
+        classify(model, loader(data.train, 256, mean=data.mean, std=data.std, train=False), "labels", seed)
+        write_atomic(path, lambda file: file.write(serialise(model.state_dict())))
+    return path
+
+
 def _row(network: Network, kind: str, labels: int, found: Row, start: Path, epochs: Sequence[int]) -> Row:
     curve = found["validation_accuracy_by_epoch"]
     report = json.loads((start / "report.json").read_text(encoding="utf-8"))
@@ -161,7 +176,8 @@ def _result(data: ImageData, rows: Sequence[Row], epochs: Sequence[int], options
         "title": "Pre-trained against random SimNets (Deep SimNets, section 5)",
         "data": {"name": data.name, "train": len(data.train), "validation": len(data.val)},
         "reading": f"Accuracies on the validation images after {', '.join(map(str, epochs))} epochs of one training of "
-        f"{max(epochs)} epochs; pre-training saw all {len(data.train):,} training images without labels.",
+        f"{max(epochs)} epochs; pre-training saw all {len(data.train):,} training images without labels, and the "
+        "classification offsets start from the labels of those that are trained on.",
         "pretraining": dict(options),
         "versions": versions(),
         "rows": list(rows),

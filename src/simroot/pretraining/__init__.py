@@ -3,7 +3,7 @@
 from simroot.pretraining.channels import DIMENSIONS, build
 from simroot.pretraining.files import Start, read_start, save
 from simroot.pretraining.layers import Method, Scale
-from simroot.pretraining.offsets import Offsets
+from simroot.pretraining.offsets import Offsets, classify
 from simroot.pretraining.plots import pictures
 from simroot.pretraining.report import Curve, LayerReport, Report
 from simroot.pretraining.sweep import PATCHES, initialise
@@ -19,6 +19,7 @@ __all__ = [
     "Scale",
     "Start",
     "build",
+    "classify",
     "initialise",
     "pictures",
     "read_start",

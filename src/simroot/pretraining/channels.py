@@ -15,11 +15,11 @@ from simroot.errors import ConfigError, DataError
 from simroot.estimators import Whitening, select_components
 from simroot.models import create_model, model_entry
 from simroot.models.simnet_core import SimNet
-from simroot.pretraining.layers import LEAST_SCALE, TOLERANCE, layer_at
+from simroot.pretraining.layers import LEAST_SCALE, TOLERANCE, layer_at, require_simnet
 from simroot.pretraining.offsets import Offsets
 from simroot.pretraining.patches import Images
 from simroot.pretraining.report import Curve, Report
-from simroot.pretraining.sweep import Sweep, require_simnet
+from simroot.pretraining.sweep import Sweep
 
 DIMENSIONS = ("bayes", "mle")
 CANDIDATES = (8, 12, 16, 24, 32, 48, 64, 96)

@@ -10,7 +10,7 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor, nn
 
-from simroot.errors import DataError
+from simroot.errors import ConfigError, DataError
 from simroot.estimators import GeneralizedGaussianMixture, Whitening
 from simroot.layers import NormalisedConv2d, Similarity2d, WhitenedSimilarity2d
 from simroot.layers.norm import PatchWhitening
@@ -22,10 +22,26 @@ Scale = Literal["tempered", "likelihood"]
 # Components end no narrower than this share of a coordinate's deviation, so that none settles on a single patch.
 LEAST_SCALE = 0.1
 TOLERANCE = 1e-2
-# Share of the patches whose distance from the mean counts as it is.
-_NEAR = 0.98
+# Share of the patches whose distance from the mean counts as it is; the others are brought to the farthest of these.
+# At the tempered scale components give directions alone: there nearly all patches count by theirs, whatever their
+# contrast. Otherwise components would tell strong contrasts from weak ones rather than patterns.
+_NEAR = {"likelihood": 0.98, "tempered": 0.1}
 # FastICA's cost grows with the samples, its result hardly changes.
 _ICA_SAMPLES = 20_000
+
+
+def require_simnet(model: nn.Module) -> SimNet:
+    """The model as a SimNet that has not been folded.
+
+    Raises:
+        ConfigError: for anything else.
+    """
+    if not isinstance(model, SimNet) or isinstance(model.norm, nn.Identity):
+        raise ConfigError(
+            f"{type(model).__name__} cannot be pre-trained; expected a SimNet with conv -> l_p-sim layers such as "
+            "simnet2, not yet folded for deployment"
+        )
+    return model
 
 
 def layer_at(model: SimNet, index: int) -> WhitenedSimilarity2d:
@@ -79,7 +95,8 @@ def estimate(layer: WhitenedSimilarity2d, patches: Tensor, method: Method, scale
     white = [
         part @ block.T.to(part) - centre.to(part) for part, block, centre in zip(rows, blocks, centres, strict=True)
     ]
-    mixtures = _mixtures(torch.cat(white, 1).chunk(similarity.groups, 1), similarity, seed)
+    parts = tuple(_drawn_in(part, _NEAR[scale]) for part in torch.cat(white, 1).chunk(similarity.groups, 1))
+    mixtures = _mixtures(parts, similarity, seed)
     return Estimates(whitenings, blocks.flatten(0, 1), centres.flatten(), mixtures)
 
 
@@ -132,16 +149,16 @@ def _mixture(white: Tensor, components: int, shape: float | None, seed: int) -> 
     with warnings.catch_warnings():
         # Whether EM has converged is in the report; a start for training need not be a maximum.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return mixture.fit(_drawn_in(white))
+        return mixture.fit(white)
 
 
-def _drawn_in(white: Tensor) -> Tensor:
-    """The patches farthest from the mean brought to the distance of the others.
+def _drawn_in(white: Tensor, near: float) -> Tensor:
+    """The patches farthest from the mean brought to the distance of a share of ``near`` of them.
 
     Whitened patches are heavy-tailed: a mixture would spend components on single patches.
     """
     distances = white.norm(dim=1, keepdim=True)
-    farthest = distances.sort(0).values[int(_NEAR * (len(white) - 1))]
+    farthest = distances.sort(0).values[int(near * (len(white) - 1))]
     return white * (farthest / distances.clamp(min=farthest)) if farthest > 0 else white
 
 

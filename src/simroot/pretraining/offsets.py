@@ -8,13 +8,13 @@ from typing import Literal
 
 import torch
 from sklearn.cluster import KMeans
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from simroot.errors import DataError
 from simroot.layers import FoldedNorm2d
 from simroot.models.simnet_core import SimNet
-from simroot.pretraining.layers import layer_at
+from simroot.pretraining.layers import layer_at, require_simnet
 from simroot.pretraining.patches import Images, layer_inputs
 
 Offsets = Literal["keep", "clusters", "labels"]
@@ -43,7 +43,9 @@ def normalise_scores(model: SimNet, samples: Tensor, constants: Tensor | None) -
 
 
 @torch.no_grad()
-def classify(model: SimNet, images: Images, source: Offsets, seed: int, advance: Callable[[int], None]) -> None:
+def classify(
+    model: nn.Module, images: Images, source: Offsets, seed: int = 0, advance: Callable[[int], None] = lambda _: None
+) -> None:
     r"""Set the classification offsets from how often template l fires in class r.
 
     A template fires at a position if its (normalised) similarity is the largest there. With its shares
@@ -51,16 +53,18 @@ def classify(model: SimNet, images: Images, source: Offsets, seed: int, advance:
     mean of 1 over l, and ``b_rl = log(alpha_rl) / beta``.
 
     Args:
-        model: its classifier is set.
-        images: to count on.
+        model: a SimNet with conv -> l_p-sim layers; its classifier is set.
+        images: to count on, a loader of images with labels for ``"labels"``.
         source: ``"labels"``: the loader's labels say which class an image is of. ``"clusters"``: k-means of the images
             by how often each template fires in them; clusters take the place of classes, in any order.
         seed: of the clusters.
         advance: told the number of images of every batch that is done.
 
     Raises:
+        ConfigError: for another kind of network.
         DataError: if labels are asked for and there are none.
     """
+    model = require_simnet(model)
     classes, templates = model.classifier.offsets.shape
     counts, labels = [], []
     for x, of_batch in layer_inputs(model, model.classifier, images, advance):

@@ -23,6 +23,7 @@ from simroot.pretraining.layers import (
     layer_at,
     likelihood,
     measure_responses,
+    require_simnet,
 )
 from simroot.pretraining.offsets import Offsets, classify, normalise_scores
 from simroot.pretraining.patches import Images, Window, layer_inputs, number_of, random_patches
@@ -171,20 +172,6 @@ def initialise(
             sweep.layer(simnet, index, sweep.layer_patches(simnet, index))
         sweep.classification(simnet, offsets)
     return sweep.report(offsets)
-
-
-def require_simnet(model: nn.Module) -> SimNet:
-    """The model as a SimNet that has not been folded.
-
-    Raises:
-        ConfigError: for anything else.
-    """
-    if not isinstance(model, SimNet) or isinstance(model.norm, nn.Identity):
-        raise ConfigError(
-            f"{type(model).__name__} cannot be pre-trained; expected a SimNet with conv -> l_p-sim layers such as "
-            "simnet2, not yet folded for deployment"
-        )
-    return model
 
 
 def _decorrelate(whitening: FoldedWhitening2d, patches: Tensor) -> None:
