@@ -30,6 +30,7 @@ def test_trains_both_starts_and_goes_on_where_it_stopped(tmp_path: Path, monkeyp
     assert run() == result
     assert result == json.loads((tmp_path / "results" / "out.json").read_text())
     assert (tmp_path / "results" / "out.png").stat().st_size > 1000
+    assert "| small | 150 | 1 | pre-trained |" in (tmp_path / "results" / "out.md").read_text()
     assert [(row["start"], row["labels"]) for row in result["rows"]] == [(RANDOM, 150), (PRETRAINED, 150)]
     for row in result["rows"]:
         curve = row["validation_accuracy_by_epoch"]

@@ -16,6 +16,7 @@ from safetensors.torch import save as serialise
 
 from simroot.data import ImageData, load, loader
 from simroot.experiments.runs import Row, Runs, Trial, row
+from simroot.experiments.study import markdown_table
 from simroot.models import create_model, model_entry
 from simroot.pretraining import build, classify, read_start, save
 from simroot.training import recipe
@@ -214,8 +215,29 @@ def _write(out: Path, result: Mapping[str, Any]) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     write_text(out, json.dumps(result, indent=1) + "\n")
     if result["summary"]:
+        write_text(out.with_suffix(".md"), f"# {result['title']}\n\n{table(result)}\n")
         figure = plot(result["rows"])
         write_atomic(out.with_suffix(".png"), lambda file: figure.savefig(file, format="png"))
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """The summary in Markdown, accuracies in per cent."""
+    seconds: dict[str, list[float]] = {}
+    for each in result["rows"]:
+        if each["start"] == PRETRAINED:
+            seconds.setdefault(each["network"], []).append(each["pretraining_seconds"])
+    lines = []
+    for each in result["summary"]:
+        network, labels, seeds = each["network"], f"{each['labels']:,}", str(len(each["seeds"]))
+        for kind in (RANDOM, PRETRAINED):
+            took = "" if kind == RANDOM else f"{statistics.fmean(seconds[network]):.0f} s"
+            lines.append([network, labels, seeds, kind, *(f"{100 * a:.2f}" for a in each[kind].values()), took])
+    columns = ["network", "labels", "seeds", "start", *(f"epoch {e}" for e in result["summary"][0][RANDOM])]
+    data = result["data"]
+    return (
+        f"Validation accuracy in per cent on {data['validation']:,} images of {data['name']}. {result['reading']}\n\n"
+        f"{markdown_table([*columns, 'pre-training'], lines)}"
+    )
 
 
 def plot(rows: Sequence[Row]) -> Figure:
