@@ -170,7 +170,7 @@ def test_only_what_is_needed() -> None:
         ((6, 12, 5, 16, 1), (True, True, False)),
         ((12, 12, 3, 8, 1), (True, True, False)),
         ((4, 4, 3, 56, 1), (True, True, True)),
-        ((8, 8, 3, 28, 1), (True, True, False)),
+        ((8, 8, 3, 28, 1), (True, False, False)),
         ((8, 8, 3, 14, 1), (False, False, False)),
         ((16, 16, 3, 56, 1), (False, False, False)),
         ((1, 1, 3, 56, 1), (False, False, False)),

@@ -60,7 +60,7 @@ def passes_of_kernel(channels: int, filters: int, kernel: int, width: int, strid
     whole_blocks = channels % 8 == 0 and filters % 8 == 0
     large = kernel == 3 and width >= 28
     output = few and kernel in (3, 5) and (large or not whole_blocks)
-    return Passes(output, output and stride == 1, output and large and largest <= 4)
+    return Passes(output, output and stride == 1 and not whole_blocks, output and large and largest <= 4)
 
 
 def memory_format(tensor: Tensor) -> torch.memory_format:
