@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from simroot.experiments.study import markdown_table
 from simroot.models import build_network, rootify_with_report
 from simroot.training.environment import versions
 
@@ -64,12 +65,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{name} left out: timm is not installed", file=sys.stderr)
             continue
         rows.append(rootified(name, arguments.degree, arguments.size))
-        print(line(rows[-1]))
+        print(*cells(rows[-1]), sep="  ")
     result = {"degree": arguments.degree, "size": arguments.size, "versions": versions(), "rows": rows}
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    head = "| model | grouped | parameters before | after | MACs before | after | left as they are |\n"
-    table = head + "|---|---:|---:|---:|---:|---:|---|\n" + "\n".join(map(line, rows)) + "\n"
+    columns = ["model", "grouped", "parameters before", "after", "MACs before", "after", "left as they are"]
+    table = markdown_table(columns, [cells(row) for row in rows]) + "\n"
     arguments.out.with_suffix(".md").write_text(table, encoding="utf-8")
     return 0
 
@@ -97,11 +98,11 @@ def rootified(name: str, degree: int, size: int) -> dict[str, Any]:
     }
 
 
-def line(row: dict[str, Any]) -> str:
-    """A row of the table in Markdown."""
+def cells(row: dict[str, Any]) -> list[str]:
+    """A row of the table."""
     left = "; ".join(f"{count}: {why}" for why, count in row["left"].items())
     sizes = [f"{row[f'{kind}{when}']:,}" for kind in ("parameters", "macs") for when in ("_before", "")]
-    return f"| {row['model']} | {row['grouped']} of {row['spatial']} | {' | '.join(sizes)} | {left} |"
+    return [row["model"], f"{row['grouped']} of {row['spatial']}", *sizes, left]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Grouped convolution against its formula in float64, and which calls meet which code."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -106,13 +106,6 @@ SHAPES: list[Any] = [
 def native_only(kernels: str) -> None:
     if not native():
         pytest.skip("about native kernels")
-
-
-@pytest.fixture
-def threads() -> Iterator[Callable[[int], None]]:
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
 
 
 @pytest.mark.usefixtures("native_only")
@@ -231,15 +224,9 @@ def calls() -> list[tuple[Any, tuple[Any, ...]]]:
 
 @pytest.mark.usefixtures("native_only")
 @pytest.mark.parametrize("number", range(len(calls())))
-def test_same_bits_at_any_number_of_threads(number: int, threads: Callable[[int], None]) -> None:
+def test_same_bits_at_any_number_of_threads(number: int, assert_same_bits: Callable[..., None]) -> None:
     function, arguments = calls()[number]
-    found = []
-    for count in (1, 2, 3):
-        threads(count)
-        out = function(*arguments)
-        found.append((out,) if isinstance(out, Tensor) else out)
-    for other in found[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
+    assert_same_bits(lambda: function(*arguments))
 
 
 @pytest.mark.usefixtures("native_only")

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -20,13 +20,6 @@ INF = float("inf")
 def _native_only(kernels: str) -> None:
     if not native():
         pytest.skip("about native kernels")
-
-
-@pytest.fixture
-def threads() -> Iterator[Callable[[int], None]]:
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -236,15 +229,9 @@ def calls() -> list[tuple[torch._ops.OpOverloadPacket, tuple[object, ...]]]:
 
 
 @pytest.mark.parametrize("number", range(len(calls())))
-def test_same_bits_at_any_number_of_threads(number: int, threads: Callable[[int], None]) -> None:
+def test_same_bits_at_any_number_of_threads(number: int, assert_same_bits: Callable[..., None]) -> None:
     function, arguments = calls()[number]
-    found = []
-    for count in (1, 2, 3):
-        threads(count)
-        out = function(*arguments)
-        found.append((out,) if isinstance(out, Tensor) else out)
-    for other in found[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
+    assert_same_bits(lambda: function(*arguments))
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")

@@ -94,7 +94,7 @@ def conduct(
             for count in labels:
                 folder = Runs(runs, data[count], {**source, "limit": count})
                 for kind in (RANDOM, PRETRAINED):
-                    weights = _with_offsets(start, network, data[count], seed) if kind == PRETRAINED else None
+                    weights = _with_offsets(start, network, data[count]) if kind == PRETRAINED else None
                     path = folder.complete(_trial(network, max(epochs), seed, weights), progress=False)
                     rows.append(_row(network, kind, len(data[count].train), row(path), start, epochs))
                     log.info("%s", _line(rows[-1]))
@@ -139,14 +139,14 @@ def _pretrain(
     log.info("%s pre-trained in %.0f s", network.name, report.seconds)
 
 
-def _with_offsets(start: Path, network: Network, data: ImageData, seed: int) -> Path:
+def _with_offsets(start: Path, network: Network, data: ImageData) -> Path:
     """The pre-trained weights with classification offsets from the labels of the training images."""
     path = start.with_name(f"{start.name}-{len(data.train)}-labels.safetensors")
     if not path.exists():
         overrides = {"image_size": data.image_size, **network.overrides}
         model = create_model(network.model, len(data.classes), data.channels, **overrides)
         load_model(model, read_start(start).weights)
-        classify(model, loader(data.train, 256, mean=data.mean, std=data.std, train=False), "labels", seed)
+        classify(model, loader(data.train, 256, mean=data.mean, std=data.std, train=False), "labels")
         write_atomic(path, lambda file: file.write(serialise(model.state_dict())))
     return path
 

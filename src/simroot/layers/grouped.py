@@ -10,11 +10,12 @@ from simroot import ops
 class GroupedConv2d(nn.Conv2d):
     """``nn.Conv2d`` whose filter groups meet ``simroot.ops.grouped_conv2d``: the same results and state dict.
 
-    Arguments, shapes and errors are those of ``nn.Conv2d``, which also serves dilation, other padding modes and padding
-    given as a name.
+    Arguments, shapes and errors are those of ``nn.Conv2d``, which also serves a single group, dilation, other padding
+    modes and padding given as a name.
     """
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        if isinstance(self.padding, str) or self.padding_mode != "zeros" or self.dilation != (1, 1):
+        plain = self.padding_mode == "zeros" and self.dilation == (1, 1)
+        if self.groups == 1 or isinstance(self.padding, str) or not plain:
             return super()._conv_forward(input, weight, bias)
         return ops.grouped_conv2d(input, weight, bias, self.stride, self.padding, self.groups)
