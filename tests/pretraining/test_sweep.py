@@ -126,16 +126,20 @@ def test_nothing_but_the_estimates_changes() -> None:
     assert model.training
 
 
-def test_more_filters_than_directions() -> None:
-    """18 coordinates of a patch, 9 of them constant, and 12 filters."""
+@pytest.mark.parametrize(("scale", "share"), [("tempered", 0.99), ("likelihood", 1 - 1e-9)])
+def test_more_filters_than_directions(scale: Scale, share: float) -> None:
+    """18 coordinates of a patch, 9 of them constant, and 12 filters; at the tempered scale 99 % of variance counts."""
     images = smooth_images()
     images[:, 1] = 0.5
     model = network(Stage(12, 5, 3)).eval()
-    report = initialise(model, images, generator=generator(), patches=800)
-    filters = report.layers[0].filters.flatten(1)
-    assert torch.linalg.matrix_rank(filters[:9]) == 9
-    assert torch.linalg.matrix_rank(filters) == 9
     patches = Sweep(images, generator=generator(), patches=800).layer_patches(model, 0)
+    variances = torch.linalg.eigvalsh(patches.flatten(1).double().T.cov()).flip(0)
+    directions = int((variances.cumsum(0) < share * variances.sum()).sum()) + 1
+    report = initialise(model, images, generator=generator(), patches=800, scale=scale)
+    filters = report.layers[0].filters.flatten(1)
+    assert directions == 9 if scale == "likelihood" else directions < 9
+    assert torch.linalg.matrix_rank(filters[:directions]) == directions
+    assert torch.linalg.matrix_rank(filters) == directions
     with torch.no_grad():
         assert layer_at(model, 0).conv(patches).flatten(1).std(0) == pytest.approx(torch.ones(12), abs=1e-3)
 
@@ -215,6 +219,32 @@ def test_offsets_say_which_template_fires_for_which_class(source: str) -> None:
         clear = (shares[0] - shares[1]).abs() > 0.3 * shares.amax(0)
         assert clear.sum() >= 2
         assert torch.equal((log_alpha[0] > log_alpha[1])[clear], (shares[0] > shares[1])[clear])
+
+
+@pytest.mark.parametrize(("size", "sharpness"), [(12, 10 / 9), (6, 1.0)])
+def test_offsets_tell_all_classes_apart_equally_well(size: int, sharpness: float) -> None:
+    images, labels = smooth_images(size=size), torch.arange(60) % 4
+    torch.manual_seed(0)
+    model = SimNet((Stage(6, 8, 3),), 4, 2)
+    initialise(model, images, generator=generator(), patches=800)
+    classify(model, [(images, labels)], "labels")
+    log_alpha = (model.classifier.offsets * model.classifier.beta).detach().double()
+    with torch.no_grad():
+        winners = model.eval().norm(model.features(images)).argmax(1).flatten(1)
+    lift = torch.empty(4, 8, dtype=torch.float64)
+    for template in range(8):
+        count = [1 + int((winners[labels == each] == template).sum()) for each in range(4)]
+        lift[:, template] = torch.tensor(count) / (15 * winners.shape[1] + 8) * 4 / sum(count)
+    lift = lift.log()
+    lift = lift - lift.mean(0) - lift.mean(1, keepdim=True) + lift.mean()
+    # the polar factor L (L^T L)^(-1/2) on the space that L has, of three dimensions
+    values, vectors = torch.linalg.eigh(lift.T @ lift)
+    expected = lift @ (vectors[:, -3:] / values[-3:].sqrt()) @ vectors[:, -3:].T
+    found = log_alpha - log_alpha.mean(1, keepdim=True)
+    # offsets are stored in float32
+    torch.testing.assert_close(found, expected * (0.6 * sharpness / expected.std()), rtol=0, atol=1e-4)
+    assert log_alpha.exp().mean(1) == pytest.approx(torch.ones(4).double(), abs=1e-4)
+    assert model.classifier.beta.item() * 2.5 * math.sqrt(8) == pytest.approx(sharpness, rel=1e-5)
 
 
 def test_offsets_can_be_set_later_from_the_images_that_have_labels() -> None:

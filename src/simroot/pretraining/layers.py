@@ -26,6 +26,8 @@ TOLERANCE = 1e-2
 # At the tempered scale components give directions alone: there nearly all patches count by theirs, whatever their
 # contrast. Otherwise components would tell strong contrasts from weak ones rather than patterns.
 _NEAR = {"likelihood": 0.98, "tempered": 0.1}
+# Share of the patches' variance that filters look at: ICA would spend them on single directions of little but noise.
+_KEPT = {"likelihood": 1.0, "tempered": 0.99}
 # FastICA's cost grows with the samples, its result hardly changes.
 _ICA_SAMPLES = 20_000
 
@@ -69,7 +71,8 @@ def estimate(layer: WhitenedSimilarity2d, patches: Tensor, method: Method, scale
     """Whiten patches (n, C, k, k) within the convolution's groups and fit the mixture of the whitened patches.
 
     Where patches vary in fewer directions than a group has filters (more filters than coordinates, or constant
-    coordinates), the filters left over are random directions in the whitened space.
+    coordinates; at the tempered scale, directions with the last hundredth of the variance do not count), the filters
+    left over are random directions in the whitened space.
 
     At the tempered scale a first layer that learns its filters in whitened coordinates, ``W = V (S + eps)^(-1/2)``,
     gets the orthogonal V nearest to the whitening's, so that directions of little but noise are not blown up: its
@@ -86,7 +89,7 @@ def estimate(layer: WhitenedSimilarity2d, patches: Tensor, method: Method, scale
             "expected more patches than either"
         )
     rows = [part.flatten(1) for part in patches.chunk(conv.groups, 1)]
-    whitenings = tuple(_whitening(part, filters, method, seed) for part in rows)
+    whitenings = tuple(_whitening(part, filters, method, _KEPT[scale], seed) for part in rows)
     blocks = torch.stack([_filters(each, filters, seed) for each in whitenings])
     if scale == "tempered" and conv.patches is not None:
         set_statistics(conv.patches, patches)
@@ -100,9 +103,11 @@ def estimate(layer: WhitenedSimilarity2d, patches: Tensor, method: Method, scale
     return Estimates(whitenings, blocks.flatten(0, 1), centres.flatten(), mixtures)
 
 
-def _whitening(rows: Tensor, filters: int, method: Method, seed: int) -> Whitening:
+def _whitening(rows: Tensor, filters: int, method: Method, share: float, seed: int) -> Whitening:
+    """Of as many directions as there are filters, or as hold that share of the variance if those are fewer."""
     whitening = Whitening(method=method, ica_samples=_ICA_SAMPLES, random_state=seed).partial_fit(rows)
-    return whitening.set_params(n_components=min(filters, whitening.n_directions_))
+    shares = whitening.dimension_curve_
+    return whitening.set_params(n_components=min(filters, len(shares), int((shares < share).sum()) + 1))
 
 
 def _filters(whitening: Whitening, filters: int, seed: int) -> Tensor:

@@ -19,6 +19,9 @@ from simroot.pretraining.patches import Images, layer_inputs
 
 Offsets = Literal["keep", "clusters", "labels"]
 
+# Deviation of log(alpha), and the root of the number of positions, in the network that they were chosen for (simnet2).
+_SPREAD, _ROOT = 0.6, 9.0
+
 
 @torch.no_grad()
 def normalise_scores(model: SimNet, samples: Tensor, constants: Tensor | None) -> None:
@@ -46,11 +49,17 @@ def normalise_scores(model: SimNet, samples: Tensor, constants: Tensor | None) -
 def classify(
     model: nn.Module, images: Images, source: Offsets, seed: int = 0, advance: Callable[[int], None] = lambda _: None
 ) -> None:
-    r"""Set the classification offsets from how often template l fires in class r.
+    r"""Set the classification offsets, and beta, from how often template l fires in class r.
 
     A template fires at a position if its (normalised) similarity is the largest there. With its shares
-    :math:`P(l | r)` among the positions of class r, counted from 1, :math:`\alpha_{rl} \propto P(l | r) / P(l)` with a
-    mean of 1 over l, and ``b_rl = log(alpha_rl) / beta``.
+    :math:`P(l | r)` among the positions of class r, counted from 1, the lift is :math:`\log P(l | r) - \log P(l)`.
+    Lifts of neighbouring classes are much alike: learned from there, the layers below would hear of little but what
+    tells the most different classes apart. So :math:`\log \alpha` is the nearest matrix to the centred lifts in which
+    all differences between classes are equally strong (the polar factor), each class's alpha brought to a mean of 1,
+    and ``b_rl = log(alpha_rl) / beta``.
+
+    Averaging over positions shrinks the differences between the images' scores: beyond 81 positions, the number of
+    simnet2, beta and log(alpha) grow with the root of the number.
 
     Args:
         model: a SimNet with conv -> l_p-sim layers; its classifier is set.
@@ -83,5 +92,25 @@ def classify(
         raise DataError("offsets from labels need labels; give a loader of images with labels, or other offsets")
     table = torch.ones(classes, templates, dtype=torch.float64).index_add_(0, target, fired.cpu())
     lift = (table / table.sum(1, keepdim=True)).log() - (table.sum(0) / table.sum()).log()
-    lift -= lift.logsumexp(1, keepdim=True) - math.log(templates)
-    model.classifier.offsets = (lift / model.classifier.beta.double()).to(model.classifier.offsets)
+    _sharpen(model, _balanced(lift), int(fired[0].sum()))
+
+
+def _balanced(lift: Tensor) -> Tensor:
+    """The polar factor of lifts (classes, templates) without their means, brought to a deviation of 1."""
+    centred = lift - lift.mean(1, keepdim=True)
+    centred -= centred.mean(0)
+    left, strengths, right = torch.linalg.svd(centred, full_matrices=False)
+    strong = strengths > 1e-9 * strengths[0]
+    balanced = left[:, strong] @ right[strong]
+    return balanced / balanced.std().clamp_min(1e-12)
+
+
+def _sharpen(model: SimNet, pattern: Tensor, positions: int) -> None:
+    """Write beta and offsets: log(alpha) has the pattern's values at a scale that the number of positions asks for."""
+    classifier, norm = model.classifier, model.norm
+    assert isinstance(norm, FoldedNorm2d)
+    sharpness = max(math.sqrt(positions) / _ROOT, 1.0)
+    log_alpha = _SPREAD * sharpness * pattern
+    log_alpha -= log_alpha.logsumexp(1, keepdim=True) - math.log(log_alpha.shape[1])
+    classifier.beta = torch.as_tensor(sharpness / norm.scale).to(classifier.beta)
+    classifier.offsets = (log_alpha / classifier.beta.double()).to(classifier.offsets)
