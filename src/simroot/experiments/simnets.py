@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 # Network's name -> learning rate, where `simroot reproduce learning-rates` found a better one than the registry's.
 RATES: dict[str, float] = {}
 
+# Of every network in an experiment, beside its own recipe.
+RECIPE = {"weight_decay": 5e-4}
+
 
 @dataclass(frozen=True, eq=False)
 class Network:
@@ -37,8 +40,8 @@ class Network:
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
     def trial(self, epochs: int, seed: int, **changes: Any) -> Trial:
-        """Its training: the network's own recipe with the rate of ``RATES``, so many epochs and further changes."""
-        fields = {**model_entry(self.model).recipe, "epochs": epochs, "seed": seed}
+        """Its training: the network's own recipe with ``RECIPE`` and the rate of ``RATES``, and further changes."""
+        fields = {**model_entry(self.model).recipe, **RECIPE, "epochs": epochs, "seed": seed}
         if self.name in RATES:
             fields["learning_rate"] = RATES[self.name]
         return Trial(self.model, recipe(**{**fields, **changes}), self.overrides)
