@@ -69,9 +69,10 @@ def mex_pool2d(
         constant = _constant(x, beta)
         if constant == 0:
             out = F.avg_pool2d(x, kernel, steps, pad, ceil_mode, count_include_pad=False)
-        elif constant is not None and math.isinf(constant):
-            sign = math.copysign(1.0, constant)
-            out = sign * F.max_pool2d(sign * x, kernel, steps, pad, ceil_mode=ceil_mode)
+        elif constant == math.inf:
+            out = F.max_pool2d(x, kernel, steps, pad, ceil_mode=ceil_mode)
+        elif constant == -math.inf:
+            out = -F.max_pool2d(-x, kernel, steps, pad, ceil_mode=ceil_mode)
         else:
             pool = torch.ops.simroot.mex_pool2d if has_native(x) else plain_mex_pool
             out = pool(x, beta_tensor(beta, x), kernel, steps, pad, sizes)
