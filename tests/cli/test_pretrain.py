@@ -1,6 +1,7 @@
 """Pre-train, then train from there, from the command line."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,11 @@ from safetensors.torch import load_file
 
 from cli.result import Simroot
 from simroot.cli import main
+from simroot.data import load
+from simroot.experiments.runs import Runs, Trial, command
 from simroot.pretraining import read_start
-from simroot.training import load_run
+from simroot.training import load_run, recipe
+from simroot.training.run import read_config
 
 QUICK = ("--limit", "300", "--quiet")
 
@@ -114,3 +118,15 @@ def test_what_is_refused(
     assert result.code == 2
     assert message in result.err
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.slow
+def test_an_experiment_s_pretrained_run_is_made_again_by_its_command(simroot: Simroot, tmp_path: Path) -> None:
+    data = load("digits", limit=200)
+    trial = Trial("simnet2_small", recipe(epochs=1, learning_rate=0.1), {"channels": [8, 12]}, pretrained=True)
+    first = Runs(tmp_path / "runs", data, {"name_or_path": "digits", "limit": 200}).complete(trial, progress=False)
+    words = shlex.split(command(read_config(first)))[1:]
+    assert simroot(*words, "--out", tmp_path / "again", "--quiet").code == 0
+    weights = [load_file(path / "model.safetensors") for path in (first, tmp_path / "again")]
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])

@@ -105,6 +105,30 @@ def test_what_was_interrupted_is_resumed(trainings: Trainings, tmp_path: Path) -
     assert [what for what, _ in trainings.asked] == ["train", "resume"]
 
 
+def test_a_pretrained_trial_gets_its_own_start_made_once(
+    trainings: Trainings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[tuple[str, int, str]] = []
+
+    def pretrain(data: ImageData, name: str, overrides: Any, out: Path, *, seed: int, facts: Any, offsets: str) -> None:
+        assert data is trainings.data
+        assert facts["data"]["name"] == "noise"
+        made.append((name, seed, offsets))
+        out.mkdir(parents=True)
+        (out / "model.safetensors").touch()
+
+    monkeypatch.setattr(module, "pretrain", pretrain)
+    folder, wanted = Runs(tmp_path, trainings.data, None), trial(3, pretrained=True)
+    random, path = folder.complete(trial(3)), folder.complete(wanted)
+    assert path != random
+    assert folder.complete(wanted) == folder.finished(wanted) == path
+    assert made == [(MODEL, 3, "labels")]
+    initial = Path(read_config(path)["model"]["initial"])
+    assert initial.parent.parent == tmp_path / "pre-trained"
+    words = command(read_config(path)).split()
+    assert words[words.index("--pretrain") + 1].startswith("--")
+
+
 def test_runs_from_elsewhere_are_taken_up_a_finished_one_first(trainings: Trainings, tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         begin(tmp_path / name, trainings.data, trial())

@@ -59,7 +59,15 @@ def row(network: Network, accuracy: float, seed: int = 0, **figures: Any) -> dic
 def from_json(text: str) -> list[Finished]:
     """Finished runs from the rows of a results file."""
     rows = json.loads(text)["rows"]
-    trials = [Trial(row["model"], recipe(**row.get("recipe", {}), seed=row["seed"]), row["overrides"]) for row in rows]
+    trials = [
+        Trial(
+            row["model"],
+            recipe(**row.get("recipe", {}), seed=row["seed"]),
+            row["overrides"],
+            pretrained=row.get("start") == "pre-trained",
+        )
+        for row in rows
+    ]
     return [Finished(trial, Path(), row) for trial, row in zip(trials, rows, strict=True)]
 
 
@@ -76,7 +84,7 @@ def table(report: Report) -> list[list[str]]:
 @pytest.mark.parametrize("name", [*PLANS, *SLOW_PLANS])
 def test_every_trial_can_be_trained(name: str) -> None:
     trials = experiment(name).trials(3, 7)
-    assert len({(t.model, json.dumps(dict(t.overrides)), t.recipe.learning_rate) for t in trials}) == len(trials)
+    assert len({(t.name, t.recipe.learning_rate) for t in trials}) == len(trials)
     for trial in trials:
         assert (trial.recipe.epochs, trial.recipe.seed) == (3, 7)
         assert dict(trial.overrides) == json.loads(json.dumps(dict(trial.overrides)))
@@ -91,6 +99,9 @@ def test_trials_have_the_networks_recipe_and_the_rate_found_for_them(monkeypatch
     monkeypatch.setitem(simnets.RATES, "simnet2", 0.07)
     assert network.trial(5, 1).recipe == replace(usual, learning_rate=0.07)
     assert network.trial(5, 1, learning_rate=0.4).recipe == replace(usual, learning_rate=0.4)
+    again = simnets.pretrained(network)
+    assert again.name == "simnet2, pre-trained"
+    assert again.trial(5, 1) == replace(network.trial(5, 1), pretrained=True)
 
 
 def test_figure_2b_has_the_papers_sizes() -> None:
@@ -136,19 +147,27 @@ def test_registered_networks_are_recognised_on_the_frontier() -> None:
 
 
 def test_table_compares_with_the_first_and_has_the_papers_column() -> None:
-    first, bn, _, caffe = simnets_table_1.NETWORKS
-    runs = finished(row(caffe, 0.7), row(first, 0.74, seed=0), row(first, 0.78, seed=1), row(bn, 0.775))
+    first, bn, pretrained, _, caffe = simnets_table_1.NETWORKS
+    runs = finished(
+        row(caffe, 0.7),
+        row(first, 0.74, seed=0),
+        row(first, 0.78, seed=1),
+        row(bn, 0.775),
+        row(pretrained, 0.79, start="pre-trained"),
+    )
     report = simnets_table_1.EXPERIMENT.report(runs, small_data())
     size = ["4,902", "1,606,400", "3,500,000"]
     assert table(report) == [
         ["simnet2", *size, "76.00 ± 2.83 (2 seeds)", "", "85.5"],
         ["convnet_caffe_bn", *size, "77.50", "-1.50", "-"],
+        ["simnet2, pre-trained", *size, "79.00", "-3.00", "-"],
         ["convnet_caffe", *size, "70.00", "+6.00", "81.1"],
     ]
     assert "Accuracy on 20 validation images of arrays after 2 epochs on 40" in report.markdown
     assert report.figure is not None
     lines = report.figure.axes[0].lines
-    assert [line.get_label() for line in lines] == ["simnet2", "convnet_caffe_bn", "convnet_caffe"]
+    labels = ["simnet2", "convnet_caffe_bn", "simnet2, pre-trained", "convnet_caffe"]
+    assert [line.get_label() for line in lines] == labels
     assert list(lines[0].get_ydata()) == pytest.approx([38, 76])  # type: ignore[arg-type]
 
 
@@ -203,7 +222,7 @@ def test_frontier_ranks_within_budgets_and_says_who_leads(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(compact_frontier, "compare", compare)
     monkeypatch.setattr(compact_frontier, "BUDGETS", {5_000: 1})
-    simnet, plain, resnet, twin, *_ = compact_frontier.networks(5_000)
+    simnet, plain, resnet, _, twin, *_ = compact_frontier.networks(5_000)
     runs = finished(row(plain, 0.6), row(simnet, 0.7), row(twin, 0.72), row(resnet, 0.5))
     report = compact_frontier.EXPERIMENT.report(runs, small_data())
     cells = table(report)

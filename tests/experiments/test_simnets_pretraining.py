@@ -25,7 +25,7 @@ def test_trains_both_starts_and_goes_on_where_it_stopped(tmp_path: Path, monkeyp
         )
 
     result = run()
-    for name in ("simroot.experiments.simnets_pretraining.build", "simroot.experiments.runs.train"):
+    for name in ("simroot.experiments.simnets_pretraining.pretrain", "simroot.experiments.runs.train"):
         monkeypatch.setattr(name, lambda *_, **__: pytest.fail("made again what is there"))
     assert run() == result
     assert result == json.loads((tmp_path / "results" / "out.json").read_text())

@@ -15,7 +15,7 @@ from simroot.errors import ConfigError
 
 if TYPE_CHECKING:
     from simroot.data import ImageData
-    from simroot.pretraining import Report, Start
+    from simroot.pretraining import Report
 
 _MODEL = "simnet2"
 
@@ -80,6 +80,7 @@ def chosen_options(given: Mapping[str, Any]) -> dict[str, Any]:
 def run(arguments: argparse.Namespace) -> int:
     """Pre-train, write the directory and print what was found."""
     from simroot.data import load
+    from simroot.pretraining import pretrain
 
     given = vars(arguments)
     if "out" not in given:
@@ -90,54 +91,18 @@ def run(arguments: argparse.Namespace) -> int:
         data = load(**source)
     name, overrides = given.get("model", _MODEL), dict(given.get("set", []))
     seed, options = given.get("seed", 0), chosen_options(given)
-    _, report = pretrain(data, source, name, overrides, given["out"], seed, options, progress=not quiet)
+    known = facts(data, source)
+    _, report = pretrain(data, name, overrides, given["out"], seed=seed, facts=known, progress=not quiet, **options)
     _print(name, data.name, report, given["out"])
     return 0
 
 
-def pretrain(
-    data: ImageData,
-    source: Mapping[str, Any],
-    name: str,
-    overrides: Mapping[str, Any],
-    out: Path,
-    seed: int,
-    options: Mapping[str, Any],
-    *,
-    progress: bool,
-) -> tuple[Start, Report]:
-    """Pre-train a registered network on the training images and write it, its report and pictures to a directory.
-
-    Raises:
-        ConfigError: if the directory is in use, or for a wrong option.
-        DataError: for images that cannot be learned from.
-    """
-    import torch
-
-    from simroot.data import loader
-    from simroot.pretraining import build, save
-    from simroot.pretraining.files import require_unused
+def facts(data: ImageData, source: Mapping[str, Any]) -> dict[str, Any]:
+    """What a pre-trained network's config.yaml says about where it comes from."""
     from simroot.training.environment import versions
     from simroot.training.run import data_config
 
-    require_unused(out)
-    images = loader(data.train, 256, mean=data.mean, std=data.std, train=False)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model, chosen, report = build(
-            name,
-            images,
-            num_classes=len(data.classes),
-            in_channels=data.channels,
-            overrides={"image_size": data.image_size, **overrides},
-            generator=torch.Generator().manual_seed(seed),
-            progress=progress,
-            **options,
-        )
-    if "image_size" not in overrides:
-        del chosen["image_size"]  # a run takes it from its data
-    facts = {"data": data_config(data, source), "pretraining": {"seed": seed, **options}, "versions": versions()}
-    return save(out, name, chosen, model, report, facts), report
+    return {"data": data_config(data, source), "versions": versions()}
 
 
 def _print(name: str, data: str, report: Report, out: Path) -> None:

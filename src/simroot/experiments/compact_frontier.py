@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from simroot.data import ImageData
 from simroot.experiments.budgets import widest
 from simroot.experiments.runs import Trial
-from simroot.experiments.simnets import Network, Runs, accuracy, plot_against, setting, trained
+from simroot.experiments.simnets import Network, Runs, accuracy, plot_against, pretrained, setting, trained
 from simroot.experiments.study import Experiment, Finished, Report, accuracy_text, markdown_table
 from simroot.measure import Candidate, compare
 from simroot.models import create_model, model_entry
@@ -29,18 +29,20 @@ class Shape(Protocol):
 
 @dataclass(frozen=True)
 class Family:
-    """Networks of one kind in all sizes; ``ours`` are the SimNets."""
+    """Networks of one kind in all sizes; ``ours`` are the SimNets, ``pretrained`` ones start from pre-training."""
 
     name: str
     model: str
     shape: Shape
     ours: bool = False
+    pretrained: bool = False
 
     def at(self, budget: int) -> Network:
         """The widest within a budget."""
         depth = BUDGETS[budget]
         overrides = widest(self.model, budget, lambda width: self.shape(width, depth))
-        return Network(self.name, self.model, _changes(self.model, overrides))
+        network = Network(self.name, self.model, _changes(self.model, overrides))
+        return pretrained(network) if self.pretrained else network
 
 
 def _changes(model: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,6 +70,7 @@ FAMILIES = (
     Family("simnet_pyramid", "simnet_pyramid", _pyramid(), ours=True),
     Family("convnet_plain", "convnet_plain", _deepening),
     Family("resnet", "resnet20", _deepening),
+    Family("simnet_pyramid", "simnet_pyramid", _pyramid(), ours=True, pretrained=True),
     Family("simnet_pyramid_twin", "simnet_pyramid_twin", _pyramid()),
     Family("simnet_pyramid, root 4", "simnet_pyramid", _pyramid(4), ours=True),
     Family("simnet2", "simnet2", _two_stages(1), ours=True),
@@ -76,7 +79,7 @@ FAMILIES = (
     Family("mobilenet_v2_compact", "mobilenet_v2_compact", _deepening),
     Family("simnet2_root4", "simnet2_root4", _two_stages(4), ours=True),
 )
-_OURS = {family.name for family in FAMILIES if family.ours}
+_OURS = {family.model for family in FAMILIES if family.ours}
 
 
 @functools.cache
@@ -102,8 +105,8 @@ def _report(finished: Sequence[Finished], data: ImageData) -> Report:
             row = found[network][0].row
             sizes = [f"{row['parameters']:,}", f"{row['macs']:,}", f"{times[network]:.3f}"]
             rows.append([network.name, f"{budget:,}", _shape(network), *sizes, accuracy_text(found[network])])
-        ours = next((network for network in ranked if network.name in _OURS), None)
-        theirs = next((network for network in ranked if network.name not in _OURS), None)
+        ours = next((network for network in ranked if network.model in _OURS), None)
+        theirs = next((network for network in ranked if network.model not in _OURS), None)
         if ours and theirs:
             lead = accuracy(found[ours]) - accuracy(found[theirs])
             best.append([f"{budget:,}", ours.name, theirs.name, f"{lead:+.2f}"])
@@ -115,7 +118,7 @@ def _report(finished: Sequence[Finished], data: ImageData) -> Report:
     )
     figure = Figure(figsize=(12, 5), dpi=120, layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    convnets = {family.name for family in FAMILIES} - _OURS
+    convnets = {family.name for family in FAMILIES if not family.ours}
     plot_against(left, runs, lambda network: runs[network][0].row["macs"], "MACs", convnets)
     plot_against(right, runs, times.__getitem__, "milliseconds an image", convnets)
     return Report(text, figure, {"milliseconds": _time_facts(times)})

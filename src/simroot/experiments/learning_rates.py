@@ -35,7 +35,8 @@ def networks() -> tuple[Network, ...]:
     )
     by_name: dict[str, Network] = {}
     for network in found:
-        by_name.setdefault(network.name, network)
+        if not network.pretrained:  # these have the rate of the random start
+            by_name.setdefault(network.name, network)
     return tuple(by_name.values())
 
 

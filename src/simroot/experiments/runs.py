@@ -16,10 +16,15 @@ from simroot.data import ImageData
 from simroot.errors import CheckpointError
 from simroot.measure import count
 from simroot.models import create_model, deploy, model_entry
+from simroot.pretraining import pretrain
 from simroot.training import Recipe, Run, for_data, recipe, resume, train
-from simroot.training.run import CONFIG, METRICS, SUMMARY, read_config
+from simroot.training.environment import versions
+from simroot.training.run import CONFIG, METRICS, SUMMARY, WEIGHTS, data_config, read_config
 
 log = logging.getLogger(__name__)
+
+# Folder of pre-trained networks among the runs.
+PRETRAINED = "pre-trained"
 
 Row = dict[str, Any]
 
@@ -33,18 +38,20 @@ class Trial:
         recipe: how to train; its seed is the trial's.
         overrides: arguments of the network's builder.
         initial: safetensors with the weights to start from; random ones if None.
+        pretrained: start from what pre-training makes of the training images and their labels, with the recipe's seed.
     """
 
     model: str
     recipe: Recipe
     overrides: Mapping[str, Any] = field(default_factory=dict)
     initial: Path | None = None
+    pretrained: bool = False
 
     @property
     def name(self) -> str:
         """What people call it."""
         overrides = "".join(f" {key}={value}" for key, value in self.overrides.items())
-        return f"{self.model}{overrides}, seed {self.recipe.seed}"
+        return f"{self.model}{overrides}{', pre-trained' * self.pretrained}, seed {self.recipe.seed}"
 
 
 class Runs:
@@ -84,11 +91,29 @@ class Runs:
         """
         path = self.find(trial)
         if path is None:
+            if trial.pretrained:
+                self._pretrain(trial)
             return self._train(trial, options).path
         if (path / SUMMARY).exists():
             log.info("%s: taken from %s", trial.name, path)
             return path
         return resume(path, data=self.data, **options).path
+
+    def _start(self, trial: Trial) -> Path:
+        """Where the trial's pre-trained network lies, or will lie."""
+        overrides = "".join(f"-{key}-{value}" for key, value in trial.overrides.items()).replace(" ", "")
+        return self.folder / PRETRAINED / f"{trial.model}{overrides}-{len(self.data.train)}-seed-{trial.recipe.seed}"
+
+    def _initial(self, trial: Trial) -> Path | None:
+        return self._start(trial) / WEIGHTS if trial.pretrained else trial.initial
+
+    def _pretrain(self, trial: Trial) -> None:
+        if (start := self._start(trial)).exists():
+            return
+        facts = {"data": data_config(self.data, self.source), "versions": versions()}
+        seed, offsets = trial.recipe.seed, "labels"  # as `train --pretrain` does
+        pretrain(self.data, trial.model, trial.overrides, start, seed=seed, facts=facts, offsets=offsets)
+        log.info("%s: start in %s", trial.name, start)
 
     def _train(self, trial: Trial, options: Mapping[str, Any]) -> Run:
         data = self.data
@@ -105,7 +130,7 @@ class Runs:
             overrides=trial.overrides,
             data_source=self.source,
             cost={"parameters": cost.parameters, "macs": cost.macs, "flops": cost.flops},
-            initial=trial.initial,
+            initial=self._initial(trial),
             **options,
         )
 
@@ -115,7 +140,8 @@ class Runs:
         except CheckpointError as error:
             log.warning("left out a run: %s", error)
             return False
-        initial = {} if trial.initial is None else {"initial": str(trial.initial.resolve())}
+        weights = self._initial(trial)
+        initial = {} if weights is None else {"initial": str(weights.resolve())}
         data = self.data
         same = {"classes": list(data.classes), "image_size": data.image_size, "channels": data.channels}
         same |= {"train": len(data.train), "val": len(data.val), "mean": list(data.mean), "std": list(data.std)}
@@ -157,7 +183,8 @@ def command(config: Mapping[str, Any]) -> str:
             words += [f"--{key.replace('_', '-')}", str(source[key])]
     words += ["--model", model["name"]]
     if "initial" in model:
-        words += ["--pretrain", Path(model["initial"]).parent.name]  # the directory of simroot pretrain
+        start = Path(model["initial"]).parent  # of simroot pretrain
+        words += ["--pretrain"] if start.parent.name == PRETRAINED else ["--pretrain", start.name]
     for key, value in model["overrides"].items():
         words += ["--set", f"{key}={json.dumps(value)}"]
     usual = for_data(recipe(**model_entry(model["name"]).recipe), data["name"], data["image_size"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 # Network's name -> learning rate, where `simroot reproduce learning-rates` found a better one than the registry's.
 RATES: dict[str, float] = {}
 
+_PRETRAINED = ", pre-trained"
+
 # Of every network in an experiment, beside its own recipe.
 RECIPE = {"weight_decay": 5e-4}
 
@@ -33,23 +35,31 @@ class Network:
         name: what tables and plots call it; networks of one name differ in size and share a learning rate.
         model: name in the registry.
         overrides: arguments of its builder, as plain values that JSON knows.
+        pretrained: start from pre-training; in tables and plots the name says so, and the rate is the name's without.
     """
 
     name: str
     model: str
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    pretrained: bool = False
 
     def trial(self, epochs: int, seed: int, **changes: Any) -> Trial:
         """Its training: the network's own recipe with ``RECIPE`` and the rate of ``RATES``, and further changes."""
         fields = {**model_entry(self.model).recipe, **RECIPE, "epochs": epochs, "seed": seed}
-        if self.name in RATES:
-            fields["learning_rate"] = RATES[self.name]
-        return Trial(self.model, recipe(**{**fields, **changes}), self.overrides)
+        if (name := self.name.removesuffix(_PRETRAINED)) in RATES:
+            fields["learning_rate"] = RATES[name]
+        return Trial(self.model, recipe(**{**fields, **changes}), self.overrides, pretrained=self.pretrained)
 
     def runs(self, finished: Sequence[Finished]) -> list[Finished]:
         """Those of the finished runs that trained it."""
-        mine = (self.model, dict(self.overrides))
-        return [each for each in finished if (each.trial.model, dict(each.trial.overrides)) == mine]
+        mine = (self.model, dict(self.overrides), self.pretrained)
+        trials = [(each, each.trial) for each in finished]
+        return [each for each, trial in trials if (trial.model, dict(trial.overrides), trial.pretrained) == mine]
+
+
+def pretrained(network: Network) -> Network:
+    """The same network from a pre-trained start."""
+    return replace(network, name=network.name + _PRETRAINED, pretrained=True)
 
 
 def registered(*models: str) -> tuple[Network, ...]:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors.torch import load_model
 from safetensors.torch import save as serialise
 
@@ -18,7 +17,7 @@ from simroot.data import ImageData, load, loader
 from simroot.experiments.runs import Row, Runs, Trial, row
 from simroot.experiments.study import markdown_table
 from simroot.models import create_model, model_entry
-from simroot.pretraining import build, classify, read_start, save
+from simroot.pretraining import classify, pretrain, read_start
 from simroot.training import recipe
 from simroot.training.environment import versions
 from simroot.training.files import write_atomic, write_text
@@ -78,7 +77,7 @@ def conduct(
         labels: numbers of labelled images to train on, None for all.
         seeds: of pre-training and training.
         epochs: after which accuracies are reported, the last one also the length of a training.
-        options: of ``simroot.pretraining.build``.
+        options: of ``simroot.pretraining.pretrain``.
 
     Returns:
         What the JSON file holds.
@@ -122,20 +121,8 @@ def _pretrain(
 ) -> None:
     if path.exists():
         return
-    images = loader(data.train, 256, mean=data.mean, std=data.std, train=False)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model, _, report = build(
-            network.model,
-            images,
-            num_classes=len(data.classes),
-            in_channels=data.channels,
-            overrides={"image_size": data.image_size, **network.overrides},
-            generator=torch.Generator().manual_seed(seed),
-            **options,
-        )
-    facts = {"data": data_config(data, source), "pretraining": {"seed": seed, **options}, "versions": versions()}
-    save(path, network.model, network.overrides, model, report, facts)
+    facts = {"data": data_config(data, source), "versions": versions()}
+    _, report = pretrain(data, network.model, network.overrides, path, seed=seed, facts=facts, **options)
     log.info("%s pre-trained in %.0f s", network.name, report.seconds)
 
 

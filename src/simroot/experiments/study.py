@@ -120,7 +120,8 @@ def conduct(
         if path is not None:
             # `simroot train` alone does not know parts.
             again = {} if experiment.part is None else {"command": f"simroot reproduce {name}"}
-            finished.append(Finished(trial, path, row(path) | again))
+            start = {"start": "pre-trained" if trial.pretrained else "random"}
+            finished.append(Finished(trial, path, row(path) | start | again))
     if not finished:
         raise ConfigError(
             f"{runs} holds no finished run of {experiment.title}; expected one with the same network, recipe, epochs "

@@ -2,6 +2,7 @@
 
 from simroot.pretraining.channels import DIMENSIONS, build
 from simroot.pretraining.files import Start, read_start, save
+from simroot.pretraining.job import pretrain
 from simroot.pretraining.layers import Method, Scale
 from simroot.pretraining.offsets import Offsets, classify
 from simroot.pretraining.plots import pictures
@@ -22,6 +23,7 @@ __all__ = [
     "classify",
     "initialise",
     "pictures",
+    "pretrain",
     "read_start",
     "save",
 ]
