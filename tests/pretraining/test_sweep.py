@@ -223,11 +223,14 @@ def test_offsets_say_which_template_fires_for_which_class(source: str) -> None:
 
 @pytest.mark.parametrize(("size", "sharpness"), [(12, 10 / 9), (6, 1.0)])
 def test_offsets_tell_all_classes_apart_equally_well(size: int, sharpness: float) -> None:
-    images, labels = smooth_images(size=size), torch.arange(60) % 4
+    labels = torch.arange(60) % 4
+    pixels = (40 * smooth_images(size=size) + 128).clamp(0, 255).byte()
+    data = from_arrays(torch.cat([pixels, pixels[:, :1]], 1), labels, validation=20)
+    batches = loader(data.train, 16, mean=data.mean, std=data.std, train=False)
+    images, labels = (torch.cat(part) for part in zip(*batches, strict=True))
     torch.manual_seed(0)
-    model = SimNet((Stage(6, 8, 3),), 4, 2)
-    initialise(model, images, generator=generator(), patches=800)
-    classify(model, [(images, labels)], "labels")
+    model = SimNet((Stage(6, 8, 3),), 4, 3)
+    initialise(model, batches, generator=generator(), patches=800, offsets="labels")
     log_alpha = (model.classifier.offsets * model.classifier.beta).detach().double()
     with torch.no_grad():
         winners = model.eval().norm(model.features(images)).argmax(1).flatten(1)
