@@ -127,6 +127,8 @@ def test_a_pretrained_trial_gets_its_own_start_made_once(
     assert initial.parent.parent == tmp_path / "pre-trained"
     words = command(read_config(path)).split()
     assert words[words.index("--pretrain") + 1].startswith("--")
+    other = Runs(tmp_path, replace(trainings.data, name="other"), None)
+    assert other._initial(wanted) != folder._initial(wanted)
 
 
 def test_runs_from_elsewhere_are_taken_up_a_finished_one_first(trainings: Trainings, tmp_path: Path) -> None:

@@ -237,7 +237,7 @@ def test_offsets_tell_all_classes_apart_equally_well(size: int, sharpness: float
     lift = torch.empty(4, 8, dtype=torch.float64)
     for template in range(8):
         count = [1 + int((winners[labels == each] == template).sum()) for each in range(4)]
-        lift[:, template] = torch.tensor(count) / (15 * winners.shape[1] + 8) * 4 / sum(count)
+        lift[:, template] = torch.tensor(count) / (10 * winners.shape[1] + 8) * 4 / sum(count)
     lift = lift.log()
     lift = lift - lift.mean(0) - lift.mean(1, keepdim=True) + lift.mean()
     # the polar factor L (L^T L)^(-1/2) on the space that L has, of three dimensions

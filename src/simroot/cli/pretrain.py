@@ -14,7 +14,6 @@ from simroot.cli.values import add_model_overrides, positive
 from simroot.errors import ConfigError
 
 if TYPE_CHECKING:
-    from simroot.data import ImageData
     from simroot.pretraining import Report
 
 _MODEL = "simnet2"
@@ -81,6 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Pre-train, write the directory and print what was found."""
     from simroot.data import load
     from simroot.pretraining import pretrain
+    from simroot.training.run import origin
 
     given = vars(arguments)
     if "out" not in given:
@@ -91,18 +91,10 @@ def run(arguments: argparse.Namespace) -> int:
         data = load(**source)
     name, overrides = given.get("model", _MODEL), dict(given.get("set", []))
     seed, options = given.get("seed", 0), chosen_options(given)
-    known = facts(data, source)
-    _, report = pretrain(data, name, overrides, given["out"], seed=seed, facts=known, progress=not quiet, **options)
+    facts = origin(data, source)
+    _, report = pretrain(data, name, overrides, given["out"], seed=seed, facts=facts, progress=not quiet, **options)
     _print(name, data.name, report, given["out"])
     return 0
-
-
-def facts(data: ImageData, source: Mapping[str, Any]) -> dict[str, Any]:
-    """What a pre-trained network's config.yaml says about where it comes from."""
-    from simroot.training.environment import versions
-    from simroot.training.run import data_config
-
-    return {"data": data_config(data, source), "versions": versions()}
 
 
 def _print(name: str, data: str, report: Report, out: Path) -> None:

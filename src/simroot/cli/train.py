@@ -21,13 +21,14 @@ from simroot.cli.cost import deployed_cost
 from simroot.cli.datasource import add_data_arguments, data_source, logging_to_stderr
 from simroot.cli.output import count_text, percent, print_facts
 from simroot.cli.pretrain import add_options as add_pretraining_options
-from simroot.cli.pretrain import chosen_options, facts
+from simroot.cli.pretrain import chosen_options
 from simroot.cli.values import add_model_overrides, positive, reader
 from simroot.data import load
 from simroot.errors import ConfigError
 from simroot.models import model_entry
 from simroot.pretraining import Start, pretrain, read_start
 from simroot.training import RECIPES, Recipe, recipe, resume, train
+from simroot.training.run import origin
 
 if TYPE_CHECKING:
     from simroot.data import ImageData
@@ -179,8 +180,8 @@ def _pretrained(
     if (directory / "config.yaml").exists():
         return read_start(directory)
     options = {"offsets": _OFFSETS, **chosen_options(given)}
-    known, progress = facts(data, source), "quiet" not in given
-    start, _ = pretrain(data, model, overrides, directory, seed=seed, facts=known, progress=progress, **options)
+    facts, progress = origin(data, source), "quiet" not in given
+    start, _ = pretrain(data, model, overrides, directory, seed=seed, facts=facts, progress=progress, **options)
     return start
 
 

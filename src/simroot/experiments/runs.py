@@ -18,8 +18,7 @@ from simroot.measure import count
 from simroot.models import create_model, deploy, model_entry
 from simroot.pretraining import pretrain
 from simroot.training import Recipe, Run, for_data, recipe, resume, train
-from simroot.training.environment import versions
-from simroot.training.run import CONFIG, METRICS, SUMMARY, WEIGHTS, data_config, read_config
+from simroot.training.run import CONFIG, METRICS, SUMMARY, WEIGHTS, origin, read_config
 
 log = logging.getLogger(__name__)
 
@@ -101,8 +100,10 @@ class Runs:
 
     def _start(self, trial: Trial) -> Path:
         """Where the trial's pre-trained network lies, or will lie."""
+        data = self.data
         overrides = "".join(f"-{key}-{value}" for key, value in trial.overrides.items()).replace(" ", "")
-        return self.folder / PRETRAINED / f"{trial.model}{overrides}-{len(self.data.train)}-seed-{trial.recipe.seed}"
+        images = f"{data.name}-{len(data.train)}-{data.image_size}px"
+        return self.folder / PRETRAINED / f"{trial.model}{overrides}-{images}-seed-{trial.recipe.seed}"
 
     def _initial(self, trial: Trial) -> Path | None:
         return self._start(trial) / WEIGHTS if trial.pretrained else trial.initial
@@ -110,7 +111,7 @@ class Runs:
     def _pretrain(self, trial: Trial) -> None:
         if (start := self._start(trial)).exists():
             return
-        facts = {"data": data_config(self.data, self.source), "versions": versions()}
+        facts = origin(self.data, self.source)
         seed, offsets = trial.recipe.seed, "labels"  # as `train --pretrain` does
         pretrain(self.data, trial.model, trial.overrides, start, seed=seed, facts=facts, offsets=offsets)
         log.info("%s: start in %s", trial.name, start)

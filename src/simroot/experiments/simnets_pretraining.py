@@ -21,7 +21,7 @@ from simroot.pretraining import classify, pretrain, read_start
 from simroot.training import recipe
 from simroot.training.environment import versions
 from simroot.training.files import write_atomic, write_text
-from simroot.training.run import data_config
+from simroot.training.run import origin
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -121,7 +121,7 @@ def _pretrain(
 ) -> None:
     if path.exists():
         return
-    facts = {"data": data_config(data, source), "versions": versions()}
+    facts = origin(data, source)
     _, report = pretrain(data, network.model, network.overrides, path, seed=seed, facts=facts, **options)
     log.info("%s pre-trained in %.0f s", network.name, report.seconds)
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from simroot.data import ImageData
 from simroot.errors import CheckpointError, ConfigError
 from simroot.models import create_model
+from simroot.training.environment import versions
 from simroot.training.files import read_checkpoint, write_atomic, write_text
 from simroot.training.recipes import Recipe
 
@@ -103,6 +104,11 @@ def data_config(data: ImageData, source: Mapping[str, Any] | None) -> dict[str, 
         "val": len(data.val),
         "skipped": len(data.skipped),
     }
+
+
+def origin(data: ImageData, source: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What the config.yaml of a pre-trained network says about where it comes from: data and versions."""
+    return {"data": data_config(data, source), "versions": versions()}
 
 
 def _plain(value: Any) -> Any:
