@@ -153,4 +153,4 @@ def _time_facts(times: Mapping[Network, float]) -> dict[str, Any]:
     return {"engine": _ENGINE, "threads": _THREADS, "batch": _BATCH, "per_image": per_image}
 
 
-EXPERIMENT = Experiment("SimNets and today's ConvNets within small budgets", 20, _trials, _report)
+EXPERIMENT = Experiment("SimNets and today's ConvNets within small budgets", 10, _trials, _report)

@@ -15,7 +15,7 @@ from simroot.experiments.runs import Trial
 from simroot.experiments.simnets import Network, accuracy, setting, trained
 from simroot.experiments.study import Experiment, Finished, Report, markdown_table
 
-GRID = (0.025, 0.05, 0.1, 0.2, 0.4)
+GRID = (0.025, 0.1, 0.2, 0.4)
 
 # The rates are judged on one in eight of the training images, the validation images stay unseen; to compare them, one
 # in three of the others is enough to train on.
@@ -71,4 +71,4 @@ def _report(finished: Sequence[Finished], data: ImageData) -> Report:
     return Report(text, facts={"best": best})
 
 
-EXPERIMENT = Experiment("Learning rates, chosen within the training images", 6, _trials, _report, part)
+EXPERIMENT = Experiment("Learning rates, chosen within the training images", 5, _trials, _report, part)

@@ -16,4 +16,4 @@ NETWORKS = (
 )
 _PRINTED = {"simnet3_compact": 76.8, "nin_compact, no normalisation": 72.3}
 
-EXPERIMENT = table_experiment("Deep SimNets, section 6.4: 5K parameters", 20, NETWORKS, lambda data: _PRINTED)
+EXPERIMENT = table_experiment("Deep SimNets, section 6.4: 5K parameters", 10, NETWORKS, lambda data: _PRINTED)

@@ -19,4 +19,4 @@ def _printed(data: ImageData) -> Mapping[str, float]:
     return {"simnet2": simnet, "convnet_caffe": convnet}
 
 
-EXPERIMENT = table_experiment("Deep SimNets, table 1: the two layer SimNet", 20, NETWORKS, _printed)
+EXPERIMENT = table_experiment("Deep SimNets, table 1: the two layer SimNet", 10, NETWORKS, _printed)

@@ -14,4 +14,4 @@ _PRINTED = {
     "ALL-CNN": 92.75,
 }
 
-EXPERIMENT = table_experiment("Deep SimNets, table 2: the three layer SimNet", 30, NETWORKS, lambda data: _PRINTED)
+EXPERIMENT = table_experiment("Deep SimNets, table 2: the three layer SimNet", 10, NETWORKS, lambda data: _PRINTED)

@@ -52,7 +52,7 @@ class ScaledConv2d(NormalisedConv2d):
     def forward(self, x: Tensor) -> Tensor:
         y, norm = self._conv_forward(x, self.filters(), None), self.norm
         assert norm is not None
-        return F.batch_norm(y, norm.mean, norm.var, self.gain, self.bias, self.training, norm.momentum, norm.eps)
+        return F.batch_norm(y, norm.mean, norm.var, self.gain, self.bias, norm.training, norm.momentum, norm.eps)
 
     @torch.no_grad()
     def fold(self) -> nn.Conv2d:

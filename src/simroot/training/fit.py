@@ -39,6 +39,7 @@ from simroot.training.run import (
     save_weights,
 )
 from simroot.training.session import keep_freed_memory, logging_to, quiet, reproducible
+from simroot.training.statistics import FreshStatistics
 from simroot.training.summary import finish
 
 log = logging.getLogger(__name__)
@@ -177,7 +178,7 @@ def _fit(
         model.compile()
     module = Classifier(model, data, recipe, workers)
     writer = RunWriter(path)
-    callbacks: list[Callback] = [writer, StatisticsWarning()]
+    callbacks: list[Callback] = [writer, FreshStatistics(), StatisticsWarning()]
     if progress and console.is_terminal and _first_process():
         callbacks.append(ProgressBar(console))
     with ExitStack() as stack:
