@@ -258,16 +258,16 @@ def test_rates_are_judged_on_a_part_of_the_training_images() -> None:
 def test_best_rate_of_each_network(monkeypatch: pytest.MonkeyPatch) -> None:
     one, two = Network("one", "simnet2"), Network("two", "nin_compact")
     monkeypatch.setattr(learning_rates, "networks", lambda: (one, two))
-    accuracies = {(one, 0.1): 0.5, (one, 0.2): 0.6, (two, 0.025): 0.4}
+    accuracies = {(one, 0.1): 0.5, (one, 0.2): 0.6, (two, 0.4): 0.4}
     runs = finished(
         *(row(network, accuracy, recipe={"learning_rate": rate}) for (network, rate), accuracy in accuracies.items())
     )
     report = learning_rates.EXPERIMENT.report(runs, small_data())
     assert table(report) == [
-        ["one", "-", "50.00", "60.00", "-", "0.2"],
-        ["two", "40.00", "-", "-", "-", "0.025"],
+        ["one", "0.2", "50.00", "60.00", "-", "0.2"],
+        ["two", "0.2", "-", "-", "40.00", "0.4"],
     ]
-    assert report.facts == {"best": {"one": 0.2, "two": 0.025}}
+    assert report.facts == {"best": {"one": 0.2, "two": 0.4}}
 
 
 def test_a_training_that_fails_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

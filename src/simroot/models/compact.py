@@ -23,6 +23,9 @@ from simroot.models.registry import register
 
 STAGES = 3
 
+# Batch normalisation bears a high rate.
+_RECIPE = {"learning_rate": 0.2}
+
 
 def stage_channels(model: str, channels: float, multiple: int = 1) -> tuple[int, int, int]:
     """Channels of the three stages: c, 2c and 4c, rounded to multiples of a number.
@@ -163,7 +166,7 @@ def _checked_widths(name: str, image_size: int, channels: float, **integers: int
     return stage_channels(name, channels)
 
 
-@register(parameters=269_034, macs=40_551_040)
+@register(parameters=269_034, macs=40_551_040, recipe=_RECIPE)
 def resnet20(
     num_classes: int = 10, in_channels: int = 3, *, image_size: int = 32, channels: float = 16, depth: int = 3
 ) -> nn.Module:
@@ -182,7 +185,7 @@ def resnet20(
     return nn.Sequential(OrderedDict({**stem, **blocks, **_head(widths[-1], num_classes)}))
 
 
-@register(parameters=34_314, macs=6_192_384)
+@register(parameters=34_314, macs=6_192_384, recipe=_RECIPE)
 def mobilenet_v2_compact(
     num_classes: int = 10,
     in_channels: int = 3,
@@ -210,7 +213,7 @@ def mobilenet_v2_compact(
     return _mobile(in_channels, num_classes, widths, depth, expansion, stages, 4 * widths[-1], nn.ReLU6)
 
 
-@register(parameters=42_594, macs=4_892_416)
+@register(parameters=42_594, macs=4_892_416, recipe=_RECIPE)
 def mobilenet_v3_compact(
     num_classes: int = 10,
     in_channels: int = 3,
@@ -259,7 +262,7 @@ def _mobile(
     return nn.Sequential(OrderedDict({**stem, **blocks, **last, **_head(features, num_classes)}))
 
 
-@register(parameters=72_730, macs=9_880_192)
+@register(parameters=72_730, macs=9_880_192, recipe=_RECIPE)
 def convnet_plain(
     num_classes: int = 10, in_channels: int = 3, *, image_size: int = 32, channels: float = 16, depth: int = 2
 ) -> nn.Module:

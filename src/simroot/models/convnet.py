@@ -84,7 +84,7 @@ def convnet_caffe(
     )
 
 
-@register(parameters=145_578, macs=12_354_176)
+@register(parameters=145_578, macs=12_354_176, recipe={"learning_rate": 0.2})
 def convnet_caffe_bn(num_classes: int = 10, in_channels: int = 3, *, image_size: int = 32) -> nn.Module:
     """Caffe's compact CIFAR-10 ConvNet with batch normalisation after its convolutions, which folds away.
 

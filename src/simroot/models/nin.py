@@ -50,7 +50,7 @@ def nin(
     return _build("nin", num_classes, in_channels, widths, image_size, groups, batch_norm, dropout)
 
 
-@register(parameters=4_840, macs=1_734_400)
+@register(parameters=4_840, macs=1_734_400, recipe={"learning_rate": 0.2})
 def nin_compact(
     num_classes: int = 10, in_channels: int = 3, *, image_size: int = 32, channels: int = 10, batch_norm: bool = True
 ) -> nn.Module:
