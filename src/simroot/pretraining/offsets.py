@@ -9,7 +9,6 @@ from typing import Literal
 import torch
 from sklearn.cluster import KMeans
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from simroot.errors import DataError
 from simroot.layers import FoldedNorm2d
@@ -77,8 +76,8 @@ def classify(
     classes, templates = model.classifier.offsets.shape
     counts, labels = [], []
     for x, of_batch in layer_inputs(model, model.classifier, images, advance):
-        winners = x.argmax(1).flatten(1)
-        counts.append(F.one_hot(winners, templates).sum(1))
+        cells = x.argmax(1).flatten(1) + templates * torch.arange(len(x), device=x.device).view(-1, 1)
+        counts.append(cells.flatten().bincount(minlength=len(x) * templates).view(len(x), templates))
         if of_batch is not None:
             labels.append(of_batch)
     fired = torch.cat(counts).double()
