@@ -18,6 +18,7 @@ from simroot.errors import ConfigError
 from simroot.experiments import runs as module
 from simroot.experiments.runs import Runs, Trial, command, row
 from simroot.experiments.study import Experiment, Finished, Report, accuracy_text, by_model, conduct, markdown_table
+from simroot.models import model_entry
 from simroot.training import Recipe, for_data, recipe
 from simroot.training.run import create_run, make_config, read_config
 
@@ -27,6 +28,11 @@ MODEL = "nin_compact"
 def images(count: int = 40) -> ImageData:
     pixels = torch.randint(0, 256, (count, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     return from_arrays(pixels, torch.arange(count) % 2, name="noise")
+
+
+def usual(**changes: Any) -> Recipe:
+    """The network's own recipe, changed."""
+    return recipe(**{**model_entry(MODEL).recipe, **changes})
 
 
 class Trainings:
@@ -84,7 +90,7 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> Trainings:
 
 
 def trial(seed: int = 0, **changes: Any) -> Trial:
-    return Trial(MODEL, recipe(epochs=2, seed=seed), **changes)
+    return Trial(MODEL, usual(epochs=2, seed=seed), **changes)
 
 
 def test_what_is_finished_is_not_trained_again(trainings: Trainings, tmp_path: Path) -> None:
@@ -145,10 +151,10 @@ def test_runs_from_elsewhere_are_taken_up_a_finished_one_first(trainings: Traini
         trial(seed=1),
         trial(overrides={"channels": 4}),
         trial(initial=Path("weights.safetensors")),
-        Trial(MODEL, recipe(epochs=3)),
-        Trial(MODEL, recipe(epochs=2, learning_rate=0.05)),
-        Trial(MODEL, recipe(epochs=2, shift=0)),
-        Trial("nin", recipe(epochs=2)),
+        Trial(MODEL, usual(epochs=3)),
+        Trial(MODEL, usual(epochs=2, learning_rate=0.05)),
+        Trial(MODEL, usual(epochs=2, shift=0)),
+        Trial("nin", usual(epochs=2)),
     ],
 )
 def test_another_trial_is_another_run(trainings: Trainings, tmp_path: Path, other: Trial) -> None:
@@ -169,7 +175,7 @@ def test_other_data_is_another_run(trainings: Trainings, tmp_path: Path) -> None
 
 def test_decided_and_undecided_augmentation_are_the_same(trainings: Trainings, tmp_path: Path) -> None:
     folder = Runs(tmp_path, trainings.data, None)
-    decided = Trial(MODEL, recipe(epochs=2, shift=1, mirror=True))
+    decided = Trial(MODEL, usual(epochs=2, shift=1, mirror=True))
     assert folder.complete(trial()) == folder.complete(decided)
 
 
@@ -199,7 +205,7 @@ def test_a_row_is_made_from_the_run_s_files(trainings: Trainings, tmp_path: Path
 
 
 def test_a_command_says_what_differs_from_the_usual_recipe(tmp_path: Path) -> None:
-    changed = recipe(epochs=2, shift=0, clip_norm=1.0, milestones=(0.5, 0.75), schedule="step", nesterov=False)
+    changed = usual(epochs=2, shift=0, clip_norm=1.0, milestones=(0.5, 0.75), schedule="step", nesterov=False)
     begin(tmp_path / "run", images(), Trial(MODEL, changed))
     words = command(read_config(tmp_path / "run"))
     assert words == (
@@ -210,7 +216,7 @@ def test_a_command_says_what_differs_from_the_usual_recipe(tmp_path: Path) -> No
 
 def experiment(seen: list[list[Finished]]) -> Experiment:
     def trials(epochs: int, seed: int) -> list[Trial]:
-        return [Trial(MODEL, recipe(epochs=epochs, seed=seed), {"channels": width}) for width in (4, 6, 8)]
+        return [Trial(MODEL, usual(epochs=epochs, seed=seed), {"channels": width}) for width in (4, 6, 8)]
 
     def report(finished: Any, data: ImageData) -> Report:
         from matplotlib.figure import Figure
@@ -257,8 +263,8 @@ def test_report_only_takes_what_is_finished(trainings: Trainings, tmp_path: Path
     with pytest.raises(ConfigError, match="holds no finished run of Noise"):
         conduct("noise", experiment([]), trainings.data, **where, train=False)
     seen: list[list[Finished]] = []
-    begin(where["runs"] / "one", trainings.data, Trial(MODEL, recipe(epochs=5), {"channels": 6}))
-    begin(where["runs"] / "two", trainings.data, Trial(MODEL, recipe(epochs=5), {"channels": 8}))
+    begin(where["runs"] / "one", trainings.data, Trial(MODEL, usual(epochs=5), {"channels": 6}))
+    begin(where["runs"] / "two", trainings.data, Trial(MODEL, usual(epochs=5), {"channels": 8}))
     finish(where["runs"] / "one")
     conduct("noise", experiment(seen), trainings.data, **where, train=False)
     assert [each.path.name for each in seen[0]] == ["one"]
