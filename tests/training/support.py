@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
-from simroot.data import ImageData, from_arrays, loader
+from simroot.data import BatchLoader, ImageData, from_arrays, loader
 from simroot.training import Recipe
 from simroot.training.module import epoch_seed
 
@@ -51,21 +54,11 @@ def small_data(count: int = 70, size: int = 8, channels: int = 3) -> ImageData:
     return from_arrays((255 * images).byte(), labels, classes=CLASSES, validation=22)
 
 
-def reference_training(model: nn.Module, data: ImageData, recipe: Recipe, rates: list[float]) -> list[float]:
-    """A plain loop with torch's own optimizer, a rate per step; returns the mean training loss of each epoch."""
+def training_batches(data: ImageData, recipe: Recipe) -> BatchLoader:
+    """The batches that a recipe trains on, of the first epoch until told otherwise."""
     assert recipe.shift is not None
     assert recipe.mirror is not None
-    model.to(memory_format=torch.channels_last)
-    decayed = [p for p in model.parameters() if p.ndim >= 2]
-    others = [p for p in model.parameters() if p.ndim < 2]
-    optimizer = torch.optim.SGD(
-        [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}],
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        nesterov=recipe.nesterov,
-        fused=True,
-    )
-    batches = loader(
+    return loader(
         data.train,
         recipe.batch_size,
         mean=data.mean,
@@ -76,6 +69,21 @@ def reference_training(model: nn.Module, data: ImageData, recipe: Recipe, rates:
         seed=recipe.seed,
         channels_last=True,
     )
+
+
+def reference_training(model: nn.Module, data: ImageData, recipe: Recipe, rates: list[float]) -> list[float]:
+    """A plain loop with torch's own optimizer and batch statistics, a rate per step; returns each epoch's mean loss."""
+    model.to(memory_format=torch.channels_last)
+    decayed = [p for p in model.parameters() if p.ndim >= 2]
+    others = [p for p in model.parameters() if p.ndim < 2]
+    optimizer = torch.optim.SGD(
+        [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}],
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov,
+        fused=True,
+    )
+    batches = training_batches(data, recipe)
     losses, step = [], 0
     for epoch in range(recipe.epochs):
         batches.set_epoch(epoch)
@@ -94,4 +102,8 @@ def reference_training(model: nn.Module, data: ImageData, recipe: Recipe, rates:
             total += float(loss.detach())
             step += 1
         losses.append(total / len(batches))
+        counts = {name: count.clone() for name, count in model.named_buffers() if name.endswith("num_batches_tracked")}
+        update_bn(islice(batches, 16), model)  # torch's gathering counts from zero
+        for name, count in counts.items():
+            model.get_buffer(name).add_(count)
     return losses

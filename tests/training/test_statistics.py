@@ -15,7 +15,7 @@ from simroot.layers import FoldedNorm2d, FoldedWhitening2d, MultiplicativeNoise,
 from simroot.models import create_model
 from simroot.training import load_run, train
 from simroot.training.statistics import BATCHES, gather_statistics, normalisations
-from training.support import QUICK, small_data
+from training.support import QUICK, small_data, training_batches
 from training.test_train import rows
 
 # Sums of a few hundred float32 terms against float64.
@@ -124,17 +124,7 @@ def test_validation_and_checkpoint_have_those_of_the_last_weights(out: Path, tra
     data = small_data(train_images + 22)
     train("tiny", data, QUICK, out, overrides={"norm": True}, accelerator="cpu", progress=False)
     run = load_run(out, weights="last")
-    again = loader(
-        data.train,
-        QUICK.batch_size,
-        mean=data.mean,
-        std=data.std,
-        train=True,
-        shift=1,
-        mirror=True,
-        seed=QUICK.seed,
-        channels_last=True,
-    )
+    again = training_batches(data, QUICK)
     again.set_epoch(QUICK.epochs - 1)
     assert isinstance(run.model, nn.Sequential)
     convolution, norm = run.model[0], run.model[1]

@@ -64,12 +64,10 @@ def test_gives_the_weights_and_figures_of_a_plain_loop(
     rates = [chosen.learning_rate * schedule_factor(chosen, step, steps) for step in range(chosen.epochs * steps)]
     losses = reference_training(model, data, chosen, rates)
 
-    last, parameters = weights(out), dict(model.named_parameters())
-    assert all(torch.equal(last[name], parameters[name]) for name in parameters)  # statistics: test_statistics.py
+    assert_same(weights(out), model.state_dict())
     found = rows(out)
     assert [row["epoch"] for row in found] == [1, 2, 3]
     assert [row["train_loss"] for row in found] == pytest.approx(losses, rel=1e-6)
-    model.load_state_dict(last)
     model.eval()
     batches = loader(data.val, len(data.val), mean=data.mean, std=data.std, train=False)
     ((images, labels),) = batches

@@ -61,14 +61,15 @@ def _rates(network: Network) -> list[float]:
 def _report(finished: Sequence[Finished], data: ImageData) -> Report:
     rows, best = [], {}
     for network, runs in trained(networks(), finished).items():
+        rates = _rates(network)
         by_rate = {
             rate: accuracy(found)
-            for rate in _rates(network)
+            for rate in rates
             if (found := [each for each in runs if each.trial.recipe.learning_rate == rate])
         }
         best[network.name] = max(by_rate, key=by_rate.__getitem__)
-        cells = [f"{by_rate[rate]:.2f}" if rate in by_rate else "-" for rate in _rates(network)]
-        rows.append([network.name, f"{_rates(network)[1]:g}", *cells, f"{best[network.name]:g}"])
+        cells = [f"{by_rate[rate]:.2f}" if rate in by_rate else "-" for rate in rates]
+        rows.append([network.name, f"{rates[1]:g}", *cells, f"{best[network.name]:g}"])
     columns = ["network", "registered rate", "half of it", "itself", "twice", "best rate"]
     text = (
         f"{markdown_table(columns, rows)}\n\n{setting(finished, data)} All are part of the training images. A rate "

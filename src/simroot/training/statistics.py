@@ -34,14 +34,14 @@ class FreshStatistics(Callback):
         """Gather them."""
         model = pl_module.model
         assert isinstance(model, nn.Module)
-        if not normalisations(model):
+        if not (modules := normalisations(model)):
             return
         assert trainer.train_dataloader is not None
         batches = islice(trainer.train_dataloader, BATCHES)
         with trainer.precision_plugin.forward_context():
             gather_statistics(model, (trainer.strategy.batch_to_device(images) for images, _ in batches))
         if trainer.world_size > 1:
-            for module in normalisations(model):
+            for module in modules:
                 for statistic in module.buffers():
                     torch.distributed.broadcast(statistic, 0)
 
