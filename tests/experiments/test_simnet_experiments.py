@@ -142,12 +142,11 @@ def test_registered_networks_are_recognised_on_the_frontier() -> None:
     """Another experiment's run of the plain model serves this one, too."""
     by_name = {family.name: family for family in FAMILIES}
     assert by_name["simnet2"].at(65_000).overrides == {}
-    assert by_name["simnet3_compact"].at(5_000).overrides == {}
     assert by_name["simnet2"].at(5_000).overrides == {"channels": [8, 16]}
 
 
 def test_table_compares_with_the_first_and_has_the_papers_column() -> None:
-    first, bn, pretrained, _, caffe = simnets_table_1.NETWORKS
+    first, bn, pretrained, *_, caffe = simnets_table_1.NETWORKS
     runs = finished(
         row(caffe, 0.7),
         row(first, 0.74, seed=0),
@@ -222,21 +221,21 @@ def test_frontier_ranks_within_budgets_and_says_who_leads(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(compact_frontier, "compare", compare)
     monkeypatch.setattr(compact_frontier, "BUDGETS", {5_000: 1})
-    simnet, plain, resnet, _, twin, *_ = compact_frontier.networks(5_000)
+    simnet, plain, resnet, twin, *_ = compact_frontier.networks(5_000)
     runs = finished(row(plain, 0.6), row(simnet, 0.7), row(twin, 0.72), row(resnet, 0.5))
     report = compact_frontier.EXPERIMENT.report(runs, small_data())
     cells = table(report)
-    assert [each[0] for each in cells] == ["simnet_pyramid_twin", "simnet_pyramid", "convnet_plain", "resnet"]
+    assert [each[0] for each in cells] == ["simnet_mixed_twin", "simnet_mixed", "convnet_plain", "resnet"]
     assert [each[-2:] for each in cells] == [
         ["1.000", "72.00"],
         ["0.250", "70.00"],
         ["0.500", "60.00"],
         ["0.750", "50.00"],
     ]
-    assert report.markdown.endswith("| 5,000 | simnet_pyramid | simnet_pyramid_twin | -2.00 |")
+    assert report.markdown.endswith("| 5,000 | simnet_mixed | simnet_mixed_twin | -2.00 |")
     facts = report.facts["milliseconds"]
     assert facts["per_image"][0] == {
-        "model": "simnet_pyramid",
+        "model": "simnet_mixed",
         "overrides": dict(simnet.overrides),
         "milliseconds": 0.25,
     }
@@ -256,18 +255,19 @@ def test_rates_are_judged_on_a_part_of_the_training_images() -> None:
 
 
 def test_best_rate_of_each_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    one, two = Network("one", "simnet2"), Network("two", "nin_compact")
-    monkeypatch.setattr(learning_rates, "networks", lambda: (one, two))
-    accuracies = {(one, 0.1): 0.5, (one, 0.2): 0.6, (two, 0.4): 0.4}
+    one, two, three = Network("one", "simnet2"), Network("two", "nin_compact"), Network("three", "simnet3_compact")
+    monkeypatch.setattr(learning_rates, "networks", lambda: (one, two, three))
+    accuracies = {(one, 0.1): 0.504, (one, 0.2): 0.5, (two, 0.4): 0.4, (three, 0.1): 0.506, (three, 0.2): 0.5}
     runs = finished(
         *(row(network, accuracy, recipe={"learning_rate": rate}) for (network, rate), accuracy in accuracies.items())
     )
     report = learning_rates.EXPERIMENT.report(runs, small_data())
     assert table(report) == [
-        ["one", "0.2", "50.00", "60.00", "-", "0.2"],
+        ["one", "0.2", "50.40", "50.00", "-", "0.2"],  # too little ahead to mean anything
         ["two", "0.2", "-", "-", "40.00", "0.4"],
+        ["three", "0.2", "50.60", "50.00", "-", "0.1"],
     ]
-    assert report.facts == {"best": {"one": 0.2, "two": 0.4}}
+    assert report.facts == {"best": {"one": 0.2, "two": 0.4, "three": 0.1}}
 
 
 def test_a_training_that_fails_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -327,7 +327,7 @@ def test_frontier_in_small_and_again_without_training(tmp_path: Path, monkeypatc
     }
     path = conduct("compact-frontier", experiment("compact-frontier"), small_data(), **places)
     content = json.loads(path.read_text())
-    assert [each["model"] for each in content["rows"]] == ["simnet_pyramid", "convnet_plain"]
+    assert [each["model"] for each in content["rows"]] == ["simnet_mixed", "convnet_plain"]
     assert all(each["milliseconds"] > 0 for each in content["milliseconds"]["per_image"])
     assert path.with_suffix(".png").stat().st_size > 10_000
     assert "| convnet_plain | 5,000 |" in path.with_suffix(".md").read_text()

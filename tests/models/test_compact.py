@@ -22,7 +22,7 @@ from simroot.models.compact import (
 from simroot.models.simnet_core import SimNet
 
 CONVNETS = ["resnet20", "mobilenet_v2_compact", "mobilenet_v3_compact", "convnet_plain"]
-FAMILIES = [*CONVNETS, "simnet_pyramid", "simnet_pyramid_twin"]
+FAMILIES = [*CONVNETS, "simnet_pyramid", "simnet_pyramid_twin", "simnet_mixed", "simnet_mixed_twin"]
 
 
 def parameters(name: str, **overrides: Any) -> int:
@@ -160,7 +160,7 @@ def test_wrong_channels_are_refused(channels: Any) -> None:
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize("overrides", [{"depth": 0}, {"image_size": 0}, {"channels": 0.2}])
 def test_wrong_arguments_are_refused(name: str, overrides: dict[str, Any]) -> None:
-    model = "simnet_pyramid" if name.endswith("twin") else name
+    model = name.removesuffix("_twin")
     with pytest.raises(ConfigError, match=f"{next(iter(overrides))} of {model}"):
         create_model(name, **overrides)
 

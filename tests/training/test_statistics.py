@@ -31,6 +31,8 @@ SMALL = (
     "simnet1",
     "simnet2_root4",
     "simnet3_compact",
+    "simnet_mixed",
+    "simnet_mixed_twin",
     "simnet_pyramid",
     "simnet_pyramid_twin",
 )

@@ -18,6 +18,9 @@ from simroot.models import create_model, model_entry
 # Largest number of parameters -> blocks in each stage of the families that come in several depths.
 BUDGETS = {5_000: 1, 20_000: 2, 65_000: 3, 270_000: 3}
 
+# Of the root SimNet.
+_DEGREE = 4
+
 _ENGINE, _THREADS, _BATCH, _SECONDS = "onnxruntime", 1, 1, 1.0
 
 
@@ -52,32 +55,35 @@ def _changes(model: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in overrides.items() if value != plain[key]}
 
 
-def _two_stages(multiple: int) -> Shape:
-    """n and 2n channels, or a multiple of n + 1 and 2n + 1."""
-    return lambda width, depth: {"channels": [multiple * ((width + 1) // 2), multiple * width]}
+def _two_stages(width: int, depth: int) -> Mapping[str, Any]:
+    """n and 2n channels."""
+    return {"channels": [(width + 1) // 2, width]}
 
 
-def _pyramid(degree: int = 1) -> Shape:
-    """Channels in steps of a quarter: the last stage has four times as many."""
-    return lambda width, depth: {"channels": degree + (width - 1) / 4, "degree": degree}
+def _three_grids(width: int, depth: int) -> Mapping[str, Any]:
+    """Channels in steps of a quarter: the last grid has four times as many."""
+    return {"channels": 1 + (width - 1) / 4}
 
 
 def _deepening(width: int, depth: int) -> Mapping[str, Any]:
-    return {"channels": 1 + (width - 1) / 4, "depth": depth}
+    return {**_three_grids(width, depth), "depth": depth}
+
+
+def _root(width: int, depth: int) -> Mapping[str, Any]:
+    return {"channels": _DEGREE + (width - 1) / 4, "depth": depth, "degree": _DEGREE}
 
 
 FAMILIES = (
-    Family("simnet_pyramid", "simnet_pyramid", _pyramid(), ours=True),
+    Family("simnet_mixed", "simnet_mixed", _deepening, ours=True),
     Family("convnet_plain", "convnet_plain", _deepening),
     Family("resnet", "resnet20", _deepening),
-    Family("simnet_pyramid", "simnet_pyramid", _pyramid(), ours=True, pretrained=True),
-    Family("simnet_pyramid_twin", "simnet_pyramid_twin", _pyramid()),
-    Family("simnet_pyramid, root 4", "simnet_pyramid", _pyramid(4), ours=True),
-    Family("simnet2", "simnet2", _two_stages(1), ours=True),
-    Family("simnet3_compact", "simnet3_compact", lambda width, depth: {"channels": width}, ours=True),
+    Family("simnet_mixed_twin", "simnet_mixed_twin", _deepening),
+    Family(f"simnet_mixed, root {_DEGREE}", "simnet_mixed", _root, ours=True),
+    Family("simnet_pyramid", "simnet_pyramid", _three_grids, ours=True),
     Family("mobilenet_v3_compact", "mobilenet_v3_compact", _deepening),
+    Family("simnet_pyramid", "simnet_pyramid", _three_grids, ours=True, pretrained=True),
     Family("mobilenet_v2_compact", "mobilenet_v2_compact", _deepening),
-    Family("simnet2_root4", "simnet2_root4", _two_stages(4), ours=True),
+    Family("simnet2", "simnet2", _two_stages, ours=True),
 )
 _OURS = {family.model for family in FAMILIES if family.ours}
 

@@ -5,7 +5,8 @@ What it finds is kept in ``simroot.experiments.simnets.RATES``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from simroot.data import ImageData
@@ -19,6 +20,9 @@ from simroot.training import recipe
 
 # Times the rate that a network is registered with.
 FACTORS = (0.5, 1.0, 2.0)
+
+# Points of accuracy by which a rate must beat the registered one to take its place: less is chance.
+_MARGIN = 0.5
 
 # The rates are judged on one in eight of the training images, the validation images stay unseen; to compare them, one
 # in three of the others is enough to train on. Far fewer steps would ask for higher rates.
@@ -67,15 +71,21 @@ def _report(finished: Sequence[Finished], data: ImageData) -> Report:
             for rate in rates
             if (found := [each for each in runs if each.trial.recipe.learning_rate == rate])
         }
-        best[network.name] = max(by_rate, key=by_rate.__getitem__)
+        best[network.name] = _best(by_rate, registered=rates[1])
         cells = [f"{by_rate[rate]:.2f}" if rate in by_rate else "-" for rate in rates]
         rows.append([network.name, f"{rates[1]:g}", *cells, f"{best[network.name]:g}"])
     columns = ["network", "registered rate", "half of it", "itself", "twice", "best rate"]
     text = (
         f"{markdown_table(columns, rows)}\n\n{setting(finished, data)} All are part of the training images. A rate "
-        "without an accuracy is one with which the training failed or was not run."
+        "without an accuracy is one with which the training failed or was not run. The best rate is the registered one "
+        f"unless another is at least {_MARGIN} points ahead."
     )
     return Report(text, facts={"best": best})
+
+
+def _best(by_rate: Mapping[float, float], registered: float) -> float:
+    best = max(by_rate, key=by_rate.__getitem__)
+    return best if by_rate[best] >= by_rate.get(registered, -math.inf) + _MARGIN else registered
 
 
 EXPERIMENT = Experiment("Learning rates, chosen within the training images", 10, _trials, _report, part)

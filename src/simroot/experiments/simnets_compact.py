@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from simroot.experiments.simnets import Network, pretrained, registered, table_experiment
 
-# Beside the paper's two, of which NiN had no batch normalisation, that with it, the SimNet from a pre-trained start and
-# the ReLU twin.
+# Beside the paper's two, of which NiN had no batch normalisation, that with it, the SimNet from a pre-trained start,
+# the ReLU twin and the SimNet of both forms of similarity that has as many parameters.
 _SIMNET, _NIN, _TWIN = registered("simnet3_compact", "nin_compact", "simnet3_compact_twin")
 NETWORKS = (
     _SIMNET,
     _NIN,
     pretrained(_SIMNET),
     _TWIN,
+    Network("simnet_mixed", "simnet_mixed", {"channels": 6.0, "depth": 1}),
     Network("nin_compact, no normalisation", "nin_compact", {"batch_norm": False}),
 )
 _PRINTED = {"simnet3_compact": 76.8, "nin_compact, no normalisation": 72.3}

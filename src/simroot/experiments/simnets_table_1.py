@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from simroot.data import ImageData
 from simroot.experiments.simnets import pretrained, registered, table_experiment
 
-# Beside the paper's two, the SimNet from a pre-trained start, the opponent with batch normalisation and the ReLU twin.
-_SIMNET, _CONVNET, *_OTHERS = registered("simnet2", "convnet_caffe_bn", "simnet2_twin", "convnet_caffe")
+# Beside the paper's two, the SimNet from a pre-trained start, the opponent with batch normalisation, the ReLU twin and
+# the SimNet of both forms of similarity, which stays below the opponent's size, too.
+_SIMNET, _CONVNET, *_OTHERS = registered("simnet2", "convnet_caffe_bn", "simnet2_twin", "simnet_mixed", "convnet_caffe")
 NETWORKS = (_SIMNET, _CONVNET, pretrained(_SIMNET), *_OTHERS)
 
 _CIFAR10, _CIFAR100, _SVHN = (85.5, 81.1), (54.6, 52.4), (93.8, 94.0)

@@ -4,6 +4,7 @@ from simroot.models import alexnet as alexnet
 from simroot.models import compact as compact
 from simroot.models import convnet as convnet
 from simroot.models import googlenet as googlenet
+from simroot.models import mixed as mixed
 from simroot.models import nin as nin
 from simroot.models import pyramid as pyramid
 from simroot.models import resnet as resnet

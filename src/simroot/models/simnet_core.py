@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import cast
 
 import torch
@@ -87,6 +86,8 @@ class SimNet(nn.Module):
         order: p of all similarities (the first value where it is learned).
         learn: which of ``LEARNABLE`` are learned; the others keep their first values.
         noise: sigma of the multiplicative noise on the whitened patches.
+        features: the input is no image but another network's features: decorrelate its channels instead of whitening
+            its patches. The first stage must not pad then.
     """
 
     def __init__(
@@ -98,17 +99,21 @@ class SimNet(nn.Module):
         order: float = 2.0,
         learn: Sequence[str] = LEARNED,
         noise: float = 0.0,
+        features: bool = False,
     ) -> None:
         super().__init__()
         _require_learnable(learn)
-        self.stage_specs = stages
+        if features and stages[0].padding:
+            raise ConfigError(f"the first stage pads features by {stages[0].padding}; expected a padding of 0")
+        self.stage_specs, self.in_channels = stages, in_channels
         self.whitenings = nn.ModuleList()
         self.similarities = nn.ModuleList()
         self.pools = nn.ModuleList()
         channels = in_channels
         for index, stage in enumerate(stages):
             last = index == len(stages) - 1
-            self.whitenings.append(FoldedWhitening2d(channels, groups=stage.groups) if index else nn.Identity())
+            decorrelated = index > 0 or features
+            self.whitenings.append(FoldedWhitening2d(channels, groups=stage.groups) if decorrelated else nn.Identity())
             self.similarities.append(
                 WhitenedSimilarity2d(
                     channels,
@@ -120,7 +125,7 @@ class SimNet(nn.Module):
                     groups=stage.groups,
                     similarity_groups=stage.similarity_groups,
                     noise=noise,
-                    whiten=index == 0,
+                    whiten=not decorrelated,
                     from_origin=True,
                     bias=not last and stages[index + 1].padding > 0,
                     learn_order="order" in learn,
@@ -149,8 +154,8 @@ class SimNet(nn.Module):
         similarities = cast("list[WhitenedSimilarity2d]", list(self.similarities))
         for similarity in similarities:
             similarity.fold()
-        for index, (before, after) in enumerate(pairwise(similarities), start=1):
-            _fold_whitening(self.whitenings[index], before.similarity, after.conv)
+        for index, after in enumerate(similarities):
+            _fold_whitening(self.whitenings[index], similarities[index - 1].similarity if index else None, after.conv)
             self.whitenings[index] = nn.Identity()
         for pool in (*self.pools, self.global_pool):
             if isinstance(pool, (MexPool2d, GlobalMexPool2d)):
@@ -224,16 +229,19 @@ def _require_learnable(learn: Sequence[str]) -> None:
         raise ConfigError(f"learn names {', '.join(sorted(unknown))}; expected some of {', '.join(LEARNABLE)}")
 
 
-def _fold_whitening(whitening: nn.Module, before: Similarity2d, conv: nn.Conv2d) -> None:
-    """``conv(A (s + b - m))``: A goes into the filters, b - m into their biases or, where they pad, stays with s."""
+def _fold_whitening(whitening: nn.Module, before: Similarity2d | None, conv: nn.Conv2d) -> None:
+    """``conv(A (s + b - m))``: A goes into the filters, b - m into their biases or, where they pad, stays with s.
+
+    Where s is no similarity (``before`` is None) there is no b, and the filters do not pad.
+    """
     if not isinstance(whitening, FoldedWhitening2d):
         return
     matrix, mean = whitening.folded()
-    shift = _taken_bias(before) - mean
+    shift = -mean if before is None else _taken_bias(before) - mean
     groups = conv.groups
     blocks = diagonal_blocks(matrix, groups)
     filters = torch.einsum("grckl,gci->grikl", conv.weight.double().unflatten(0, (groups, -1)), blocks)
-    if any(conv.padding):
+    if before is not None and any(conv.padding):
         before.bias = nn.Parameter(shift.to(conv.weight))
     elif conv.bias is not None:
         shifts = shift.unflatten(0, (groups, -1))

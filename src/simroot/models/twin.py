@@ -22,7 +22,7 @@ def relu_twin(
     Convolutions, channels, grids and local pooling are the SimNet's; global average pooling and a linear layer take
     the place of the classification and global MEX. Every convolution is followed by batch normalisation while it
     trains, which folds away as the SimNet's does. A 1 x 1 convolution has half the parameters of a similarity (no
-    weights u) and as many MACs.
+    weights u) and as many MACs. Where a SimNet ends a sequence, what comes before it stays.
 
     Args:
         name: a SimNet's name.
@@ -39,10 +39,14 @@ def relu_twin(
         templates = model.similarity.templates.shape[0]
         hidden = dense(model.in_features, templates)
         return nn.Sequential(nn.Flatten(), hidden, nn.ReLU(), dense(templates, num_classes))
+    layers = OrderedDict[str, nn.Module]()
+    if isinstance(model, nn.Sequential):
+        layers.update(model.named_children())
+        _, model = layers.popitem()
     if not isinstance(model, SimNet):
         simnets = ", ".join(n for n in list_models("simnet*") if not n.endswith("_twin"))
         raise ConfigError(f"{name} is no SimNet and has no ReLU twin; expected one of {simnets}")
-    layers = OrderedDict[str, nn.Module]()
+    in_channels = model.in_channels
     for index, stage in enumerate(model.stage_specs, start=1):
         layers[f"conv{index}"] = NormalisedConv2d(
             in_channels,

@@ -1,0 +1,94 @@
+"""SimNets of both forms of similarity (section 2): linear ones near the image, l_p ones before the classification."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from torch import nn
+
+from simroot.layers import MexPool2d, NormalisedConv2d
+from simroot.models.common import require_image_size, require_positive
+from simroot.models.compact import STAGES, ScaledConv2d, stage_channels
+from simroot.models.registry import register
+from simroot.models.roots import root_schedule
+from simroot.models.simnet_core import LEARNED, SimNet, Stage
+from simroot.models.twin import relu_twin
+
+_RECIPE = {"learning_rate": 0.2, "clip_norm": 5.0}
+_NAME = "simnet_mixed"
+
+# Between the grids: maximum, then average, as in the three layer SimNet (section 6.4).
+_POOLS = (math.inf, 0.0)
+
+
+@register(parameters=80_914, macs=9_017_856, recipe=_RECIPE)
+def simnet_mixed(
+    num_classes: int = 10,
+    in_channels: int = 3,
+    *,
+    image_size: int = 32,
+    channels: float = 16,
+    depth: int = 2,
+    degree: int = 1,
+    order: float = 2.0,
+    learn: Sequence[str] = LEARNED,
+) -> nn.Module:
+    """SimNet of linear similarities, then one l_p similarity, MEX and global MEX (Deep SimNets, sections 2 and 4).
+
+    Linear similarities are 3x3 convolutions, and the MEX of theirs and zero at beta = inf is a ReLU: so far it is the
+    ConvNet that SimNets generalise. The last layer on the smallest grid is a whitened l_p similarity (section 4.2),
+    whose convolution does not pad. While it trains, the responses of the convolutions are normalised over the batch and
+    the channels decorrelated before the last of them; all of it folds away. With a root degree the convolutions behind
+    the first have filter groups (Deep Roots, section 3): ``degree`` of them on the first two grids and half as many on
+    the last.
+
+    Args:
+        num_classes: number of classes.
+        in_channels: channels of the images.
+        image_size: height and width of the images, at least 12.
+        channels: channels of the first grid's layers; the others have two and four times as many, rounded to multiples
+            of ``degree``.
+        depth: layers on each grid.
+        degree: filter groups, a power of two.
+        order: p of the similarity; the first value if it is learned.
+        learn: which parameters are learned, of ``LEARNABLE``.
+    """
+    require_image_size(_NAME, image_size, smallest=12)
+    require_positive(_NAME, depth=depth, degree=degree)
+    later, last = root_schedule(degree, STAGES - 1)
+    widths = stage_channels(_NAME, channels, degree)
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    width = in_channels
+    for grid, (outputs, groups) in enumerate(zip(widths, (later, later, last), strict=True), start=1):
+        for index in range(1, depth + 1 if grid < STAGES else depth):
+            first = not layers
+            layers[f"conv{grid}_{index}"] = (
+                NormalisedConv2d(width, outputs, 3, padding=1, whiten=True)
+                if first
+                else ScaledConv2d(width, outputs, 3, groups=groups)
+            )
+            layers[f"relu{grid}_{index}"] = nn.ReLU()
+            width = outputs
+        if grid < STAGES:
+            layers[f"pool{grid}"] = MexPool2d(2, beta=_POOLS[grid - 1])
+    stage = Stage(widths[-1], widths[-1], 3, groups=last)
+    layers["simnet"] = SimNet((stage,), num_classes, width, order=order, learn=learn, features=True)
+    return nn.Sequential(layers)
+
+
+@register(parameters=76_890, macs=8_995_456, recipe={"learning_rate": 0.2})
+def simnet_mixed_twin(
+    num_classes: int = 10,
+    in_channels: int = 3,
+    *,
+    image_size: int = 32,
+    channels: float = 16,
+    depth: int = 2,
+    degree: int = 1,
+) -> nn.Module:
+    """ReLU twin of simnet_mixed: the ConvNet of its shape (see relu_twin); the layers below the last are the same."""
+    return relu_twin(
+        _NAME, num_classes, in_channels, image_size=image_size, channels=channels, depth=depth, degree=degree
+    )

@@ -1,0 +1,111 @@
+"""SimNets of linear and l_p similarities: shape and size by hand, folding against a slow reference, the twin."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from simroot.errors import ConfigError
+from simroot.layers import GroupedConv2d, MexPool2d, Similarity2d
+from simroot.models import create_model, deploy
+from simroot.models.simnet_core import SimNet, Stage
+
+CASES = [{}, {"depth": 1}, {"depth": 3}, {"degree": 4}, {"order": 1.0}]
+
+
+def trained(name: str, **overrides: Any) -> nn.Module:
+    """The network after some batches in training, in evaluation: its statistics are no longer the first ones."""
+    torch.manual_seed(0)
+    model = create_model(name, channels=4, **overrides).train()
+    for _ in range(3):
+        model(torch.randn(16, 3, 32, 32))
+    return model.eval()
+
+
+def parameters(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def reference(model: nn.Sequential, x: Tensor) -> Tensor:
+    """A deployed network in float64, each operator from its formula."""
+    *below, simnet = model
+    assert isinstance(simnet, SimNet)
+    x = x.double()
+    for layer in below:
+        if isinstance(layer, nn.Conv2d):
+            assert layer.bias is not None
+            x = F.conv2d(x, layer.weight.double(), layer.bias.double(), padding=1, groups=layer.groups)
+        elif isinstance(layer, MexPool2d):
+            windows = x.unflatten(3, (-1, 2)).unflatten(2, (-1, 2))
+            x = windows.amax((3, 5)) if layer.beta == math.inf else windows.mean((3, 5))
+        else:
+            x = torch.maximum(x, torch.zeros_like(x))  # MEX of x and 0 at beta = inf
+    conv, similarity = simnet.similarities[0].conv, simnet.similarities[0].similarity
+    assert isinstance(conv, nn.Conv2d)
+    assert isinstance(similarity, Similarity2d)
+    assert conv.bias is not None
+    y = F.conv2d(x, conv.weight.double(), conv.bias.double(), groups=conv.groups)
+    z, u = similarity.templates.double().flatten(1), similarity.weights
+    assert u is not None
+    distances = (y[:, None] - z[None, :, :, None, None]).abs() ** float(similarity.order)
+    s = -(u.double().flatten(1)[None, :, :, None, None] * distances).sum(2)
+    if similarity.bias is not None:
+        s = s + similarity.bias.double()[:, None, None]
+    classifier, pool = simnet.classifier, simnet.global_pool
+    beta, offsets = float(classifier.beta), classifier.offsets.double()
+    scores = torch.log(torch.exp(beta * (s[:, None] + offsets[None, :, :, None, None])).mean(2)) / beta
+    gamma = float(pool.beta)
+    return scores.mean((2, 3)) if gamma == 0 else torch.log(torch.exp(gamma * scores).mean((2, 3))) / gamma
+
+
+def test_size_by_hand() -> None:
+    """c, 2c and 4c channels, two layers on each grid; templates and weights of the similarity, beta of either MEX."""
+    c, d, e = 5, 10, 20
+    filters = 9 * (3 * c + c * c + c * d + d * d + d * e + e * e) + 2 * (c + d + e)
+    assert parameters(deploy(create_model("simnet_mixed", channels=5))) == filters + 2 * e * e + 10 * e + 2
+
+
+@pytest.mark.parametrize("overrides", CASES)
+@torch.no_grad()
+def test_deployed_network_is_the_formula(overrides: dict[str, Any]) -> None:
+    model = trained("simnet_mixed", **overrides)
+    deployed = deploy(model)
+    assert isinstance(deployed, nn.Sequential)
+    x = torch.randn(3, 3, 32, 32)
+    expected = reference(deployed, x)
+    torch.testing.assert_close(model(x).double(), expected, rtol=1e-4, atol=1e-4)  # sums of some hundred in float32
+    torch.testing.assert_close(deployed(x).double(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_root_schedule_of_the_convolutions() -> None:
+    model = create_model("simnet_mixed", channels=8, depth=2, degree=4)
+    groups = [module.groups for module in model.modules() if isinstance(module, GroupedConv2d)]
+    assert groups == [1, 4, 4, 4, 2, 2]
+
+
+@torch.no_grad()
+def test_twin_has_the_same_layers_below_and_relus_above() -> None:
+    model, twin = trained("simnet_mixed", degree=2), trained("simnet_mixed_twin", degree=2)
+    below = list(model.named_children())[:-1]
+    assert [name for name, _ in list(twin.named_children())[: len(below)]] == [name for name, _ in below]
+    shapes = [m.weight.shape for m in deploy(model).modules() if isinstance(m, nn.Conv2d)]
+    found = [m.weight.shape for m in deploy(twin).modules() if isinstance(m, nn.Conv2d)]
+    assert found == [*shapes, (16, 16, 1, 1)]
+    x = torch.randn(3, 3, 32, 32)
+    torch.testing.assert_close(deploy(twin)(x), twin(x), rtol=1e-4, atol=1e-5)
+
+
+def test_features_must_not_be_padded() -> None:
+    with pytest.raises(ConfigError, match="the first stage pads features by 1; expected a padding of 0"):
+        SimNet((Stage(4, 4, 3, padding=1),), 10, 8, features=True)
+
+
+def test_too_small_images_are_refused() -> None:
+    create_model("simnet_mixed", image_size=12)(torch.randn(2, 3, 12, 12))
+    with pytest.raises(ConfigError, match="image_size of simnet_mixed is 11; the smallest that works is 12"):
+        create_model("simnet_mixed", image_size=11)
