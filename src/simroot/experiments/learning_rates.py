@@ -15,13 +15,11 @@ from simroot.experiments import compact_frontier, simnets_compact, simnets_figur
 from simroot.experiments.runs import Trial
 from simroot.experiments.simnets import Network, accuracy, setting, trained
 from simroot.experiments.study import Experiment, Finished, Report, markdown_table
-from simroot.models import model_entry
-from simroot.training import recipe
 
-# Times the rate that a network is registered with.
+# Times a network's usual rate.
 FACTORS = (0.5, 1.0, 2.0)
 
-# Points of accuracy by which a rate must beat the registered one to take its place: less is chance.
+# Points of accuracy by which a rate must beat the usual one to take its place: less is chance.
 _MARGIN = 0.5
 
 # The rates are judged on one in eight of the training images, the validation images stay unseen; to compare them, one
@@ -58,8 +56,7 @@ def _trials(epochs: int, seed: int) -> list[Trial]:
 
 def _rates(network: Network) -> list[float]:
     """The rates that are tried, in rising order."""
-    registered = recipe(**model_entry(network.model).recipe).learning_rate
-    return [factor * registered for factor in FACTORS]
+    return [factor * network.usual_rate for factor in FACTORS]
 
 
 def _report(finished: Sequence[Finished], data: ImageData) -> Report:
@@ -71,21 +68,21 @@ def _report(finished: Sequence[Finished], data: ImageData) -> Report:
             for rate in rates
             if (found := [each for each in runs if each.trial.recipe.learning_rate == rate])
         }
-        best[network.name] = _best(by_rate, registered=rates[1])
+        best[network.name] = _best(by_rate, usual=rates[1])
         cells = [f"{by_rate[rate]:.2f}" if rate in by_rate else "-" for rate in rates]
         rows.append([network.name, f"{rates[1]:g}", *cells, f"{best[network.name]:g}"])
-    columns = ["network", "registered rate", "half of it", "itself", "twice", "best rate"]
+    columns = ["network", "usual rate", "half of it", "itself", "twice", "best rate"]
     text = (
         f"{markdown_table(columns, rows)}\n\n{setting(finished, data)} All are part of the training images. A rate "
-        "without an accuracy is one with which the training failed or was not run. The best rate is the registered one "
+        "without an accuracy is one with which the training failed or was not run. The best rate is the usual one "
         f"unless another is at least {_MARGIN} points ahead."
     )
     return Report(text, facts={"best": best})
 
 
-def _best(by_rate: Mapping[float, float], registered: float) -> float:
+def _best(by_rate: Mapping[float, float], usual: float) -> float:
     best = max(by_rate, key=by_rate.__getitem__)
-    return best if by_rate[best] >= by_rate.get(registered, -math.inf) + _MARGIN else registered
+    return best if by_rate[best] >= by_rate.get(usual, -math.inf) + _MARGIN else usual
 
 
 EXPERIMENT = Experiment("Learning rates, chosen within the training images", 10, _trials, _report, part)

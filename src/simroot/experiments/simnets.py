@@ -36,18 +36,24 @@ class Network:
         model: name in the registry.
         overrides: arguments of its builder, as plain values that JSON knows.
         pretrained: start from pre-training; in tables and plots the name says so, and the rate is the name's without.
+        learning_rate: what ``RATES`` starts from, where it is not the rate that the model is registered with.
     """
 
     name: str
     model: str
     overrides: Mapping[str, Any] = field(default_factory=dict)
     pretrained: bool = False
+    learning_rate: float | None = None
+
+    @property
+    def usual_rate(self) -> float:
+        """The learning rate that holds unless a better one has been found."""
+        return self.learning_rate or recipe(**model_entry(self.model).recipe).learning_rate
 
     def trial(self, epochs: int, seed: int, **changes: Any) -> Trial:
-        """Its training: the network's own recipe with ``RECIPE`` and the rate of ``RATES``, and further changes."""
-        fields = {**model_entry(self.model).recipe, **RECIPE, "epochs": epochs, "seed": seed}
-        if (name := self.name.removesuffix(_PRETRAINED)) in RATES:
-            fields["learning_rate"] = RATES[name]
+        """Its training: the model's own recipe with ``RECIPE`` and the network's rate, and further changes."""
+        rate = RATES.get(self.name.removesuffix(_PRETRAINED), self.usual_rate)
+        fields = {**model_entry(self.model).recipe, **RECIPE, "learning_rate": rate, "epochs": epochs, "seed": seed}
         return Trial(self.model, recipe(**{**fields, **changes}), self.overrides, pretrained=self.pretrained)
 
     def runs(self, finished: Sequence[Finished]) -> list[Finished]:

@@ -13,7 +13,7 @@ NETWORKS = (
     pretrained(_SIMNET),
     _TWIN,
     Network("simnet_mixed", "simnet_mixed", {"channels": 6.0, "depth": 1}),
-    Network("nin_compact, no normalisation", "nin_compact", {"batch_norm": False}),
+    Network("nin_compact, no normalisation", "nin_compact", {"batch_norm": False}, learning_rate=0.05),
 )
 _PRINTED = {"simnet3_compact": 76.8, "nin_compact, no normalisation": 72.3}
 
