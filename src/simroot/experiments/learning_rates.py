@@ -19,8 +19,8 @@ from simroot.experiments.study import Experiment, Finished, Report, markdown_tab
 # Times a network's usual rate.
 FACTORS = (0.5, 1.0, 2.0)
 
-# Points of accuracy by which a rate must beat the usual one to take its place: less is chance, as two accuracies on 5,000
-# images differ by a standard error of almost one.
+# Points of accuracy by which a rate must beat the usual one to take its place: less is chance, since the difference of
+# two accuracies on 5,000 images has a standard error of almost one.
 _MARGIN = 1.0
 
 # The rates are judged on one in eight of the training images, the validation images stay unseen; to compare them, one
