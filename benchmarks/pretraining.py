@@ -1,6 +1,6 @@
 """Does pre-training help a SimNet? Pre-trained and random starts, with all labels and with few.
 
-    python benchmarks/pretraining.py --data ../shared/data/cifar10-train-images.tar.gz --out results/pretraining.json
+    python benchmarks/pretraining.py --data cifar10-train-images.tar.gz --out results/pretraining.json
 
 Pre-trains each network on all training images without labels, then trains it from there and from random weights with
 the same recipe, images and seeds on 1,000, on 5,000 and on all labelled images. Writes JSON after every training, and a

@@ -1,6 +1,6 @@
 """Does a network train from random weights, and how far in a few minutes? Short trainings over several seeds.
 
-    python benchmarks/trainability.py --data ../shared/data/cifar10-train-images.tar.gz --seeds 5 \
+    python benchmarks/trainability.py --data cifar10-train-images.tar.gz --seeds 5 \
         --models simnet2 simnet2_twin convnet_caffe_bn --out results/trainability.json
 
 12,000 training images, 2,000 validation images, 4 epochs, batch 128, one-cycle SGD with Nesterov momentum, no

@@ -46,7 +46,7 @@ def convnet_coates(
     )
 
 
-@register(parameters=145_578, macs=12_354_176, recipe={"learning_rate": 0.02})
+@register(parameters=145_578, macs=12_354_176, recipe={"learning_rate": 0.04})
 def convnet_caffe(
     num_classes: int = 10, in_channels: int = 3, *, image_size: int = 32, batch_norm: bool = False
 ) -> nn.Module:
