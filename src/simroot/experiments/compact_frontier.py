@@ -69,17 +69,21 @@ def _deepening(width: int, depth: int) -> Mapping[str, Any]:
     return {**_three_grids(width, depth), "depth": depth}
 
 
-def _mixed(degree: int = 1) -> Shape:
-    """Two layers a grid at most: at 65K parameters a third one learns more slowly."""
-    return lambda width, depth: {"channels": degree + (width - 1) / 4, "depth": min(depth, 2), "degree": degree}
+def _plain(width: int, depth: int) -> Mapping[str, Any]:
+    """Without shortcuts two layers a grid learn faster than three, at 65K parameters, too."""
+    return _deepening(width, min(depth, 2))
+
+
+def _root(width: int, depth: int) -> Mapping[str, Any]:
+    return {**_plain(width, depth), "channels": _DEGREE + (width - 1) / 4, "degree": _DEGREE}
 
 
 FAMILIES = (
-    Family("simnet_mixed", "simnet_mixed", _mixed(), ours=True),
-    Family("convnet_plain", "convnet_plain", _deepening),
+    Family("simnet_mixed", "simnet_mixed", _plain, ours=True),
+    Family("convnet_plain", "convnet_plain", _plain),
     Family("resnet", "resnet20", _deepening),
-    Family("simnet_mixed_twin", "simnet_mixed_twin", _mixed()),
-    Family(f"simnet_mixed, root {_DEGREE}", "simnet_mixed", _mixed(_DEGREE), ours=True),
+    Family("simnet_mixed_twin", "simnet_mixed_twin", _plain),
+    Family(f"simnet_mixed, root {_DEGREE}", "simnet_mixed", _root, ours=True),
     Family("simnet_pyramid", "simnet_pyramid", _three_grids, ours=True),
     Family("mobilenet_v3_compact", "mobilenet_v3_compact", _deepening),
     Family("simnet_pyramid", "simnet_pyramid", _three_grids, ours=True, pretrained=True),
