@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from simroot.errors import ConfigError
 from simroot.layers import GroupedConv2d, MexPool2d, Similarity2d
-from simroot.models import create_model, deploy
+from simroot.layers.norm import PatchWhitening
+from simroot.models import create_model, deploy, relu_twin
 from simroot.models.simnet_core import SimNet, Stage
 
 CASES = [{}, {"depth": 1}, {"depth": 3}, {"degree": 4}, {"order": 1.0}]
@@ -98,6 +99,11 @@ def test_twin_has_the_same_layers_below_and_relus_above() -> None:
     assert found == [*shapes, (16, 16, 1, 1)]
     x = torch.randn(3, 3, 32, 32)
     torch.testing.assert_close(deploy(twin)(x), twin(x), rtol=1e-4, atol=1e-5)
+
+
+def test_twin_whitens_the_patches_of_images_only() -> None:
+    twin = relu_twin("simnet_mixed", whiten=True, channels=4)
+    assert [name for name, module in twin.named_modules() if isinstance(module, PatchWhitening)] == ["conv1_1.patches"]
 
 
 def test_features_must_not_be_padded() -> None:

@@ -54,7 +54,7 @@ def relu_twin(
             stage.kernel_size,
             padding=stage.padding,
             groups=stage.groups,
-            whiten=whiten and index == 1,
+            whiten=whiten and not layers,
         )
         layers[f"relu{index}"] = nn.ReLU()
         layers[f"mix{index}"] = NormalisedConv2d(stage.whitened, stage.templates, 1, groups=stage.similarity_groups)
