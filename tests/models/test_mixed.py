@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import pytest
@@ -87,6 +88,21 @@ def test_root_schedule_of_the_convolutions() -> None:
     model = create_model("simnet_mixed", channels=8, depth=2, degree=4)
     groups = [module.groups for module in model.modules() if isinstance(module, GroupedConv2d)]
     assert groups == [1, 4, 4, 4, 2, 2]
+
+
+def test_channels_of_each_grid() -> None:
+    """Behind the first, four filter groups on the first two grids and two on the last; the templates have none."""
+    c, d, e = 8, 12, 14
+    model = create_model("simnet_mixed", channels=[c, d, e], degree=4)
+    filters = 9 * (3 * c + (c * c + c * d + d * d) // 4 + (d * e + e * e) // 2) + 2 * (c + d + e)
+    assert parameters(deploy(model)) == filters + 2 * e * e + 10 * e + 2
+
+
+@pytest.mark.parametrize("channels", [[8, 12], [8, 10, 14], [8, 12, 13], [8, 12, 0], [8, 12, 14.0]])
+def test_channels_that_the_groups_do_not_divide_are_refused(channels: list[int]) -> None:
+    message = re.escape(f"is {channels!r}; expected a number, or 3 positive multiples of 4, 4, 2")
+    with pytest.raises(ConfigError, match=message):
+        create_model("simnet_mixed", channels=channels, degree=4)
 
 
 @torch.no_grad()

@@ -75,7 +75,10 @@ def _plain(width: int, depth: int) -> Mapping[str, Any]:
 
 
 def _root(width: int, depth: int) -> Mapping[str, Any]:
-    return {**_plain(width, depth), "channels": _DEGREE + (width - 1) / 4, "degree": _DEGREE}
+    """Filter groups make the first grids cheap: the others are not two and four times as wide, but both twice."""
+    steps = width + 1
+    channels = [_DEGREE * -(-steps // 4), _DEGREE * (steps // 2), _DEGREE // 2 * steps]
+    return {**_plain(width, depth), "channels": channels, "degree": _DEGREE}
 
 
 FAMILIES = (

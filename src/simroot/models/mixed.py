@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from simroot.errors import ConfigError
 from simroot.layers import MexPool2d, NormalisedConv2d
 from simroot.models.common import require_image_size, require_positive
 from simroot.models.compact import STAGES, ScaledConv2d, stage_channels
@@ -29,7 +30,7 @@ def simnet_mixed(
     in_channels: int = 3,
     *,
     image_size: int = 32,
-    channels: float = 16,
+    channels: float | Sequence[int] = 16,
     depth: int = 2,
     degree: int = 1,
     order: float = 2.0,
@@ -48,8 +49,8 @@ def simnet_mixed(
         num_classes: number of classes.
         in_channels: channels of the images.
         image_size: height and width of the images, at least 12.
-        channels: channels of the first grid's layers; the others have two and four times as many, rounded to multiples
-            of ``degree``.
+        channels: channels of each grid's layers; or of the first grid's, where the others have two and four times as
+            many, rounded to multiples of ``degree``.
         depth: layers on each grid.
         degree: filter groups, a power of two.
         order: p of the similarity; the first value if it is learned.
@@ -58,10 +59,11 @@ def simnet_mixed(
     require_image_size(_NAME, image_size, smallest=12)
     require_positive(_NAME, depth=depth, degree=degree)
     later, last = root_schedule(degree, STAGES - 1)
-    widths = stage_channels(_NAME, channels, degree)
+    groups_of = (later, later, last)
+    widths = _widths(channels, groups_of)
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     width = in_channels
-    for grid, (outputs, groups) in enumerate(zip(widths, (later, later, last), strict=True), start=1):
+    for grid, (outputs, groups) in enumerate(zip(widths, groups_of, strict=True), start=1):
         for index in range(1, depth + 1 if grid < STAGES else depth):
             first = not layers
             layers[f"conv{grid}_{index}"] = (
@@ -78,13 +80,26 @@ def simnet_mixed(
     return nn.Sequential(layers)
 
 
+def _widths(channels: float | Sequence[int], groups: tuple[int, ...]) -> tuple[int, ...]:
+    """Channels of each grid."""
+    if not isinstance(channels, Sequence):
+        return stage_channels(_NAME, channels, groups[0])
+    usable = len(channels) == STAGES and all(isinstance(c, int) and c > 0 for c in channels)
+    if not usable or any(c % each for c, each in zip(channels, groups, strict=True)):
+        multiples = ", ".join(map(str, groups))
+        raise ConfigError(
+            f"channels of {_NAME} is {channels!r}; expected a number, or {STAGES} positive multiples of {multiples}"
+        )
+    return tuple(channels)
+
+
 @register(parameters=76_890, macs=8_995_456, recipe={"learning_rate": 0.2})
 def simnet_mixed_twin(
     num_classes: int = 10,
     in_channels: int = 3,
     *,
     image_size: int = 32,
-    channels: float = 16,
+    channels: float | Sequence[int] = 16,
     depth: int = 2,
     degree: int = 1,
 ) -> nn.Module:
