@@ -22,7 +22,7 @@ from simroot.models.compact import (
 from simroot.models.simnet_core import SimNet
 
 CONVNETS = ["resnet20", "mobilenet_v2_compact", "mobilenet_v3_compact", "convnet_plain"]
-FAMILIES = [*CONVNETS, "simnet_pyramid", "simnet_pyramid_twin", "simnet_mixed", "simnet_mixed_twin"]
+FAMILIES = [*CONVNETS, "simnet_pyramid", "simnet_pyramid_twin", "simnet_mixed", "simnet_mixed_twin", "simnet_mobile"]
 
 
 def parameters(name: str, **overrides: Any) -> int:

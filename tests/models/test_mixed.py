@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from typing import Any
 
 import pytest
@@ -20,10 +19,10 @@ from simroot.models.simnet_core import SimNet, Stage
 CASES = [{}, {"depth": 1}, {"depth": 3}, {"degree": 4}, {"order": 1.0}]
 
 
-def trained(name: str, **overrides: Any) -> nn.Module:
+def trained(name: str, channels: float = 4, **overrides: Any) -> nn.Module:
     """The network after some batches in training, in evaluation: its statistics are no longer the first ones."""
     torch.manual_seed(0)
-    model = create_model(name, channels=4, **overrides).train()
+    model = create_model(name, channels=channels, **overrides).train()
     for _ in range(3):
         model(torch.randn(16, 3, 32, 32))
     return model.eval()
@@ -47,6 +46,11 @@ def reference(model: nn.Sequential, x: Tensor) -> Tensor:
             x = windows.amax((3, 5)) if layer.beta == math.inf else windows.mean((3, 5))
         else:
             x = torch.maximum(x, torch.zeros_like(x))  # MEX of x and 0 at beta = inf
+    return simnet_reference(simnet, x)
+
+
+def simnet_reference(simnet: SimNet, x: Tensor) -> Tensor:
+    """Its one whitened similarity, MEX classification and global MEX, of features in float64."""
     conv, similarity = simnet.similarities[0].conv, simnet.similarities[0].similarity
     assert isinstance(conv, nn.Conv2d)
     assert isinstance(similarity, Similarity2d)
@@ -90,19 +94,30 @@ def test_root_schedule_of_the_convolutions() -> None:
     assert groups == [1, 4, 4, 4, 2, 2]
 
 
-def test_channels_of_each_grid() -> None:
-    """Behind the first, four filter groups on the first two grids and two on the last; the templates have none."""
-    c, d, e = 8, 12, 14
-    model = create_model("simnet_mixed", channels=[c, d, e], degree=4)
-    filters = 9 * (3 * c + (c * c + c * d + d * d) // 4 + (d * e + e * e) // 2) + 2 * (c + d + e)
-    assert parameters(deploy(model)) == filters + 2 * e * e + 10 * e + 2
+def test_size_of_the_mobile_one_by_hand() -> None:
+    """A block of c to d channels has 4c between; behind them a 1x1 convolution and templates for its outputs."""
+
+    def block(c: int, d: int, kernel: int, squeezed: int) -> int:
+        hidden = 4 * c
+        squeeze = squeezed * (2 * hidden + 1) + hidden if squeezed else 0
+        return hidden * (c + 1) + hidden * (kernel**2 + 1) + squeeze + d * (hidden + 1)
+
+    body = 4 * (27 + 1) + block(4, 4, 3, 0) + block(4, 8, 5, 4) + block(8, 16, 5, 8)
+    head = 32 * (16 + 1) + 2 * 32 * 32 + 10 * 32 + 2
+    assert parameters(deploy(create_model("simnet_mobile", channels=4, depth=1))) == body + head
 
 
-@pytest.mark.parametrize("channels", [[8, 12], [8, 10, 14], [8, 12, 13], [8, 12, 0], [8, 12, 14.0]])
-def test_channels_that_the_groups_do_not_divide_are_refused(channels: list[int]) -> None:
-    message = re.escape(f"is {channels!r}; expected a number, or 3 positive multiples of 4, 4, 2")
-    with pytest.raises(ConfigError, match=message):
-        create_model("simnet_mixed", channels=channels, degree=4)
+@pytest.mark.parametrize("overrides", [{}, {"depth": 1}, {"order": 1.0}])
+@torch.no_grad()
+def test_mobile_one_is_the_formula_behind_its_blocks(overrides: dict[str, Any]) -> None:
+    model = trained("simnet_mobile", **overrides)
+    deployed = deploy(model)
+    assert isinstance(deployed, nn.Sequential)
+    x = torch.randn(3, 3, 32, 32)
+    *below, simnet = deployed.double()
+    assert isinstance(simnet, SimNet)
+    expected = simnet_reference(simnet, nn.Sequential(*below)(x.double()))
+    torch.testing.assert_close(model(x).double(), expected, rtol=1e-4, atol=1e-4)  # float32 in some ten layers
 
 
 @torch.no_grad()

@@ -33,6 +33,7 @@ SMALL = (
     "simnet3_compact",
     "simnet_mixed",
     "simnet_mixed_twin",
+    "simnet_mobile",
     "simnet_pyramid",
     "simnet_pyramid_twin",
 )

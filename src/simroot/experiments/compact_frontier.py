@@ -75,10 +75,7 @@ def _plain(width: int, depth: int) -> Mapping[str, Any]:
 
 
 def _root(width: int, depth: int) -> Mapping[str, Any]:
-    """Filter groups make the first grids cheap: the others are not two and four times as wide, but both twice."""
-    steps = width + 1
-    channels = [_DEGREE * -(-steps // 4), _DEGREE * (steps // 2), _DEGREE // 2 * steps]
-    return {**_plain(width, depth), "channels": channels, "degree": _DEGREE}
+    return {**_plain(width, depth), "channels": _DEGREE + (width - 1) / 4, "degree": _DEGREE}
 
 
 FAMILIES = (
@@ -87,6 +84,7 @@ FAMILIES = (
     Family("resnet", "resnet20", _deepening),
     Family("simnet_mixed_twin", "simnet_mixed_twin", _plain),
     Family(f"simnet_mixed, root {_DEGREE}", "simnet_mixed", _root, ours=True),
+    Family("simnet_mobile", "simnet_mobile", _deepening, ours=True),
     Family("simnet_pyramid", "simnet_pyramid", _three_grids, ours=True),
     Family("mobilenet_v3_compact", "mobilenet_v3_compact", _deepening),
     Family("simnet_pyramid", "simnet_pyramid", _three_grids, ours=True, pretrained=True),

@@ -116,6 +116,10 @@ class MobileStage:
     squeeze: bool
 
 
+_LATER = MobileStage(5, nn.Hardswish, squeeze=True)
+MOBILE_V3 = (MobileStage(3, nn.ReLU, squeeze=False), _LATER, _LATER)
+
+
 class InvertedResidual(nn.Module):
     """1x1 expansion, depthwise convolution, linear 1x1 projection (Sandler et al., section 3).
 
@@ -146,7 +150,7 @@ class InvertedResidual(nn.Module):
 Block = Callable[[int, int, int, int], nn.Module]
 
 
-def _blocks(widths: tuple[int, ...], depth: int, block: Block) -> OrderedDict[str, nn.Module]:
+def blocks(widths: tuple[int, ...], depth: int, block: Block) -> OrderedDict[str, nn.Module]:
     """Three stages of blocks behind a stem of ``widths[0]`` channels; the second and the third halve the size."""
     modules: OrderedDict[str, nn.Module] = OrderedDict()
     for stage, (before, width) in enumerate(pairwise((widths[0], *widths))):
@@ -180,9 +184,9 @@ def resnet20(
         depth: blocks in each stage; the network has ``6 depth + 2`` layers, so that 1 gives ResNet-8.
     """
     widths = _checked_widths("resnet20", image_size, channels, depth=depth)
-    blocks = _blocks(widths, depth, lambda inputs, outputs, stride, _: BasicBlock(inputs, outputs, stride))
+    body = blocks(widths, depth, lambda inputs, outputs, stride, _: BasicBlock(inputs, outputs, stride))
     stem = {"stem": ScaledConv2d(in_channels, widths[0], 3), "relu": nn.ReLU()}
-    return nn.Sequential(OrderedDict({**stem, **blocks, **_head(widths[-1], num_classes)}))
+    return nn.Sequential(OrderedDict({**stem, **body, **_head(widths[-1], num_classes)}))
 
 
 @register(parameters=34_314, macs=6_192_384, recipe=_MOBILE)
@@ -238,9 +242,7 @@ def mobilenet_v3_compact(
         expansion: channels of the depthwise convolutions as a multiple of the block's input.
     """
     widths = _checked_widths("mobilenet_v3_compact", image_size, channels, depth=depth, expansion=expansion)
-    later = MobileStage(5, nn.Hardswish, squeeze=True)
-    stages = (MobileStage(3, nn.ReLU, squeeze=False), later, later)
-    return _mobile(in_channels, num_classes, widths, depth, expansion, stages, expansion * widths[-1], nn.Hardswish)
+    return _mobile(in_channels, num_classes, widths, depth, expansion, MOBILE_V3, expansion * widths[-1], nn.Hardswish)
 
 
 def _mobile(
@@ -258,8 +260,8 @@ def _mobile(
 
     stem = {"stem": ScaledConv2d(in_channels, widths[0], 3), "activation": activation()}
     last: dict[str, Any] = {"last": ScaledConv2d(widths[-1], features, 1), "last_activation": activation()}
-    blocks = _blocks(widths, depth, block)
-    return nn.Sequential(OrderedDict({**stem, **blocks, **last, **_head(features, num_classes)}))
+    body = blocks(widths, depth, block)
+    return nn.Sequential(OrderedDict({**stem, **body, **last, **_head(features, num_classes)}))
 
 
 @register(parameters=72_730, macs=9_880_192, recipe=_RECIPE)

@@ -8,17 +8,16 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from simroot.errors import ConfigError
 from simroot.layers import MexPool2d, NormalisedConv2d
 from simroot.models.common import require_image_size, require_positive
-from simroot.models.compact import STAGES, ScaledConv2d, stage_channels
+from simroot.models.compact import MOBILE_V3, STAGES, InvertedResidual, ScaledConv2d, blocks, stage_channels
 from simroot.models.registry import register
 from simroot.models.roots import root_schedule
 from simroot.models.simnet_core import LEARNED, SimNet, Stage
 from simroot.models.twin import relu_twin
 
 _RECIPE = {"learning_rate": 0.2, "clip_norm": 5.0}
-_NAME = "simnet_mixed"
+_NAME, _MOBILE = "simnet_mixed", "simnet_mobile"
 
 # Between the grids: maximum, then average, as in the three layer SimNet (section 6.4).
 _POOLS = (math.inf, 0.0)
@@ -30,7 +29,7 @@ def simnet_mixed(
     in_channels: int = 3,
     *,
     image_size: int = 32,
-    channels: float | Sequence[int] = 16,
+    channels: float = 16,
     depth: int = 2,
     degree: int = 1,
     order: float = 2.0,
@@ -49,8 +48,8 @@ def simnet_mixed(
         num_classes: number of classes.
         in_channels: channels of the images.
         image_size: height and width of the images, at least 12.
-        channels: channels of each grid's layers; or of the first grid's, where the others have two and four times as
-            many, rounded to multiples of ``degree``.
+        channels: channels of the first grid's layers; the others have two and four times as many, rounded to multiples
+            of ``degree``.
         depth: layers on each grid.
         degree: filter groups, a power of two.
         order: p of the similarity; the first value if it is learned.
@@ -59,11 +58,10 @@ def simnet_mixed(
     require_image_size(_NAME, image_size, smallest=12)
     require_positive(_NAME, depth=depth, degree=degree)
     later, last = root_schedule(degree, STAGES - 1)
-    groups_of = (later, later, last)
-    widths = _widths(channels, groups_of)
+    widths = stage_channels(_NAME, channels, degree)
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     width = in_channels
-    for grid, (outputs, groups) in enumerate(zip(widths, groups_of, strict=True), start=1):
+    for grid, (outputs, groups) in enumerate(zip(widths, (later, later, last), strict=True), start=1):
         for index in range(1, depth + 1 if grid < STAGES else depth):
             first = not layers
             layers[f"conv{grid}_{index}"] = (
@@ -80,26 +78,13 @@ def simnet_mixed(
     return nn.Sequential(layers)
 
 
-def _widths(channels: float | Sequence[int], groups: tuple[int, ...]) -> tuple[int, ...]:
-    """Channels of each grid."""
-    if not isinstance(channels, Sequence):
-        return stage_channels(_NAME, channels, groups[0])
-    usable = len(channels) == STAGES and all(isinstance(c, int) and c > 0 for c in channels)
-    if not usable or any(c % each for c, each in zip(channels, groups, strict=True)):
-        multiples = ", ".join(map(str, groups))
-        raise ConfigError(
-            f"channels of {_NAME} is {channels!r}; expected a number, or {STAGES} positive multiples of {multiples}"
-        )
-    return tuple(channels)
-
-
 @register(parameters=76_890, macs=8_995_456, recipe={"learning_rate": 0.2})
 def simnet_mixed_twin(
     num_classes: int = 10,
     in_channels: int = 3,
     *,
     image_size: int = 32,
-    channels: float | Sequence[int] = 16,
+    channels: float = 16,
     depth: int = 2,
     degree: int = 1,
 ) -> nn.Module:
@@ -107,3 +92,48 @@ def simnet_mixed_twin(
     return relu_twin(
         _NAME, num_classes, in_channels, image_size=image_size, channels=channels, depth=depth, degree=degree
     )
+
+
+@register(parameters=48_026, macs=5_063_168, recipe={"learning_rate": 0.4, "clip_norm": 5.0})
+def simnet_mobile(
+    num_classes: int = 10,
+    in_channels: int = 3,
+    *,
+    image_size: int = 32,
+    channels: float = 8,
+    depth: int = 2,
+    expansion: int = 4,
+    order: float = 2.0,
+    learn: Sequence[str] = LEARNED,
+) -> nn.Module:
+    """SimNet of one whitened l_p similarity, MEX and global MEX behind the blocks of mobilenet_v3_compact.
+
+    The blocks take the place of the first linear similarities of ``simnet_mixed``: their depthwise convolutions are
+    filter groups carried to the end, one for each channel (Deep Roots, section 3), and the 1x1 convolutions combine
+    them. What MobileNetV3 has behind them, a 1x1 convolution, hardswish, average pooling and a linear layer, becomes a
+    whitened similarity (Deep SimNets, section 4.2) with twice as many templates as the last block has channels, MEX
+    classification and global MEX. While it trains, the channels before the similarity are decorrelated, which folds
+    away.
+
+    Args:
+        num_classes: number of classes.
+        in_channels: channels of the images.
+        image_size: height and width of the images, at least 4.
+        channels: channels of the stem and the first stage; the others have two and four times as many (rounded).
+        depth: blocks in each stage.
+        expansion: channels of the depthwise convolutions as a multiple of the block's input.
+        order: p of the similarity; the first value if it is learned.
+        learn: which parameters are learned, of ``LEARNABLE``.
+    """
+    require_image_size(_MOBILE, image_size, smallest=4)
+    require_positive(_MOBILE, depth=depth, expansion=expansion)
+    widths = stage_channels(_MOBILE, channels)
+
+    def block(inputs: int, outputs: int, stride: int, stage: int) -> nn.Module:
+        return InvertedResidual(inputs, outputs, stride, expansion, MOBILE_V3[stage])
+
+    stem = NormalisedConv2d(in_channels, widths[0], 3, padding=1, whiten=True)
+    templates = 2 * widths[-1]
+    simnet = SimNet((Stage(templates, templates, 1),), num_classes, widths[-1], order=order, learn=learn, features=True)
+    layers: dict[str, nn.Module] = {"stem": stem, "activation": nn.Hardswish(), **blocks(widths, depth, block)}
+    return nn.Sequential(OrderedDict({**layers, "simnet": simnet}))
