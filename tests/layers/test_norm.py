@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import numpy as np
 import pytest
@@ -67,6 +68,17 @@ def test_whitening_of_a_constant_channel_stays_finite() -> None:
     y = FoldedWhitening2d(3)(x)
     assert torch.isfinite(y).all()
     assert (y[:, 1].abs() < 1e-3).all()
+
+
+@pytest.mark.parametrize("value", [1e25, math.inf, math.nan])
+def test_whitening_outlives_a_channel_that_overflows(value: float) -> None:
+    """Its squares are beyond float32. The others come out; what is not finite stays so, for the loss to tell."""
+    x = images(8, 3, 4, 4)
+    x[:, 1] *= value
+    whitening = FoldedWhitening2d(3)
+    y = whitening(x)
+    assert whitening.matrix.isfinite().all()
+    assert bool(y.isfinite().all()) == math.isfinite(value)
 
 
 def test_whitening_of_an_empty_batch_keeps_its_statistics() -> None:

@@ -139,3 +139,15 @@ def test_noise_acts_in_training_only() -> None:
     assert not torch.equal(layer(x), layer(x))
     layer.eval()
     assert torch.equal(layer(x), layer(x))
+
+
+def test_weights_do_not_run_off() -> None:
+    """Steps that only ever raise the weights' logarithms end at 1e13, with no gradient left."""
+    layer = Similarity2d(3, 2)
+    raw = layer.parametrizations.weights.original
+    with torch.no_grad():
+        raw += 100
+    layer.weights.sum().backward()
+    torch.testing.assert_close(layer.weights, torch.full_like(layer.weights, 1e13))
+    assert raw.grad is not None
+    assert not raw.grad.any()

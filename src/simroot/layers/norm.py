@@ -96,7 +96,8 @@ class FoldedWhitening2d(FoldedNorm2d):
         self.matrix.copy_(self._inverse_root())
 
     def _inverse_root(self) -> Tensor:
-        covariance = self.covariance.double()
+        # No factorisation takes what has overflowed; that the training has diverged is for its loss to tell.
+        covariance = self.covariance.double().nan_to_num(0.0, 0.0, 0.0)
         scale = covariance.diagonal().clamp_min(1e-12).rsqrt()
         correlation = scale[:, None] * covariance * scale
         blocks = diagonal_blocks(correlation, self.groups)
@@ -144,7 +145,8 @@ class PatchWhitening(nn.Module):
         centred = patches - patches.mean(0)
         self.seen += 1
         self.covariance.lerp_(_moments(centred), 1 / self.seen.to(centred))
-        covariance = self.covariance.double()
+        # No factorisation takes what has overflowed; that the training has diverged is for its loss to tell.
+        covariance = self.covariance.double().nan_to_num(0.0, 0.0, 0.0)
         smallest = self.eps * covariance.diagonal().mean().clamp_min(1e-12)
         self.matrix.copy_(inverse_root(covariance, smallest))
 

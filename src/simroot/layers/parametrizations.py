@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -11,9 +12,13 @@ from torch.nn.utils import parametrize
 # Below it a weight cannot be told from zero in float32 and its logarithm would run off to minus infinity.
 _SMALLEST = 1e-30
 
+# Where running averages normalise what follows, nothing holds a scale back: it may run off. Up to here the squares of
+# what it scales stay in the range of float32.
+_LARGEST = 1e13
+
 
 class Positive(nn.Module):
-    """``exp(rate raw)``: positive with a gradient everywhere, so that no weight is clamped to zero for good.
+    """``exp(rate raw)``, at most 1e13: positive with a gradient below, so that no weight is clamped to zero for good.
 
     Args:
         rate: below 1 for a parameter on which much depends: a step of gradient descent moves its logarithm by
@@ -25,10 +30,10 @@ class Positive(nn.Module):
         self.rate = rate
 
     def forward(self, raw: Tensor) -> Tensor:
-        return (self.rate * raw).exp()
+        return (self.rate * raw).clamp_max(math.log(_LARGEST)).exp()
 
     def right_inverse(self, value: Tensor) -> Tensor:
-        return value.clamp_min(_SMALLEST).log() / self.rate
+        return value.clamp(_SMALLEST, _LARGEST).log() / self.rate
 
 
 class Slow(nn.Module):
