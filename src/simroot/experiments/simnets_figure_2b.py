@@ -12,10 +12,13 @@ from simroot.experiments.study import Experiment, Finished, Report, accuracy_tex
 _SIMNETS, _CONVNETS = (50, 100, 200, 400, 800), (1600, 3200)
 _NORMALISED = "ConvNet, batch normalisation"
 
+# Without normalisation the rate at which the model is registered diverges.
+_UNNORMALISED_RATE = 0.02
+
 
 def _of_size(channels: int) -> list[Network]:
     found = [
-        Network("ConvNet", "convnet_coates", {"channels": channels}),
+        Network("ConvNet", "convnet_coates", {"channels": channels}, learning_rate=_UNNORMALISED_RATE),
         Network(_NORMALISED, "convnet_coates", {"channels": channels, "batch_norm": True}),
     ]
     if channels in _SIMNETS:
