@@ -94,9 +94,10 @@ def accuracy(runs: Sequence[Finished]) -> float:
 
 def setting(finished: Sequence[Finished], data: ImageData) -> str:
     """What the accuracies are measured on."""
-    epochs = finished[0].row["epochs"]
+    number = finished[0].row["epochs"]
+    epochs = "1 epoch" if number == 1 else f"{number} epochs"
     return (
-        f"Accuracy on {len(data.val):,} validation images of {data.name} after {epochs} epochs on {len(data.train):,}: "
+        f"Accuracy on {len(data.val):,} validation images of {data.name} after {epochs} on {len(data.train):,}: "
         "the last epoch's; shifts and mirroring as each run's recipe says."
     )
 
@@ -145,7 +146,7 @@ def plot_epochs(runs: Runs) -> Figure:
         means = [100 * statistics.fmean(values) for values in curves]
         axes.plot(range(1, len(means) + 1), means, marker="o", markersize=3, label=network.name)
     axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     _finish(axes)
     return figure
 
