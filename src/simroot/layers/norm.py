@@ -96,8 +96,7 @@ class FoldedWhitening2d(FoldedNorm2d):
         self.matrix.copy_(self._inverse_root())
 
     def _inverse_root(self) -> Tensor:
-        # No factorisation takes what has overflowed; that the training has diverged is for its loss to tell.
-        covariance = self.covariance.double().nan_to_num(0.0, 0.0, 0.0)
+        covariance = _factorable(self.covariance)
         scale = covariance.diagonal().clamp_min(1e-12).rsqrt()
         correlation = scale[:, None] * covariance * scale
         blocks = diagonal_blocks(correlation, self.groups)
@@ -145,8 +144,7 @@ class PatchWhitening(nn.Module):
         centred = patches - patches.mean(0)
         self.seen += 1
         self.covariance.lerp_(_moments(centred), 1 / self.seen.to(centred))
-        # No factorisation takes what has overflowed; that the training has diverged is for its loss to tell.
-        covariance = self.covariance.double().nan_to_num(0.0, 0.0, 0.0)
+        covariance = _factorable(self.covariance)
         smallest = self.eps * covariance.diagonal().mean().clamp_min(1e-12)
         self.matrix.copy_(inverse_root(covariance, smallest))
 
@@ -168,6 +166,11 @@ def diagonal_blocks(matrix: Tensor, number: int) -> Tensor:
     """The blocks on the diagonal of a matrix (C, C), (number, C / number, C / number)."""
     rows = matrix.unflatten(0, (number, -1)).unflatten(2, (number, -1))
     return rows.diagonal(dim1=0, dim2=2).movedim(-1, 0)
+
+
+def _factorable(covariance: Tensor) -> Tensor:
+    """In float64, zeros in place of what has overflowed: that a training has diverged is for its loss to tell."""
+    return covariance.double().nan_to_num(0.0, 0.0, 0.0)
 
 
 def inverse_root(matrix: Tensor, eps: float | Tensor) -> Tensor:

@@ -150,7 +150,7 @@ class InvertedResidual(nn.Module):
 Block = Callable[[int, int, int, int], nn.Module]
 
 
-def blocks(widths: tuple[int, ...], depth: int, block: Block) -> OrderedDict[str, nn.Module]:
+def _blocks(widths: tuple[int, ...], depth: int, block: Block) -> OrderedDict[str, nn.Module]:
     """Three stages of blocks behind a stem of ``widths[0]`` channels; the second and the third halve the size."""
     modules: OrderedDict[str, nn.Module] = OrderedDict()
     for stage, (before, width) in enumerate(pairwise((widths[0], *widths))):
@@ -160,11 +160,27 @@ def blocks(widths: tuple[int, ...], depth: int, block: Block) -> OrderedDict[str
     return modules
 
 
+def mobile_blocks(
+    widths: tuple[int, int, int], depth: int, expansion: int, stages: tuple[MobileStage, ...]
+) -> OrderedDict[str, nn.Module]:
+    """Three stages of ``depth`` inverted residuals each, behind a stem of ``widths[0]`` channels."""
+
+    def block(inputs: int, outputs: int, stride: int, stage: int) -> nn.Module:
+        return InvertedResidual(inputs, outputs, stride, expansion, stages[stage])
+
+    return _blocks(widths, depth, block)
+
+
 def _head(channels: int, num_classes: int) -> dict[str, nn.Module]:
     return {"pool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten(), "classifier": dense(channels, num_classes)}
 
 
-def _checked_widths(name: str, image_size: int, channels: float, **integers: int) -> tuple[int, int, int]:
+def checked_widths(name: str, image_size: int, channels: float, **integers: int) -> tuple[int, int, int]:
+    """Channels of the three stages, of a network that takes images of four pixels and more.
+
+    Raises:
+        ConfigError: for smaller images, channels of which none are left, or integers below 1.
+    """
     require_image_size(name, image_size, smallest=4)
     require_positive(name, **integers)
     return stage_channels(name, channels)
@@ -183,8 +199,8 @@ def resnet20(
         channels: channels of the first stage; the others have two and four times as many (rounded).
         depth: blocks in each stage; the network has ``6 depth + 2`` layers, so that 1 gives ResNet-8.
     """
-    widths = _checked_widths("resnet20", image_size, channels, depth=depth)
-    body = blocks(widths, depth, lambda inputs, outputs, stride, _: BasicBlock(inputs, outputs, stride))
+    widths = checked_widths("resnet20", image_size, channels, depth=depth)
+    body = _blocks(widths, depth, lambda inputs, outputs, stride, _: BasicBlock(inputs, outputs, stride))
     stem = {"stem": ScaledConv2d(in_channels, widths[0], 3), "relu": nn.ReLU()}
     return nn.Sequential(OrderedDict({**stem, **body, **_head(widths[-1], num_classes)}))
 
@@ -212,7 +228,7 @@ def mobilenet_v2_compact(
         depth: blocks in each stage.
         expansion: channels of the depthwise convolutions as a multiple of the block's input.
     """
-    widths = _checked_widths("mobilenet_v2_compact", image_size, channels, depth=depth, expansion=expansion)
+    widths = checked_widths("mobilenet_v2_compact", image_size, channels, depth=depth, expansion=expansion)
     stages = (MobileStage(3, nn.ReLU6, squeeze=False),) * STAGES
     return _mobile(in_channels, num_classes, widths, depth, expansion, stages, 4 * widths[-1], nn.ReLU6)
 
@@ -241,7 +257,7 @@ def mobilenet_v3_compact(
         depth: blocks in each stage.
         expansion: channels of the depthwise convolutions as a multiple of the block's input.
     """
-    widths = _checked_widths("mobilenet_v3_compact", image_size, channels, depth=depth, expansion=expansion)
+    widths = checked_widths("mobilenet_v3_compact", image_size, channels, depth=depth, expansion=expansion)
     return _mobile(in_channels, num_classes, widths, depth, expansion, MOBILE_V3, expansion * widths[-1], nn.Hardswish)
 
 
@@ -255,12 +271,9 @@ def _mobile(
     features: int,
     activation: Callable[[], nn.Module],
 ) -> nn.Module:
-    def block(inputs: int, outputs: int, stride: int, stage: int) -> nn.Module:
-        return InvertedResidual(inputs, outputs, stride, expansion, stages[stage])
-
     stem = {"stem": ScaledConv2d(in_channels, widths[0], 3), "activation": activation()}
     last: dict[str, Any] = {"last": ScaledConv2d(widths[-1], features, 1), "last_activation": activation()}
-    body = blocks(widths, depth, block)
+    body = mobile_blocks(widths, depth, expansion, stages)
     return nn.Sequential(OrderedDict({**stem, **body, **last, **_head(features, num_classes)}))
 
 
@@ -277,7 +290,7 @@ def convnet_plain(
         channels: channels of the first stage; the others have two and four times as many (rounded).
         depth: convolutions in each stage.
     """
-    widths = _checked_widths("convnet_plain", image_size, channels, depth=depth)
+    widths = checked_widths("convnet_plain", image_size, channels, depth=depth)
     modules: OrderedDict[str, nn.Module] = OrderedDict()
     for stage, width in enumerate(widths, start=1):
         for index in range(1, depth + 1):

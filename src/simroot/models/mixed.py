@@ -10,14 +10,14 @@ from torch import nn
 
 from simroot.layers import MexPool2d, NormalisedConv2d
 from simroot.models.common import require_image_size, require_positive
-from simroot.models.compact import MOBILE_V3, STAGES, InvertedResidual, ScaledConv2d, blocks, stage_channels
+from simroot.models.compact import MOBILE_V3, STAGES, ScaledConv2d, checked_widths, mobile_blocks, stage_channels
 from simroot.models.registry import register
 from simroot.models.roots import root_schedule
 from simroot.models.simnet_core import LEARNED, SimNet, Stage
 from simroot.models.twin import relu_twin
 
 _RECIPE = {"learning_rate": 0.2, "clip_norm": 5.0}
-_NAME, _MOBILE = "simnet_mixed", "simnet_mobile"
+_NAME = "simnet_mixed"
 
 # Between the grids: maximum, then average, as in the three layer SimNet (section 6.4).
 _POOLS = (math.inf, 0.0)
@@ -125,15 +125,11 @@ def simnet_mobile(
         order: p of the similarity; the first value if it is learned.
         learn: which parameters are learned, of ``LEARNABLE``.
     """
-    require_image_size(_MOBILE, image_size, smallest=4)
-    require_positive(_MOBILE, depth=depth, expansion=expansion)
-    widths = stage_channels(_MOBILE, channels)
-
-    def block(inputs: int, outputs: int, stride: int, stage: int) -> nn.Module:
-        return InvertedResidual(inputs, outputs, stride, expansion, MOBILE_V3[stage])
-
+    widths = checked_widths("simnet_mobile", image_size, channels, depth=depth, expansion=expansion)
     stem = NormalisedConv2d(in_channels, widths[0], 3, padding=1, whiten=True)
     templates = 2 * widths[-1]
     simnet = SimNet((Stage(templates, templates, 1),), num_classes, widths[-1], order=order, learn=learn, features=True)
-    layers: dict[str, nn.Module] = {"stem": stem, "activation": nn.Hardswish(), **blocks(widths, depth, block)}
-    return nn.Sequential(OrderedDict({**layers, "simnet": simnet}))
+    layers: OrderedDict[str, nn.Module] = OrderedDict(stem=stem, activation=nn.Hardswish())
+    layers |= mobile_blocks(widths, depth, expansion, MOBILE_V3)
+    layers["simnet"] = simnet
+    return nn.Sequential(layers)
