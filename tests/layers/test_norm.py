@@ -59,7 +59,27 @@ def test_whitening_decorrelates_what_a_normalisation_leaves_in() -> None:
         return float(values[-1] / values.sum())
 
     assert largest_share(FoldedNorm2d(6)(x)) > 0.9
-    assert largest_share(FoldedWhitening2d(6, eps=1e-6)(x)) < 1.01 / 6
+    assert largest_share(FoldedWhitening2d(6, momentum=1.0, eps=1e-6)(x)) < 1.01 / 6
+
+
+def test_whitening_s_gradient_holds_the_batch_s_mean_and_deviation_but_not_its_correlations() -> None:
+    x = correlated(4, 3).double()
+    whitening = FoldedWhitening2d(3).double()
+    whitening(x)
+    whitening.momentum = 0.0  # the map stands still for the differences
+    assert not torch.equal(whitening.matrix, torch.eye(3))
+    assert torch.autograd.gradcheck(whitening, x[:, :, :2, :2].clone().requires_grad_())
+
+
+def test_no_channel_gains_by_growing_before_a_whitening() -> None:
+    """Along its own deviations from the mean, a channel's gradient is zero."""
+    x = correlated(16, 4).double().requires_grad_()
+    y = FoldedWhitening2d(4).double()(x)
+    (y * images(*y.shape).double()).sum().backward()
+    assert x.grad is not None
+    centred = x.detach() - x.detach().mean((0, 2, 3), keepdim=True)
+    along = (x.grad * centred).sum((0, 2, 3))
+    assert (along.abs() < 1e-4 * (x.grad * centred).abs().sum((0, 2, 3))).all()  # eps beside the variance
 
 
 def test_whitening_of_a_constant_channel_stays_finite() -> None:

@@ -57,7 +57,7 @@ def test_whitening_decorrelates_within_groups_alone() -> None:
     torch.manual_seed(0)
     mixing = torch.randn(6, 6)
     x = torch.einsum("dc,nchw->ndhw", mixing, torch.randn(64, 6, 8, 8))
-    whitening = FoldedWhitening2d(6, groups=2, eps=1e-6)
+    whitening = FoldedWhitening2d(6, groups=2, momentum=1.0, eps=1e-6)
     whitening(x)
     rows = whitening.eval()(x).transpose(0, 1).flatten(1)
     covariance = torch.cov(rows)

@@ -53,59 +53,47 @@ class FoldedWhitening2d(FoldedNorm2d):
     """Decorrelation of the channels: ``y = R^(-1/2) D^(-1) (x - mean)``, with D the deviations and R the correlations.
 
     Similarities share one large common mode (the norm of what they compare), which a normalisation per channel leaves
-    in; the next layer then learns along one direction only. The statistics are running averages in training, too, and
-    carry no gradient: the map is a slowly moving preconditioner of the next layer's weights.
+    in; the next layer then learns along one direction only. Mean and D are the batch's in training, with gradient: no
+    channel gains by growing. R is a running average in training, too, and carries no gradient: a slowly moving
+    preconditioner of the next layer's weights.
 
     Args:
-        channels: C of the input (N, C, H, W).
+        channels: C of the input.
         groups: groups of channels, each decorrelated on its own, as a grouped convolution behind it can take it up.
         momentum: weight of the newest batch in the running averages.
         eps: added to the eigenvalues of R, whose mean is 1: directions with much less variance are not blown up.
     """
 
-    covariance: Tensor
+    correlation: Tensor
     matrix: Tensor
-    batches: Tensor
 
     def __init__(self, channels: int, *, groups: int = 1, momentum: float = 0.1, eps: float = 1e-2) -> None:
-        super().__init__(channels, momentum=momentum, eps=eps)
-        self.groups = groups
-        del self.var
-        self.register_buffer("covariance", torch.eye(channels))
+        super().__init__(channels, momentum=momentum)
+        self.groups, self.smallest = groups, eps
+        self.register_buffer("correlation", torch.eye(channels))
         self.register_buffer("matrix", torch.eye(channels))
-        self.register_buffer("batches", torch.zeros((), dtype=torch.long))
 
     def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
         if self.training:
-            self._update(x.detach())
-        matrix = self.matrix.to(x.dtype)
-        bias = -(matrix @ self.mean.to(x.dtype))
-        return F.conv2d(x, matrix[:, :, None, None], bias)
+            self._update(y.detach())
+        matrix = self.matrix.to(y.dtype, copy=True)  # the next batch changes it, maybe before the gradient needs it
+        return F.conv2d(y, matrix[:, :, None, None])
 
     @torch.no_grad()
-    def _update(self, x: Tensor) -> None:
-        rows = x.permute(0, 2, 3, 1).reshape(-1, self.channels).to(self.mean.dtype)
+    def _update(self, y: Tensor) -> None:
+        rows = y.permute(0, 2, 3, 1).reshape(-1, self.channels).to(self.correlation.dtype)
         if not len(rows):
             return
-        mean = rows.mean(0)
-        centred = rows - mean
-        weight = torch.where(self.batches == 0, 1.0, self.momentum).to(rows)
-        self.mean.lerp_(mean, weight)
-        self.covariance.lerp_(_moments(centred), weight)
-        self.batches += 1
-        self.matrix.copy_(self._inverse_root())
-
-    def _inverse_root(self) -> Tensor:
-        covariance = _factorable(self.covariance)
-        scale = covariance.diagonal().clamp_min(1e-12).rsqrt()
-        correlation = scale[:, None] * covariance * scale
-        blocks = diagonal_blocks(correlation, self.groups)
-        return torch.block_diag(*(inverse_root(block, self.eps) for block in blocks)) * scale
+        self.correlation.lerp_(_moments(rows), self.momentum)
+        blocks = diagonal_blocks(_factorable(self.correlation), self.groups)
+        self.matrix.copy_(torch.block_diag(*(inverse_root(block, self.smallest) for block in blocks)))
 
     @torch.no_grad()
     def folded(self) -> tuple[Tensor, Tensor]:
         """The map in evaluation as a matrix A (C, C) and the mean m (C,): ``y = A (x - m)``, in float64."""
-        return self.matrix.double(), self.mean.double()
+        scale, mean = super().folded()
+        return self.matrix.double() @ scale, mean
 
 
 class PatchWhitening(nn.Module):

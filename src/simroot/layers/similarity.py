@@ -23,7 +23,9 @@ class Similarity2d(nn.Module):
 
     ``weights`` u >= 0 and ``order`` p > 0 are kept so by parametrisation; both, and ``templates`` z, can be read and
     assigned. Templates are learned through the slopes ``w = 2 u z`` and start with ``w ~ N(0, 1/d)`` and
-    ``log(u) ~ N(log(1/d), 1)``, so that the layer begins as a convolution with a small concave part.
+    ``log(u) ~ N(-log(8 sqrt(d)), 1)``, so that the layer begins as a convolution with a concave part whose share is
+    small and the same for every d. Neither decays: together they have a scale that a normalisation behind the layer
+    takes out, and a decay of the slopes alone would leave the concave part.
 
     Args:
         in_channels: C of the input.
@@ -47,6 +49,7 @@ class Similarity2d(nn.Module):
     """
 
     training_hints: ClassVar[Mapping[str, Mapping[str, float]]] = {
+        "templates": {"weight_decay": 0.0},
         "weights": {"weight_decay": 0.0},
         "order": {"weight_decay": 0.0},
     }
@@ -85,7 +88,7 @@ class Similarity2d(nn.Module):
         shape = (templates, in_channels // groups, kernel_size, kernel_size)
         d = shape[1] * shape[2] * shape[3]
         slopes = torch.randn(shape) / d**0.5
-        u = torch.randn(shape).exp() / d if kind == "lp" else torch.ones(shape)
+        u = torch.randn(shape).exp() / (8 * d**0.5) if kind == "lp" else torch.ones(shape)
         if weighted:
             parameter(self, "weights", u, learn=learn_weights, by=Positive())
         else:

@@ -249,8 +249,8 @@ def tempered(mixtures: tuple[GeneralizedGaussianMixture, ...], weights: Tensor) 
 
     The slopes ``w = 2 u z`` are the directions from the mean of the mixture to the components' means, brought to length
     1 and then to the nearest matrix with orthogonal rows or columns: components are alike, templates should not be.
-    The weights stay as they are; those of a new layer are around 1 / d, so that the quadratic part starts small, and
-    differ at random from template to template, which training needs more than the mixture's scales.
+    The weights stay as they are; those of a new layer are around 1 / (8 sqrt(d)), so that the quadratic part starts
+    small, and differ at random from template to template, which training needs more than the mixture's scales.
 
     Args:
         mixtures: one for each group of templates.

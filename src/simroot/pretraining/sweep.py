@@ -178,10 +178,9 @@ def _decorrelate(whitening: FoldedWhitening2d, patches: Tensor) -> None:
     """Set the statistics of the decorrelation to those of the patches' positions that are not padding."""
     rows = patches.movedim(1, -1).flatten(0, -2)
     rows = rows[rows[:, 0].isfinite()]
-    whitening.batches.zero_()  # the next batch counts alone
-    whitening.train()
-    whitening(rows[:, :, None, None])
-    whitening.eval()
+    momentum, whitening.momentum = whitening.momentum, 1.0  # these rows count alone
+    whitening.train()(rows[:, :, None, None])
+    whitening.eval().momentum = momentum
 
 
 def _layer_report(
