@@ -103,7 +103,7 @@ def test_size_of_the_mobile_one_by_hand() -> None:
         return hidden * (c + 1) + hidden * (kernel**2 + 1) + squeeze + d * (hidden + 1)
 
     body = 4 * (27 + 1) + block(4, 4, 3, 0) + block(4, 8, 5, 4) + block(8, 16, 5, 8)
-    head = 32 * (16 + 1) + 2 * 32 * 32 + 10 * 32 + 2
+    head = 24 * (16 + 1) + 2 * 24 * 24 + 10 * 24 + 2
     assert parameters(deploy(create_model("simnet_mobile", channels=4, depth=1))) == body + head
 
 

@@ -69,11 +69,6 @@ def _deepening(width: int, depth: int) -> Mapping[str, Any]:
     return {**_three_grids(width, depth), "depth": depth}
 
 
-def _deepening_finely(width: int, depth: int) -> Mapping[str, Any]:
-    """In steps of an eighth, for a network so large at few channels that quarters leave much of a budget unused."""
-    return {"channels": 1 + (width - 1) / 8, "depth": depth}
-
-
 def _plain(width: int, depth: int) -> Mapping[str, Any]:
     """Without shortcuts two layers a grid learn faster than three, at 65K parameters, too."""
     return _deepening(width, min(depth, 2))
@@ -89,7 +84,7 @@ FAMILIES = (
     Family("resnet", "resnet20", _deepening),
     Family("simnet_mixed_twin", "simnet_mixed_twin", _plain),
     Family(f"simnet_mixed, root {_DEGREE}", "simnet_mixed", _root, ours=True),
-    Family("simnet_mobile", "simnet_mobile", _deepening_finely, ours=True),
+    Family("simnet_mobile", "simnet_mobile", _deepening, ours=True),
     Family("simnet_pyramid", "simnet_pyramid", _three_grids, ours=True),
     Family("mobilenet_v3_compact", "mobilenet_v3_compact", _deepening),
     Family("simnet_pyramid", "simnet_pyramid", _three_grids, ours=True, pretrained=True),

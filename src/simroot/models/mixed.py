@@ -19,6 +19,9 @@ from simroot.models.twin import relu_twin
 _RECIPE = {"learning_rate": 0.2, "clip_norm": 5.0}
 _NAME = "simnet_mixed"
 
+# Of simnet_mobile, for each channel of its last block.
+_TEMPLATES = 1.5
+
 # Between the grids: maximum, then average, as in the three layer SimNet (section 6.4).
 _POOLS = (math.inf, 0.0)
 
@@ -94,7 +97,7 @@ def simnet_mixed_twin(
     )
 
 
-@register(parameters=48_026, macs=5_063_168, recipe={"learning_rate": 0.4, "clip_norm": 5.0})
+@register(parameters=43_754, macs=4_905_472, recipe={"learning_rate": 0.4, "clip_norm": 5.0})
 def simnet_mobile(
     num_classes: int = 10,
     in_channels: int = 3,
@@ -111,9 +114,9 @@ def simnet_mobile(
     The blocks take the place of the first linear similarities of ``simnet_mixed``: their depthwise convolutions are
     filter groups carried to the end, one for each channel (Deep Roots, section 3), and the 1x1 convolutions combine
     them. What MobileNetV3 has behind them, a 1x1 convolution, hardswish, average pooling and a linear layer, becomes a
-    whitened similarity (Deep SimNets, section 4.2) with twice as many templates as the last block has channels, MEX
-    classification and global MEX. While it trains, the channels before the similarity are decorrelated, which folds
-    away.
+    whitened similarity (Deep SimNets, section 4.2) with 1.5 times as many templates as the last block has channels, MEX
+    classification and global MEX: about as many parameters as MobileNetV3 has there. While it trains, the channels
+    before the similarity are decorrelated, which folds away.
 
     Args:
         num_classes: number of classes.
@@ -127,7 +130,7 @@ def simnet_mobile(
     """
     widths = checked_widths("simnet_mobile", image_size, channels, depth=depth, expansion=expansion)
     stem = NormalisedConv2d(in_channels, widths[0], 3, padding=1, whiten=True)
-    templates = 2 * widths[-1]
+    templates = round(_TEMPLATES * widths[-1])
     simnet = SimNet((Stage(templates, templates, 1),), num_classes, widths[-1], order=order, learn=learn, features=True)
     layers: OrderedDict[str, nn.Module] = OrderedDict(stem=stem, activation=nn.Hardswish())
     layers |= mobile_blocks(widths, depth, expansion, MOBILE_V3)
