@@ -16,6 +16,7 @@ from simroot.export import Predictor, to_onnx, to_openvino
 from simroot.export.forms import graph_form
 from simroot.export.quantise import equalise
 from simroot.export.similarity_forms import Lp, LpDifferences, LpOperator
+from simroot.layers import Similarity2d
 from simroot.models import create_model
 
 MEAN, STD = (0.5,) * 3, (0.25,) * 3
@@ -25,7 +26,16 @@ def pictures(count: int, side: int) -> np.ndarray[Any, Any]:
     """Dark, middle and bright ones, with a little noise."""
     generator = np.random.default_rng(0)
     brightness = generator.choice([30, 128, 226], (count, 3, 1, 1))
-    return np.clip(brightness + generator.integers(-20, 21, (count, 3, side, side)), 0, 255).astype(np.uint8)
+    return np.clip(brightness + generator.integers(-5, 6, (count, 3, side, side)), 0, 255).astype(np.uint8)
+
+
+@torch.no_grad()
+def _spread(similarity: Similarity2d) -> None:
+    """Makes the last similarity five times as large as the first, the others in between."""
+    templates, weights = similarity.templates.clone(), similarity.weights
+    assert weights is not None
+    similarity.weights = weights * torch.linspace(1, 5, len(weights)).view(-1, 1, 1, 1)
+    similarity.templates = templates
 
 
 @pytest.mark.parametrize(
@@ -40,7 +50,8 @@ def pictures(count: int, side: int) -> np.ndarray[Any, Any]:
 )
 def test_equalisation_changes_ranges_and_nothing_else(name: str, overrides: dict[str, Any], lp: Lp) -> None:
     torch.manual_seed(0)
-    model = create_model(name, **overrides).eval()
+    model: Any = create_model(name, **overrides).eval()
+    _spread(model.similarities[0].similarity)
     form = graph_form(model, lp)
     inputs = np.random.default_rng(0).standard_normal((20, 3, *[overrides["image_size"]] * 2), dtype=np.float32)
     seen: list[torch.Tensor] = []
