@@ -12,8 +12,8 @@ from torch.nn.utils import parametrize
 # Below it a weight cannot be told from zero in float32 and its logarithm would run off to minus infinity.
 _SMALLEST = 1e-30
 
-# Where running averages normalise what follows, nothing holds a scale back: it may run off. Up to here the squares of
-# what it scales stay in the range of float32.
+# A scale that a normalisation takes out may run off. Up to here the squares of what it scales stay in the range of
+# float32.
 _LARGEST = 1e13
 
 
