@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,3 +92,9 @@ def test_correlations(data: ImageData, tmp_path: Path, monkeypatch: pytest.Monke
     panels = [axes for axes in report.figure.axes if axes.get_title()]
     assert [len(axes.patches) for axes in panels] == [4, 4]
     assert report.markdown.startswith("| network | plain | whitened | whitened, arranged |")
+
+
+def test_correlations_need_weights(data: ImageData) -> None:
+    reported = replace(finished("nin", 0.5), path=None)
+    with pytest.raises(ConfigError, match="no run of the experiment is here"):
+        experiment("deep-roots-figure-6").report([reported], data)

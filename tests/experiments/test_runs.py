@@ -267,8 +267,44 @@ def test_report_only_takes_what_is_finished(trainings: Trainings, tmp_path: Path
     begin(where["runs"] / "two", trainings.data, Trial(MODEL, usual(epochs=5), {"channels": 8}))
     finish(where["runs"] / "one")
     conduct("noise", experiment(seen), trainings.data, **where, train=False)
-    assert [each.path.name for each in seen[0]] == ["one"]
+    assert [each.path for each in seen[0]] == [where["runs"] / "one"]
     assert trainings.asked == []
+
+
+def test_report_only_keeps_rows_of_runs_that_are_elsewhere(trainings: Trainings, tmp_path: Path) -> None:
+    seen: list[list[Finished]] = []
+    results = tmp_path / "results"
+    for number, (width, accuracy) in enumerate([(4, 0.3), (6, 0.4), (6, 0.5), (8, 0.6)]):
+        runs = tmp_path / f"runs-{number}"
+        begin(runs / "one", trainings.data, Trial(MODEL, usual(epochs=5), {"channels": width}))
+        finish(runs / "one", accuracy)
+        path = conduct("noise", experiment(seen), trainings.data, runs=runs, results=results, train=False)
+    rows = json.loads(path.read_text())["rows"]
+    assert [(row["overrides"]["channels"], row["accuracy"]) for row in rows] == [(4, 0.3), (6, 0.5), (8, 0.6)]
+    assert [each.path for each in seen[-1]] == [None, None, runs / "one"]
+    assert conduct("noise", experiment(seen), trainings.data, runs=tmp_path, results=results, train=False) == path
+    assert json.loads(path.read_text())["rows"] == rows
+    assert trainings.asked == []
+
+
+@pytest.mark.parametrize("changes", [{"epochs": 6}, {"seeds": (1,)}, {"data": images(50)}])
+def test_report_only_keeps_no_row_of_another_experiment(
+    trainings: Trainings, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    begin(tmp_path / "one", trainings.data, Trial(MODEL, usual(epochs=5), {"channels": 4}))
+    finish(tmp_path / "one")
+    where: dict[str, Any] = {"results": tmp_path / "results", "train": False}
+    conduct("noise", experiment([]), data=trainings.data, runs=tmp_path, **where)
+    with pytest.raises(ConfigError, match="holds no finished run"):
+        conduct("noise", experiment([]), **{"data": trainings.data, "runs": tmp_path / "elsewhere", **where, **changes})
+
+
+@pytest.mark.parametrize("text", ['{"rows": ', "[]", "{}"])
+def test_report_only_does_not_overwrite_what_is_no_report(trainings: Trainings, tmp_path: Path, text: str) -> None:
+    (tmp_path / "noise.json").write_text(text)
+    with pytest.raises(ConfigError, match=r"noise\.json is no report of an experiment"):
+        conduct("noise", experiment([]), trainings.data, runs=tmp_path, results=tmp_path, train=False)
+    assert (tmp_path / "noise.json").read_text() == text
 
 
 def finished(model: str, accuracy: float) -> Finished:

@@ -36,7 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--quick", action="store_true", default=False, help="try it: one epoch of two networks on a few images"
     )
     group.add_argument(
-        "--report-only", action="store_true", default=False, help="train nothing, report the runs that are finished"
+        "--report-only",
+        action="store_true",
+        default=False,
+        help="train nothing, report the runs that are finished and keep the rows of an earlier report",
     )
     group.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="of runs (default: runs)")
     group.add_argument(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simroot.data import ImageData, loader
+from simroot.errors import ConfigError
 from simroot.experiments.runs import Trial
 from simroot.experiments.study import Experiment, Finished, Report, accuracy_text, by_model, markdown_table
 from simroot.measure import Candidate, LayerCorrelation, compare, joint_moments, layer_correlation
@@ -121,11 +123,16 @@ def _correlations(finished: Sequence[Finished], data: ImageData) -> Report:
     """Figure 6: a panel for each network, of its first seed."""
     from matplotlib.figure import Figure
 
-    runs = {name: each[0] for name, each in by_model(finished).items()}
+    runs: dict[str, Path] = {}
+    for each in finished:
+        if each.path is not None:  # a row of an earlier report has no weights
+            runs.setdefault(each.trial.model, each.path)
+    if not runs:
+        raise ConfigError("no run of the experiment is here; expected weights whose responses can be correlated")
     figure = Figure(figsize=(6 * len(runs), 5), dpi=120, layout="constrained")
     numbers = {}
-    for axes, (name, each) in zip(figure.subplots(1, len(runs), squeeze=False)[0], runs.items(), strict=True):
-        found = _correlation(name, each, data)
+    for axes, (name, path) in zip(figure.subplots(1, len(runs), squeeze=False)[0], runs.items(), strict=True):
+        found = _correlation(name, path, data)
         numbers[name] = {kind: correlation.block_diagonality for kind, correlation in found.items()}
         found["whitened"].draw(figure, axes, name)
     columns = ["network", *next(iter(numbers.values()))]
@@ -140,8 +147,8 @@ def _correlations(finished: Sequence[Finished], data: ImageData) -> Report:
     return Report(text, figure, {"layers": list(_LAYERS), "block_diagonality": numbers})
 
 
-def _correlation(name: str, each: Finished, data: ImageData) -> dict[str, LayerCorrelation]:
-    run = load_run(each.path, weights="last")
+def _correlation(name: str, path: Path, data: ImageData) -> dict[str, LayerCorrelation]:
+    run = load_run(path, weights="last")
     batches = loader(data.val, 64, mean=run.mean, std=run.std, train=False)
     moments = joint_moments(run.model, *_LAYERS, (images for images, _ in batches))
     groups = model_entry(name).overrides["groups"][1]

@@ -14,6 +14,7 @@ from simroot.data import ImageData
 from simroot.data.splits import Split, stratified
 from simroot.errors import ConfigError, TrainingError
 from simroot.experiments.runs import Row, Runs, Trial, row
+from simroot.training import for_data
 from simroot.training.environment import versions
 from simroot.training.files import write_atomic, write_text
 
@@ -28,10 +29,10 @@ _QUICK_TRIALS = 2
 
 @dataclass(frozen=True)
 class Finished:
-    """A trial with its run directory and figures."""
+    """A trial with its figures, and its run directory if that is here."""
 
     trial: Trial
-    path: Path
+    path: Path | None
     row: Row
 
 
@@ -85,7 +86,8 @@ def conduct(
 ) -> Path:
     """Train what is not trained yet, then write ``NAME.json``, ``NAME.md`` and ``NAME.png``.
 
-    Killed and called again it goes on where it stopped.
+    Killed and called again it goes on where it stopped. Without training, rows that ``NAME.json`` has already stay
+    where their runs are not here: what several machines trained comes together in one file.
 
     Args:
         name: of the files.
@@ -98,7 +100,7 @@ def conduct(
         seeds: each a round of all trials.
         quick: one epoch of the first two trials on a few images, to see that everything works: the figures mean
             nothing, and the files are called ``NAME-quick``.
-        train: False to report the finished runs alone.
+        train: False to report the finished runs alone, and what has been reported before.
         **options: where and how to train, as for ``simroot.training.train``.
 
     Returns:
@@ -114,14 +116,16 @@ def conduct(
         data = replace(data, train=_few(data.train), val=_few(data.val))
     folder = Runs(runs, data, source)
     trials = [trial for seed in seeds for trial in experiment.trials(epochs or experiment.epochs, seed)]
+    reported = [] if train else _reported(results / f"{name}.json", data)
     finished = []
     for trial in trials[: _QUICK_TRIALS if quick else None]:
         path = _completed(folder, trial, options) if train else folder.finished(trial)
         if path is not None:
             # `simroot train` alone does not know parts.
             again = {} if experiment.part is None else {"command": f"simroot reproduce {name}"}
-            start = {"start": "pre-trained" if trial.pretrained else "random"}
-            finished.append(Finished(trial, path, row(path) | start | again))
+            finished.append(Finished(trial, path, row(path) | {"start": _start(trial)} | again))
+        else:
+            finished += [Finished(trial, None, found) for found in reported if _is_of(found, trial, data)]
     if not finished:
         raise ConfigError(
             f"{runs} holds no finished run of {experiment.title}; expected one with the same network, recipe, epochs "
@@ -140,6 +144,31 @@ def _completed(folder: Runs, trial: Trial, options: Mapping[str, Any]) -> Path |
         return None
 
 
+def _start(trial: Trial) -> str:
+    return "pre-trained" if trial.pretrained else "random"
+
+
+def _reported(path: Path, data: ImageData) -> list[Row]:
+    """The rows of an earlier report on the same data; none if there is no such report."""
+    if not path.exists():
+        return []
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        rows: list[Row] = content["rows"] if (content["data"], content["split"]) == (data.name, _sizes(data)) else []
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{path} is no report of an experiment ({error!r}); remove it or name other --results"
+        ) from error
+    return rows
+
+
+def _is_of(row: Row, trial: Trial, data: ImageData) -> bool:
+    """Whether a row's run had the trial's network, start and recipe."""
+    planned = for_data(trial.recipe, data.name, data.image_size).to_dict()
+    theirs = (row["model"], row["overrides"], row["start"], row["recipe"])
+    return theirs == (trial.model, dict(trial.overrides), _start(trial), planned)
+
+
 def _few(split: Split) -> Split:
     return split.subset(stratified(split.labels, min(_QUICK_IMAGES, len(split)), seed=0)[0])
 
@@ -149,7 +178,7 @@ def _write(stem: Path, title: str, finished: Sequence[Finished], report: Report,
     content = {
         "title": title,
         "data": data.name,
-        "split": {"training": len(data.train), "validation": len(data.val), "classes": len(data.classes)},
+        "split": _sizes(data),
         "versions": versions(),
         "rows": [each.row for each in finished],
         **report.facts,
@@ -162,6 +191,10 @@ def _write(stem: Path, title: str, finished: Sequence[Finished], report: Report,
     if (figure := report.figure) is not None:
         write_atomic(stem.with_name(f"{stem.name}.png"), lambda file: figure.savefig(file, format="png"))
     return path
+
+
+def _sizes(data: ImageData) -> dict[str, int]:
+    return {"training": len(data.train), "validation": len(data.val), "classes": len(data.classes)}
 
 
 def by_model(finished: Sequence[Finished]) -> dict[str, list[Finished]]:
