@@ -94,8 +94,8 @@ def accuracy(runs: Sequence[Finished]) -> float:
 
 def setting(finished: Sequence[Finished], data: ImageData) -> str:
     """What the accuracies are measured on."""
-    number = finished[0].row["epochs"]
-    epochs = "1 epoch" if number == 1 else f"{number} epochs"
+    numbers = sorted({each.row["epochs"] for each in finished})
+    epochs = "1 epoch" if numbers == [1] else f"{' or '.join(map(str, numbers))} epochs"
     return (
         f"Accuracy on {len(data.val):,} validation images of {data.name} after {epochs} on {len(data.train):,}: "
         "the last epoch's; shifts and mirroring as each run's recipe says."
