@@ -13,7 +13,7 @@ import torch
 from simroot import ops
 from simroot.errors import ConfigError
 from simroot.layers import GroupedConv2d, Similarity2d, WhitenedSimilarity2d
-from simroot.layers.parametrizations import Positive
+from simroot.layers.parametrizations import SoftPositive
 
 
 def seeded(layer: type[torch.nn.Module], *args: int, **options: Any) -> Any:
@@ -143,11 +143,37 @@ def test_noise_acts_in_training_only() -> None:
     assert torch.equal(layer(x), layer(x))
 
 
-def test_weights_do_not_run_off() -> None:
-    """Steps that only ever raise the logarithm of a weight end at 1e13, with no gradient left."""
-    raw = torch.tensor([-3.0, 100.0], requires_grad=True)
-    weights = Positive()(raw)
-    torch.testing.assert_close(weights, torch.tensor([math.exp(-3), 1e13]))
-    weights.sum().backward()
-    torch.testing.assert_close(raw.grad, torch.tensor([math.exp(-3), 0.0]))
-    torch.testing.assert_close(Positive().right_inverse(torch.tensor([math.inf])).exp(), torch.tensor([1e13]))
+@pytest.mark.parametrize("rate", [0.3, 1.0])
+@pytest.mark.parametrize("value", [2e-3, 0.04, 1.0, 50.0, 1e6])
+def test_soft_positive_gives_back_what_it_was_given(value: float, rate: float) -> None:
+    soft, given = SoftPositive(0.05, rate), torch.tensor([value])
+    torch.testing.assert_close(soft(soft.right_inverse(given)), given)  # float32 rounding
+
+
+def test_soft_positive_has_a_smallest_value_and_a_gradient() -> None:
+    soft = SoftPositive(0.05, 0.3)
+    assert soft(soft.right_inverse(torch.tensor([0.0, 1e-9]))).tolist() == pytest.approx([5e-5, 5e-5])
+    raw = torch.tensor([-100.0, 0.0, 100.0], requires_grad=True)
+    values = soft(raw)
+    assert values.tolist() == pytest.approx([5e-5, 0.05 * (math.log(2) + 1e-3), 30 + 5e-5])
+    values.sum().backward()
+    assert raw.grad is not None
+    assert raw.grad.tolist() == pytest.approx([0.0, 0.15, 0.3])  # of softplus: a logistic function
+
+
+def test_weights_are_learned_at_a_quarter_of_the_slopes_rate() -> None:
+    """Both as coefficients of a polynomial in x, of which the rate of SoftPositive, 0.5, leaves a quarter."""
+    layer = seeded(Similarity2d, 32, 4, from_origin=True).double()
+    layer.weights = torch.full_like(layer.weights, 1.0)
+    before = {name: getattr(layer, name).detach().clone() for name in ("templates", "weights")}
+    x = torch.randn(500, 32, 1, 1, dtype=torch.float64)
+    layer(x).square().mean().backward()
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter -= 1e-6 * parameter.grad
+    weights = layer.weights - before["weights"]
+    slopes = 2 * (layer.weights * layer.templates - before["weights"] * before["templates"])
+    y = x.flatten(1)
+    s = y @ (2 * before["weights"] * before["templates"]).flatten(1).T - y.square() @ before["weights"].flatten(1).T
+    torch.testing.assert_close(weights.flatten(1), 0.25e-6 * 2 * (s.T @ y.square()) / s.numel(), rtol=1e-4, atol=0)
+    torch.testing.assert_close(slopes.flatten(1), -1e-6 * 2 * (s.T @ y) / s.numel(), rtol=1e-4, atol=0)

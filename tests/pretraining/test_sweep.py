@@ -32,6 +32,8 @@ def test_filters_whiten_the_patches_within_groups(scale: Scale, whitening: Metho
     sweep = Sweep(smooth_images(), generator=generator(), scale=scale, whitening=whitening, patches=800)
     for index in range(2):
         layer = layer_at(model, index)
+        if layer.conv.patches is not None:
+            layer.conv.patches.eps = 0.05
         patches = sweep.layer_patches(model, index)
         sweep.layer(model, index, patches)
         with torch.no_grad():
@@ -40,7 +42,7 @@ def test_filters_whiten_the_patches_within_groups(scale: Scale, whitening: Metho
         for part in white.chunk(layer.conv.groups, 1):
             covariance = part.T.cov()
             assert torch.allclose(covariance.diagonal(), torch.ones(part.shape[1]).double(), atol=1e-3)
-            # the first layer's whitening is regularised at the tempered scale
+            # the first layer's whitening is regularised at the tempered scale, by the share of 0.05 set above
             correlation = float((covariance - torch.eye(len(covariance))).abs().max())
             assert correlation < (0.1 if scale == "tempered" and index == 0 else 1e-3)
 

@@ -114,7 +114,7 @@ class PatchWhitening(nn.Module):
     matrix: Tensor
     seen: Tensor
 
-    def __init__(self, channels: int, kernel_size: int, *, eps: float = 5e-2, batches: int = 50) -> None:
+    def __init__(self, channels: int, kernel_size: int, *, eps: float = 0.5, batches: int = 50) -> None:
         super().__init__()
         self.kernel_size, self.eps, self.batches = kernel_size, eps, batches
         d = channels * kernel_size**2

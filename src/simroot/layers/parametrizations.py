@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils import parametrize
 
-# Below it a weight cannot be told from zero in float32 and its logarithm would run off to minus infinity.
+# Below it a value cannot be told from zero in float32 and its logarithm would run off to minus infinity.
 _SMALLEST = 1e-30
 
-# A scale that a normalisation takes out may run off. Up to here the squares of what it scales stay in the range of
-# float32.
-_LARGEST = 1e13
+# Share of a SoftPositive's scale: slopes divided by smaller weights would have squares too large for float32.
+_FLOOR = 1e-3
+
+_ALPHA_RATE = 3.0
 
 
 class Positive(nn.Module):
-    """``exp(rate raw)``, at most 1e13: positive with a gradient below, so that no weight is clamped to zero for good.
+    """``exp(rate raw)``: positive with a gradient below, so that no value is clamped to zero for good.
 
     Args:
         rate: below 1 for a parameter on which much depends: a step of gradient descent moves its logarithm by
@@ -30,10 +31,33 @@ class Positive(nn.Module):
         self.rate = rate
 
     def forward(self, raw: Tensor) -> Tensor:
-        return (self.rate * raw).clamp_max(math.log(_LARGEST)).exp()
+        return (self.rate * raw).exp()
 
     def right_inverse(self, value: Tensor) -> Tensor:
-        return value.clamp(_SMALLEST, _LARGEST).log() / self.rate
+        return value.clamp_min(_SMALLEST).log() / self.rate
+
+
+class SoftPositive(nn.Module):
+    """``scale (softplus(rate raw / scale) + 0.001)``: positive with a gradient below.
+
+    A step of gradient descent moves a value above ``scale`` by ``rate^2`` of what it would without parametrisation.
+    Under ``exp(raw)`` it is moved by its square times as far, which leaves small values where they started.
+
+    Args:
+        scale: of usual values.
+        rate: as above.
+    """
+
+    def __init__(self, scale: float, rate: float) -> None:
+        super().__init__()
+        self.scale, self.rate = scale, rate
+
+    def forward(self, raw: Tensor) -> Tensor:
+        return self.scale * (functional.softplus(raw * (self.rate / self.scale)) + _FLOOR)
+
+    def right_inverse(self, value: Tensor) -> Tensor:
+        value = (value / self.scale - _FLOOR).clamp_min(_SMALLEST)
+        return (self.scale / self.rate) * (value + (-torch.expm1(-value)).log())
 
 
 class Slow(nn.Module):
@@ -81,13 +105,17 @@ class TemplatesFromSlopes(_OfLayer):
 
 
 class OffsetsFromLogAlpha(_OfLayer):
-    """MEX offsets by the logarithm of the kernel machine's coefficients: ``b = log(alpha) / beta`` (section 3)."""
+    """MEX offsets by the logarithm of the kernel machine's coefficients: ``b = log(alpha) / beta`` (section 3).
 
-    def forward(self, log_alpha: Tensor) -> Tensor:
-        return log_alpha / self.layer.beta
+    Learned is ``log(alpha) / 3``, so that a step of gradient descent moves log(alpha) nine times as far: a nearly
+    linear unit has the weights alpha / C, in which log(alpha) is slow by itself.
+    """
+
+    def forward(self, raw: Tensor) -> Tensor:
+        return raw * (_ALPHA_RATE / self.layer.beta)
 
     def right_inverse(self, offsets: Tensor) -> Tensor:
-        return offsets * self.layer.beta
+        return offsets * (self.layer.beta / _ALPHA_RATE)
 
 
 def parameter(layer: nn.Module, name: str, value: Tensor, *, learn: bool, by: nn.Module | None = None) -> None:

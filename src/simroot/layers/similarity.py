@@ -12,7 +12,10 @@ from simroot import ops
 from simroot.errors import ConfigError
 from simroot.layers.noise import MultiplicativeNoise
 from simroot.layers.norm import NormalisedConv2d
-from simroot.layers.parametrizations import Positive, TemplatesFromSlopes, bake, parameter
+from simroot.layers.parametrizations import Positive, SoftPositive, TemplatesFromSlopes, bake, parameter
+
+# The gradient of a weight is the square of what it weighs, whose tails are heavy: it moves more slowly than a slope.
+_WEIGHT_RATE = 0.5
 
 
 class Similarity2d(nn.Module):
@@ -24,8 +27,8 @@ class Similarity2d(nn.Module):
     ``weights`` u >= 0 and ``order`` p > 0 are kept so by parametrisation; both, and ``templates`` z, can be read and
     assigned. Templates are learned through the slopes ``w = 2 u z`` and start with ``w ~ N(0, 1/d)`` and
     ``log(u) ~ N(-log(8 sqrt(d)), 1)``, so that the layer begins as a convolution with a concave part whose share is
-    small and the same for every d. Neither decays: together they have a scale that a normalisation behind the layer
-    takes out, and a decay of the slopes alone would leave the concave part.
+    small and the same for every d. Slopes and weights are both learned and decay as coefficients of a polynomial in x
+    (``SoftPositive``), so that the balance between the linear and the concave part is the data's to find.
 
     Args:
         in_channels: C of the input.
@@ -48,11 +51,7 @@ class Similarity2d(nn.Module):
         ConfigError: for channels that the groups do not divide, or an order that is not positive.
     """
 
-    training_hints: ClassVar[Mapping[str, Mapping[str, float]]] = {
-        "templates": {"weight_decay": 0.0},
-        "weights": {"weight_decay": 0.0},
-        "order": {"weight_decay": 0.0},
-    }
+    training_hints: ClassVar[Mapping[str, Mapping[str, float]]] = {"order": {"weight_decay": 0.0}}
     templates: Tensor
     weights: Tensor | None
     order: Tensor | float
@@ -88,9 +87,10 @@ class Similarity2d(nn.Module):
         shape = (templates, in_channels // groups, kernel_size, kernel_size)
         d = shape[1] * shape[2] * shape[3]
         slopes = torch.randn(shape) / d**0.5
-        u = torch.randn(shape).exp() / (8 * d**0.5) if kind == "lp" else torch.ones(shape)
+        usual = 1 / (8 * d**0.5)
+        u = usual * torch.randn(shape).exp() if kind == "lp" else torch.ones(shape)
         if weighted:
-            parameter(self, "weights", u, learn=learn_weights, by=Positive())
+            parameter(self, "weights", u, learn=learn_weights, by=SoftPositive(usual, _WEIGHT_RATE))
         else:
             self.weights = None
         if weighted and kind == "lp":

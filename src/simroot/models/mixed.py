@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from simroot.layers import MexPool2d, NormalisedConv2d
+from simroot.layers.norm import PatchWhitening
 from simroot.models.common import require_image_size, require_positive
 from simroot.models.compact import MOBILE_V3, STAGES, ScaledConv2d, checked_widths, mobile_blocks, stage_channels
 from simroot.models.registry import register
@@ -19,8 +20,9 @@ from simroot.models.twin import relu_twin
 _RECIPE = {"learning_rate": 0.2, "clip_norm": 5.0}
 _NAME = "simnet_mixed"
 
-# Of simnet_mobile, for each channel of its last block.
+# Of simnet_mobile: for each channel of its last block; and how far its few first filters see white patches.
 _TEMPLATES = 1.5
+_WHITENING = 0.05
 
 # Between the grids: maximum, then average, as in the three layer SimNet (section 6.4).
 _POOLS = (math.inf, 0.0)
@@ -130,6 +132,7 @@ def simnet_mobile(
     """
     widths = checked_widths("simnet_mobile", image_size, channels, depth=depth, expansion=expansion)
     stem = NormalisedConv2d(in_channels, widths[0], 3, padding=1, whiten=True)
+    stem.patches = PatchWhitening(in_channels, 3, eps=_WHITENING)
     templates = round(_TEMPLATES * widths[-1])
     simnet = SimNet((Stage(templates, templates, 1),), num_classes, widths[-1], order=order, learn=learn, features=True)
     layers: OrderedDict[str, nn.Module] = OrderedDict(stem=stem, activation=nn.Hardswish())
