@@ -14,8 +14,9 @@ from simroot.layers.noise import MultiplicativeNoise
 from simroot.layers.norm import NormalisedConv2d
 from simroot.layers.parametrizations import Positive, SoftPositive, TemplatesFromSlopes, bake, parameter
 
-# The gradient of a weight is the square of what it weighs, whose tails are heavy: it moves more slowly than a slope.
-_WEIGHT_RATE = 0.5
+# A weight moves at most at a quarter of a slope's rate, as its gradient, a square, has heavy tails; at less where a
+# similarity has few of them and each counts for much.
+_WEIGHT_RATE, _MANY = 0.5, 24
 
 
 class Similarity2d(nn.Module):
@@ -90,7 +91,7 @@ class Similarity2d(nn.Module):
         usual = 1 / (8 * d**0.5)
         u = usual * torch.randn(shape).exp() if kind == "lp" else torch.ones(shape)
         if weighted:
-            parameter(self, "weights", u, learn=learn_weights, by=SoftPositive(usual, _WEIGHT_RATE))
+            parameter(self, "weights", u, learn=learn_weights, by=SoftPositive(usual, _WEIGHT_RATE * min(1, d / _MANY)))
         else:
             self.weights = None
         if weighted and kind == "lp":
