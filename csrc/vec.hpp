@@ -91,10 +91,10 @@ SIMROOT_INLINE Vec add_to_exponent(Vec a, Vec t) {
     const __m512i shift = _mm512_slli_epi32(_mm512_castps_si512(t.v), 23);
     return {_mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a.v), shift))};
 }
-// a = m 2^e with m in [1, 2), for normal a > 0.
+// a = m 2^e with m in [1, 2), for normal a > 0; some finite numbers for 0.
 SIMROOT_INLINE void split_at_one(Vec a, Vec &m, Vec &e) {
     m = {_mm512_getmant_ps(a.v, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_zero)};
-    e = {_mm512_getexp_ps(a.v)};
+    e = {_mm512_max_ps(_mm512_getexp_ps(a.v), _mm512_set1_ps(-127.0f))};
 }
 // a = m 2^e with m in [sqrt(1/2), sqrt(2)), for normal a > 0.
 SIMROOT_INLINE void split_at_root(Vec a, Vec &m, Vec &e) {
