@@ -70,10 +70,10 @@ def simnet_reference(simnet: SimNet, x: Tensor) -> Tensor:
 
 
 def test_size_by_hand() -> None:
-    """c, 2c and 4c channels, two layers on each grid; templates and weights of the similarity, beta of either MEX."""
-    c, d, e = 5, 10, 20
-    filters = 9 * (3 * c + c * c + c * d + d * d + d * e + e * e) + 2 * (c + d + e)
-    assert parameters(deploy(create_model("simnet_mixed", channels=5))) == filters + 2 * e * e + 10 * e + 2
+    """c, 2c and 4c channels, two layers on each grid; half as many templates, their weights, beta of either MEX."""
+    c, d, e, n = 5, 10, 20, 10
+    filters = 9 * (3 * c + c * c + c * d + d * d + d * e + e * n) + 2 * c + 2 * d + e + n
+    assert parameters(deploy(create_model("simnet_mixed", channels=5))) == filters + 2 * n * n + 10 * n + 2
 
 
 @pytest.mark.parametrize("overrides", CASES)
@@ -127,7 +127,7 @@ def test_twin_has_the_same_layers_below_and_relus_above() -> None:
     assert [name for name, _ in list(twin.named_children())[: len(below)]] == [name for name, _ in below]
     shapes = [m.weight.shape for m in deploy(model).modules() if isinstance(m, nn.Conv2d)]
     found = [m.weight.shape for m in deploy(twin).modules() if isinstance(m, nn.Conv2d)]
-    assert found == [*shapes, (16, 16, 1, 1)]
+    assert found == [*shapes, (8, 8, 1, 1)]
     x = torch.randn(3, 3, 32, 32)
     torch.testing.assert_close(deploy(twin)(x), twin(x), rtol=1e-4, atol=1e-5)
 

@@ -12,7 +12,7 @@ NETWORKS = (
     _NIN,
     pretrained(_SIMNET),
     _TWIN,
-    Network("simnet_mixed", "simnet_mixed", {"channels": 6.0, "depth": 1}),
+    Network("simnet_mixed", "simnet_mixed", {"channels": 8.5, "depth": 1}),
     Network("nin_compact, no normalisation", "nin_compact", {"batch_norm": False}, learning_rate=0.05),
 )
 _PRINTED = {"simnet3_compact": 76.8, "nin_compact, no normalisation": 72.3}

@@ -28,7 +28,7 @@ _WHITENING = 0.05
 _POOLS = (math.inf, 0.0)
 
 
-@register(parameters=80_914, macs=9_017_856, recipe=_RECIPE)
+@register(parameters=55_986, macs=8_232_192, recipe=_RECIPE)
 def simnet_mixed(
     num_classes: int = 10,
     in_channels: int = 3,
@@ -43,11 +43,11 @@ def simnet_mixed(
     """SimNet of linear similarities, then one l_p similarity, MEX and global MEX (Deep SimNets, sections 2 and 4).
 
     Linear similarities are 3x3 convolutions, and the MEX of theirs and zero at beta = inf is a ReLU: so far it is the
-    ConvNet that SimNets generalise. The last layer on the smallest grid is a whitened l_p similarity (section 4.2),
-    whose convolution does not pad. While it trains, the responses of the convolutions are normalised over the batch and
-    the channels decorrelated before the last of them; all of it folds away. With a root degree the convolutions behind
-    the first have filter groups (Deep Roots, section 3): ``degree`` of them on the first two grids and half as many on
-    the last.
+    ConvNet that SimNets generalise. The last layer on the smallest grid is a whitened l_p similarity (section 4.2) with
+    half as many templates as that grid has channels, whose convolution does not pad. While it trains, the responses of
+    the convolutions are normalised over the batch and the channels decorrelated before the last of them; all of it
+    folds away. With a root degree the convolutions behind the first have filter groups (Deep Roots, section 3):
+    ``degree`` of them on the first two grids and half as many on the last.
 
     Args:
         num_classes: number of classes.
@@ -78,12 +78,13 @@ def simnet_mixed(
             width = outputs
         if grid < STAGES:
             layers[f"pool{grid}"] = MexPool2d(2, beta=_POOLS[grid - 1])
-    stage = Stage(widths[-1], widths[-1], 3, groups=last)
+    templates = widths[-1] // 2
+    stage = Stage(templates, templates, 3, groups=last)
     layers["simnet"] = SimNet((stage,), num_classes, width, order=order, learn=learn, features=True)
     return nn.Sequential(layers)
 
 
-@register(parameters=76_890, macs=8_995_456, recipe={"learning_rate": 0.2})
+@register(parameters=55_002, macs=8_220_992, recipe={"learning_rate": 0.2})
 def simnet_mixed_twin(
     num_classes: int = 10,
     in_channels: int = 3,
