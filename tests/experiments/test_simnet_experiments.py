@@ -346,3 +346,13 @@ def test_frontier_in_small_and_again_without_training(tmp_path: Path, monkeypatc
     monkeypatch.setattr("simroot.experiments.runs.train", None)
     assert conduct("compact-frontier", experiment("compact-frontier"), small_data(), train=False, **places) == path
     assert json.loads(path.read_text())["rows"] == content["rows"]
+
+
+def test_frontier_has_root_simnets_of_one_layer_a_grid_up_to_20k_parameters() -> None:
+    roots = [compact_frontier.networks(budget)[4].overrides for budget in compact_frontier.BUDGETS]
+    assert [(root["degree"], root.get("depth", "as registered")) for root in roots] == [
+        (4, 1),
+        (4, 1),
+        (4, "as registered"),
+        (4, "as registered"),
+    ]

@@ -78,7 +78,8 @@ def _plain(width: int, depth: int) -> Mapping[str, Any]:
 
 
 def _root(width: int, depth: int) -> Mapping[str, Any]:
-    return {**_plain(width, depth), "channels": _DEGREE + (width - 1) / 4, "degree": _DEGREE}
+    """One layer a grid up to 20K parameters: filter groups leave room for wide ones."""
+    return {"channels": _DEGREE + (width - 1) / 4, "depth": max(1, depth - 1), "degree": _DEGREE}
 
 
 FAMILIES = (
