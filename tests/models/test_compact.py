@@ -125,7 +125,7 @@ def test_residual_shortcut_takes_every_other_pixel_and_adds_channels_of_zeros() 
 
 @torch.no_grad()
 def test_inverted_residual_adds_only_where_shapes_agree() -> None:
-    stage = MobileStage(3, nn.ReLU6, squeeze=False)
+    stage = MobileStage(3, nn.ReLU6)
     x = torch.rand(1, 4, 6, 6)
     for outputs_, stride, expected in ((4, 1, x), (5, 1, torch.zeros(1, 5, 6, 6)), (4, 2, torch.zeros(1, 4, 3, 3))):
         block = InvertedResidual(4, outputs_, stride, 6, stage).eval()
@@ -138,7 +138,7 @@ def test_inverted_residual_adds_only_where_shapes_agree() -> None:
 @torch.no_grad()
 def test_squeeze_excitation_by_hand() -> None:
     torch.manual_seed(0)
-    layer = SqueezeExcitation(8)
+    layer = SqueezeExcitation(8, squeeze=4)
     first, second = (m for m in layer.modules() if isinstance(m, nn.Conv2d))
     x = torch.randn(2, 8, 3, 3)
     hidden = (x.double().mean((2, 3)) @ first.weight[:, :, 0, 0].double().T).clamp_min(0)

@@ -14,7 +14,10 @@ from simroot.errors import ConfigError
 from simroot.layers import GroupedConv2d, MexPool2d, Similarity2d
 from simroot.layers.norm import PatchWhitening
 from simroot.models import create_model, deploy, relu_twin
+from simroot.models.compact import InvertedResidual, ScaledConv2d
 from simroot.models.simnet_core import SimNet, Stage
+from simroot.training import Recipe
+from simroot.training.optim import parameter_groups
 
 CASES = [{}, {"depth": 1}, {"depth": 3}, {"degree": 4}, {"order": 1.0}]
 
@@ -95,19 +98,34 @@ def test_root_schedule_of_the_convolutions() -> None:
 
 
 def test_size_of_the_mobile_one_by_hand() -> None:
-    """A block of c to d channels has 4c between; behind them a 1x1 convolution and templates for its outputs."""
+    """A block of c to d channels has 4c between, which see c / 4; behind all a 1x1 convolution and templates for it."""
 
     def block(c: int, d: int, kernel: int, squeezed: int) -> int:
         hidden = 4 * c
         squeeze = squeezed * (2 * hidden + 1) + hidden if squeezed else 0
-        return hidden * (c + 1) + hidden * (kernel**2 + 1) + squeeze + d * (hidden + 1)
+        return hidden * (c // 4 + 1) + hidden * (kernel**2 + 1) + squeeze + d * (hidden + 1)
 
-    body = 4 * (27 + 1) + block(4, 4, 3, 0) + block(4, 8, 5, 4) + block(8, 16, 5, 8)
+    body = 4 * (27 + 1) + block(4, 4, 3, 0) + block(4, 8, 5, 1) + block(8, 16, 5, 2)
     head = 24 * (16 + 1) + 2 * 24 * 24 + 10 * 24 + 2
     assert parameters(deploy(create_model("simnet_mobile", channels=4, depth=1))) == body + head
 
 
-@pytest.mark.parametrize("overrides", [{}, {"depth": 1}, {"order": 1.0}])
+def test_each_block_of_the_mobile_one_is_a_root_module() -> None:
+    model = create_model("simnet_mobile", channels=8, depth=2)
+    blocks = [module for module in model.modules() if isinstance(module, InvertedResidual)]
+    groups = [[layer.groups for layer in block.layers if isinstance(layer, ScaledConv2d)] for block in blocks]
+    assert groups == [[4, 4 * inputs, 1] for inputs in (8, 8, 8, 16, 16, 32)]
+
+
+def test_offsets_of_the_mobile_one_move_at_a_ninth_of_the_rate() -> None:
+    model = create_model("simnet_mobile")
+    offsets = dict(model.named_parameters())["simnet.classifier.parametrizations.offsets.original"]
+    groups = parameter_groups(model, Recipe(learning_rate=0.9, weight_decay=0.5))
+    (group,) = [group for group in groups if any(each is offsets for each in group["params"])]
+    assert (group["lr"], group["weight_decay"], len(group["params"])) == (pytest.approx(0.1), 0, 1)
+
+
+@pytest.mark.parametrize("overrides", [{}, {"depth": 1}, {"groups": 1}, {"order": 1.0}])
 @torch.no_grad()
 def test_mobile_one_is_the_formula_behind_its_blocks(overrides: dict[str, Any]) -> None:
     model = trained("simnet_mobile", **overrides)
@@ -140,6 +158,12 @@ def test_twin_whitens_the_patches_of_images_only() -> None:
 def test_features_must_not_be_padded() -> None:
     with pytest.raises(ConfigError, match="the first stage pads features by 1; expected a padding of 0"):
         SimNet((Stage(4, 4, 3, padding=1),), 10, 8, features=True)
+
+
+@pytest.mark.parametrize("groups", [0, 2.0])
+def test_groups_of_the_mobile_one_are_checked(groups: object) -> None:
+    with pytest.raises(ConfigError, match="groups of simnet_mobile is"):
+        create_model("simnet_mobile", groups=groups)
 
 
 def test_too_small_images_are_refused() -> None:

@@ -77,6 +77,11 @@ def _plain(width: int, depth: int) -> Mapping[str, Any]:
     return _deepening(width, min(depth, 2))
 
 
+def _mobile(width: int, depth: int) -> Mapping[str, Any]:
+    """As many channels as filter groups, or more."""
+    return {**_deepening(width, depth), "channels": 4 + (width - 1) / 4}
+
+
 def _root(width: int, depth: int) -> Mapping[str, Any]:
     """One layer a grid up to 20K parameters: filter groups leave room for wide ones."""
     return {"channels": _DEGREE + (width - 1) / 4, "depth": max(1, depth - 1), "degree": _DEGREE}
@@ -88,7 +93,7 @@ FAMILIES = (
     Family("resnet", "resnet20", _deepening),
     Family("simnet_mixed_twin", "simnet_mixed_twin", _plain),
     Family(f"simnet_mixed, root {_DEGREE}", "simnet_mixed", _root, ours=True),
-    Family("simnet_mobile", "simnet_mobile", _deepening, ours=True),
+    Family("simnet_mobile", "simnet_mobile", _mobile, ours=True),
     Family("simnet_pyramid", "simnet_pyramid", _three_grids, ours=True),
     Family("mobilenet_v3_compact", "mobilenet_v3_compact", _deepening),
     Family("simnet_pyramid", "simnet_pyramid", _three_grids, ours=True, pretrained=True),

@@ -31,15 +31,13 @@ class MexDense(nn.Module):
         beta: first value of beta.
         learn_beta: False to fix beta.
         learn_offsets: False to fix the offsets.
+        offsets_rate: factor on the learning rate of the offsets.
 
     Raises:
         ConfigError: if beta is not positive and finite.
     """
 
-    training_hints: ClassVar[Mapping[str, Mapping[str, float]]] = {
-        "beta": {"weight_decay": 0.0},
-        "offsets": {"weight_decay": 0.0},
-    }
+    training_hints: Mapping[str, Mapping[str, float]]
     beta: Tensor
     offsets: Tensor
 
@@ -51,8 +49,10 @@ class MexDense(nn.Module):
         beta: float = 1.0,
         learn_beta: bool = True,
         learn_offsets: bool = True,
+        offsets_rate: float = 1.0,
     ) -> None:
         super().__init__()
+        self.training_hints = {"beta": {"weight_decay": 0.0}, "offsets": {"weight_decay": 0.0, "lr": offsets_rate}}
         if not 0 < beta < math.inf:
             raise ConfigError(f"beta of MexDense is {beta}; expected a positive finite number")
         parameter(self, "beta", torch.tensor(float(beta)), learn=learn_beta, by=Positive(_BETA_RATE))

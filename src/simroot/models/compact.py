@@ -89,12 +89,12 @@ class BasicBlock(nn.Module):
 class SqueezeExcitation(nn.Module):
     """Scales each channel by a gate of all channels' means (Hu et al.); (N, C, H, W) -> (N, C, H, W).
 
-    ``y = x hardsigmoid(W_2 relu(W_1 mean(x)))`` with C / 4 units between, as in MobileNetV3.
+    ``y = x hardsigmoid(W_2 relu(W_1 mean(x)))`` with C / ``squeeze`` units between.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, squeeze: int) -> None:
         super().__init__()
-        squeezed = max(1, channels // 4)
+        squeezed = max(1, channels // squeeze)
         self.gate = nn.Sequential(
             nn.AdaptiveAvgPool2d(1),
             NormalisedConv2d(channels, squeezed, 1, norm=False),
@@ -109,34 +109,44 @@ class SqueezeExcitation(nn.Module):
 
 @dataclass(frozen=True)
 class MobileStage:
-    """What the inverted residuals of a stage have in common: depthwise kernel, activation, squeeze-excitation."""
+    """What the inverted residuals of a stage have in common.
+
+    Args:
+        kernel_size: of the depthwise convolution.
+        activation: behind the expansion and behind the depthwise convolution.
+        squeeze: how many times fewer units the squeeze-excitation has than channels; None for no squeeze-excitation.
+    """
 
     kernel_size: int
     activation: Callable[[], nn.Module]
-    squeeze: bool
+    squeeze: int | None = None
 
 
-_LATER = MobileStage(5, nn.Hardswish, squeeze=True)
-MOBILE_V3 = (MobileStage(3, nn.ReLU, squeeze=False), _LATER, _LATER)
+_LATER = MobileStage(5, nn.Hardswish, squeeze=4)
+MOBILE_V3 = (MobileStage(3, nn.ReLU), _LATER, _LATER)
 
 
 class InvertedResidual(nn.Module):
     """1x1 expansion, depthwise convolution, linear 1x1 projection (Sandler et al., section 3).
 
-    (N, C, H, W) -> (N, D, H / stride, W / stride), added to the input where both have one shape.
+    (N, C, H, W) -> (N, D, H / stride, W / stride), added to the input where both have one shape. With ``groups`` the
+    expansion has filter groups, and the block is a root module (Deep Roots, section 3): they, then groups of one
+    channel, and a projection that combines all.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int, expansion: int, stage: MobileStage) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, stride: int, expansion: int, stage: MobileStage, groups: int = 1
+    ) -> None:
         super().__init__()
         hidden = expansion * in_channels
         layers: OrderedDict[str, nn.Module] = OrderedDict(
-            expand=ScaledConv2d(in_channels, hidden, 1),
+            expand=ScaledConv2d(in_channels, hidden, 1, groups=groups),
             activation1=stage.activation(),
             depthwise=ScaledConv2d(hidden, hidden, stage.kernel_size, stride=stride, groups=hidden),
             activation2=stage.activation(),
         )
-        if stage.squeeze:
-            layers["squeeze"] = SqueezeExcitation(hidden)
+        if stage.squeeze is not None:
+            layers["squeeze"] = SqueezeExcitation(hidden, stage.squeeze)
         layers["project"] = ScaledConv2d(hidden, out_channels, 1)
         self.layers = nn.Sequential(layers)
         self.adds = stride == 1 and in_channels == out_channels
@@ -161,12 +171,12 @@ def _blocks(widths: tuple[int, ...], depth: int, block: Block) -> OrderedDict[st
 
 
 def mobile_blocks(
-    widths: tuple[int, int, int], depth: int, expansion: int, stages: tuple[MobileStage, ...]
+    widths: tuple[int, int, int], depth: int, expansion: int, stages: tuple[MobileStage, ...], groups: int = 1
 ) -> OrderedDict[str, nn.Module]:
     """Three stages of ``depth`` inverted residuals each, behind a stem of ``widths[0]`` channels."""
 
     def block(inputs: int, outputs: int, stride: int, stage: int) -> nn.Module:
-        return InvertedResidual(inputs, outputs, stride, expansion, stages[stage])
+        return InvertedResidual(inputs, outputs, stride, expansion, stages[stage], groups)
 
     return _blocks(widths, depth, block)
 
@@ -175,15 +185,17 @@ def _head(channels: int, num_classes: int) -> dict[str, nn.Module]:
     return {"pool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten(), "classifier": dense(channels, num_classes)}
 
 
-def checked_widths(name: str, image_size: int, channels: float, **integers: int) -> tuple[int, int, int]:
-    """Channels of the three stages, of a network that takes images of four pixels and more.
+def checked_widths(
+    name: str, image_size: int, channels: float, *, groups: int = 1, **integers: int
+) -> tuple[int, int, int]:
+    """Channels of the three stages, multiples of ``groups``, of a network that takes images of four pixels and more.
 
     Raises:
         ConfigError: for smaller images, channels of which none are left, or integers below 1.
     """
     require_image_size(name, image_size, smallest=4)
-    require_positive(name, **integers)
-    return stage_channels(name, channels)
+    require_positive(name, groups=groups, **integers)
+    return stage_channels(name, channels, groups)
 
 
 @register(parameters=269_034, macs=40_551_040, recipe=_RECIPE)
@@ -229,7 +241,7 @@ def mobilenet_v2_compact(
         expansion: channels of the depthwise convolutions as a multiple of the block's input.
     """
     widths = checked_widths("mobilenet_v2_compact", image_size, channels, depth=depth, expansion=expansion)
-    stages = (MobileStage(3, nn.ReLU6, squeeze=False),) * STAGES
+    stages = (MobileStage(3, nn.ReLU6),) * STAGES
     return _mobile(in_channels, num_classes, widths, depth, expansion, stages, 4 * widths[-1], nn.ReLU6)
 
 

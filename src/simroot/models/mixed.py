@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 
 from torch import nn
 
@@ -20,9 +21,14 @@ from simroot.models.twin import relu_twin
 _RECIPE = {"learning_rate": 0.2, "clip_norm": 5.0}
 _NAME = "simnet_mixed"
 
-# Of simnet_mobile: for each channel of its last block; and how far its few first filters see white patches.
+# Of simnet_mobile: for each channel of its last block; how far its few first filters see white patches; how many times
+# fewer units than channels its squeeze-excitation has, which at MobileNetV3's four times would hold two fifths of all
+# parameters; and the offsets' share of the learning rate, which is high for the sake of the blocks: with a ninth of it
+# log alpha moves at the rate itself.
 _TEMPLATES = 1.5
 _WHITENING = 0.05
+_SQUEEZE = 16
+_OFFSETS_RATE = 1 / 9
 
 # Between the grids: maximum, then average, as in the three layer SimNet (section 6.4).
 _POOLS = (math.inf, 0.0)
@@ -100,7 +106,7 @@ def simnet_mixed_twin(
     )
 
 
-@register(parameters=43_754, macs=4_905_472, recipe={"learning_rate": 0.4, "clip_norm": 5.0})
+@register(parameters=28_916, macs=3_716_224, recipe={"learning_rate": 0.4, "clip_norm": 5.0})
 def simnet_mobile(
     num_classes: int = 10,
     in_channels: int = 3,
@@ -109,34 +115,48 @@ def simnet_mobile(
     channels: float = 8,
     depth: int = 2,
     expansion: int = 4,
+    groups: int = 4,
     order: float = 2.0,
     learn: Sequence[str] = LEARNED,
 ) -> nn.Module:
-    """SimNet of one whitened l_p similarity, MEX and global MEX behind the blocks of mobilenet_v3_compact.
+    """SimNet of one whitened l_p similarity, MEX and global MEX behind root modules of MobileNetV3's blocks.
 
-    The blocks take the place of the first linear similarities of ``simnet_mixed``: their depthwise convolutions are
-    filter groups carried to the end, one for each channel (Deep Roots, section 3), and the 1x1 convolutions combine
-    them. What MobileNetV3 has behind them, a 1x1 convolution, hardswish, average pooling and a linear layer, becomes a
-    whitened similarity (Deep SimNets, section 4.2) with 1.5 times as many templates as the last block has channels, MEX
-    classification and global MEX: about as many parameters as MobileNetV3 has there. While it trains, the channels
-    before the similarity are decorrelated, which folds away.
+    The blocks take the place of the first linear similarities of ``simnet_mixed``. They are mobilenet_v3_compact's but
+    for two things, which leave parameters for more channels: their expansions have filter groups, so that each block is
+    a root module (Deep Roots, section 3), with ``groups`` of them, then one for each channel, and a projection that
+    combines all; and squeeze-excitation has a quarter of the units. What MobileNetV3 has behind them, a 1x1
+    convolution, hardswish, average pooling and a linear layer, becomes a whitened similarity (Deep SimNets, section
+    4.2) with 1.5 times as many templates as the last block has channels, MEX classification and global MEX: about as
+    many parameters as MobileNetV3 has there. While it trains, the channels before the similarity are decorrelated,
+    which folds away.
 
     Args:
         num_classes: number of classes.
         in_channels: channels of the images.
         image_size: height and width of the images, at least 4.
-        channels: channels of the stem and the first stage; the others have two and four times as many (rounded).
+        channels: channels of the stem and the first stage; the others have two and four times as many, rounded to
+            multiples of ``groups``.
         depth: blocks in each stage.
         expansion: channels of the depthwise convolutions as a multiple of the block's input.
+        groups: filter groups of the expansions.
         order: p of the similarity; the first value if it is learned.
         learn: which parameters are learned, of ``LEARNABLE``.
     """
-    widths = checked_widths("simnet_mobile", image_size, channels, depth=depth, expansion=expansion)
+    widths = checked_widths("simnet_mobile", image_size, channels, groups=groups, depth=depth, expansion=expansion)
     stem = NormalisedConv2d(in_channels, widths[0], 3, padding=1, whiten=True)
     stem.patches = PatchWhitening(in_channels, 3, eps=_WHITENING)
     templates = round(_TEMPLATES * widths[-1])
-    simnet = SimNet((Stage(templates, templates, 1),), num_classes, widths[-1], order=order, learn=learn, features=True)
+    simnet = SimNet(
+        (Stage(templates, templates, 1),),
+        num_classes,
+        widths[-1],
+        order=order,
+        learn=learn,
+        features=True,
+        offsets_rate=_OFFSETS_RATE,
+    )
     layers: OrderedDict[str, nn.Module] = OrderedDict(stem=stem, activation=nn.Hardswish())
-    layers |= mobile_blocks(widths, depth, expansion, MOBILE_V3)
+    stages = tuple(replace(stage, squeeze=stage.squeeze and _SQUEEZE) for stage in MOBILE_V3)
+    layers |= mobile_blocks(widths, depth, expansion, stages, groups)
     layers["simnet"] = simnet
     return nn.Sequential(layers)

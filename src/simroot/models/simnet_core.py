@@ -23,15 +23,24 @@ from simroot.layers import (
 from simroot.layers.norm import diagonal_blocks
 
 
-def _classification(channels: int, num_classes: int, learn: Sequence[str]) -> tuple[FoldedNorm2d, MexDense]:
+def _classification(
+    channels: int, num_classes: int, learn: Sequence[str], offsets_rate: float = 1.0
+) -> tuple[FoldedNorm2d, MexDense]:
     """The normalisation of the last similarities and the MEX units behind it.
 
     With a deviation of ``2.5 sqrt(C)`` the class scores are of order one whatever C is, and beta starts where a MEX
     unit is nearly linear in its inputs: training makes it as selective as the data asks for.
     """
     contrast = 2.5 * math.sqrt(channels)
-    learned = {"learn_beta": "beta" in learn, "learn_offsets": "offsets" in learn}
-    return FoldedNorm2d(channels, scale=contrast), MexDense(channels, num_classes, beta=1 / contrast, **learned)
+    classifier = MexDense(
+        channels,
+        num_classes,
+        beta=1 / contrast,
+        learn_beta="beta" in learn,
+        learn_offsets="offsets" in learn,
+        offsets_rate=offsets_rate,
+    )
+    return FoldedNorm2d(channels, scale=contrast), classifier
 
 
 @dataclass(frozen=True)
@@ -88,6 +97,7 @@ class SimNet(nn.Module):
         noise: sigma of the multiplicative noise on the whitened patches.
         features: the input is no image but another network's features: decorrelate its channels instead of whitening
             its patches. The first stage must not pad then.
+        offsets_rate: factor on the learning rate of the offsets.
     """
 
     def __init__(
@@ -100,6 +110,7 @@ class SimNet(nn.Module):
         learn: Sequence[str] = LEARNED,
         noise: float = 0.0,
         features: bool = False,
+        offsets_rate: float = 1.0,
     ) -> None:
         super().__init__()
         _require_learnable(learn)
@@ -136,7 +147,7 @@ class SimNet(nn.Module):
             self.pools.append(nn.Identity() if stage.pool is None else _pool(stage, learn))
             channels = stage.templates
         self.norm: nn.Module
-        self.norm, self.classifier = _classification(channels, num_classes, learn)
+        self.norm, self.classifier = _classification(channels, num_classes, learn, offsets_rate)
         self.global_pool = GlobalMexPool2d(learn_beta="global_beta" in learn)
 
     def forward(self, x: Tensor) -> Tensor:
