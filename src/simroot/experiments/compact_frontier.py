@@ -21,7 +21,7 @@ BUDGETS = {5_000: 1, 20_000: 2, 65_000: 3, 270_000: 3}
 # Share of the epochs at the largest budget, whose networks take four times as long.
 _SHARES = {270_000: 0.5}
 
-# Of the root SimNet.
+# Filter groups of the root SimNets.
 _DEGREE = 4
 
 _ENGINE, _THREADS, _BATCH, _SECONDS = "onnxruntime", 1, 1, 1.0
@@ -72,19 +72,23 @@ def _deepening(width: int, depth: int) -> Mapping[str, Any]:
     return {**_three_grids(width, depth), "depth": depth}
 
 
+def _grouped(width: int, depth: int) -> Mapping[str, Any]:
+    """As many channels as filter groups, or more."""
+    return {"channels": _DEGREE + (width - 1) / 4, "depth": depth}
+
+
 def _plain(width: int, depth: int) -> Mapping[str, Any]:
     """Without shortcuts two layers a grid learn faster than three, at 65K parameters, too."""
     return _deepening(width, min(depth, 2))
 
 
 def _mobile(width: int, depth: int) -> Mapping[str, Any]:
-    """As many channels as filter groups, or more."""
-    return {**_deepening(width, depth), "channels": 4 + (width - 1) / 4}
+    return {**_grouped(width, depth), "groups": _DEGREE}
 
 
 def _root(width: int, depth: int) -> Mapping[str, Any]:
     """One layer a grid up to 20K parameters: filter groups leave room for wide ones."""
-    return {"channels": _DEGREE + (width - 1) / 4, "depth": max(1, depth - 1), "degree": _DEGREE}
+    return {**_grouped(width, max(1, depth - 1)), "degree": _DEGREE}
 
 
 FAMILIES = (

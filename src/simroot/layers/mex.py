@@ -52,9 +52,9 @@ class MexDense(nn.Module):
         offsets_rate: float = 1.0,
     ) -> None:
         super().__init__()
-        self.training_hints = {"beta": {"weight_decay": 0.0}, "offsets": {"weight_decay": 0.0, "lr": offsets_rate}}
         if not 0 < beta < math.inf:
             raise ConfigError(f"beta of MexDense is {beta}; expected a positive finite number")
+        self.training_hints = {"beta": {"weight_decay": 0.0}, "offsets": {"weight_decay": 0.0, "lr": offsets_rate}}
         parameter(self, "beta", torch.tensor(float(beta)), learn=learn_beta, by=Positive(_BETA_RATE))
         log_alpha = torch.randn(units, in_channels)
         log_alpha -= log_alpha.logsumexp(1, keepdim=True) - math.log(in_channels)

@@ -115,11 +115,13 @@ class MobileStage:
         kernel_size: of the depthwise convolution.
         activation: behind the expansion and behind the depthwise convolution.
         squeeze: how many times fewer units the squeeze-excitation has than channels; None for no squeeze-excitation.
+        groups: filter groups of the expansion.
     """
 
     kernel_size: int
     activation: Callable[[], nn.Module]
     squeeze: int | None = None
+    groups: int = 1
 
 
 _LATER = MobileStage(5, nn.Hardswish, squeeze=4)
@@ -129,18 +131,16 @@ MOBILE_V3 = (MobileStage(3, nn.ReLU), _LATER, _LATER)
 class InvertedResidual(nn.Module):
     """1x1 expansion, depthwise convolution, linear 1x1 projection (Sandler et al., section 3).
 
-    (N, C, H, W) -> (N, D, H / stride, W / stride), added to the input where both have one shape. With ``groups`` the
-    expansion has filter groups, and the block is a root module (Deep Roots, section 3): they, then groups of one
-    channel, and a projection that combines all.
+    (N, C, H, W) -> (N, D, H / stride, W / stride), added to the input where both have one shape. If the
+    expansion has filter groups, the block is a root module (Deep Roots, section 3): they, then groups of one channel,
+    and a projection that combines all.
     """
 
-    def __init__(
-        self, in_channels: int, out_channels: int, stride: int, expansion: int, stage: MobileStage, groups: int = 1
-    ) -> None:
+    def __init__(self, in_channels: int, out_channels: int, stride: int, expansion: int, stage: MobileStage) -> None:
         super().__init__()
         hidden = expansion * in_channels
         layers: OrderedDict[str, nn.Module] = OrderedDict(
-            expand=ScaledConv2d(in_channels, hidden, 1, groups=groups),
+            expand=ScaledConv2d(in_channels, hidden, 1, groups=stage.groups),
             activation1=stage.activation(),
             depthwise=ScaledConv2d(hidden, hidden, stage.kernel_size, stride=stride, groups=hidden),
             activation2=stage.activation(),
@@ -171,12 +171,12 @@ def _blocks(widths: tuple[int, ...], depth: int, block: Block) -> OrderedDict[st
 
 
 def mobile_blocks(
-    widths: tuple[int, int, int], depth: int, expansion: int, stages: tuple[MobileStage, ...], groups: int = 1
+    widths: tuple[int, int, int], depth: int, expansion: int, stages: tuple[MobileStage, ...]
 ) -> OrderedDict[str, nn.Module]:
     """Three stages of ``depth`` inverted residuals each, behind a stem of ``widths[0]`` channels."""
 
     def block(inputs: int, outputs: int, stride: int, stage: int) -> nn.Module:
-        return InvertedResidual(inputs, outputs, stride, expansion, stages[stage], groups)
+        return InvertedResidual(inputs, outputs, stride, expansion, stages[stage])
 
     return _blocks(widths, depth, block)
 

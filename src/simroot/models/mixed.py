@@ -156,7 +156,7 @@ def simnet_mobile(
         offsets_rate=_OFFSETS_RATE,
     )
     layers: OrderedDict[str, nn.Module] = OrderedDict(stem=stem, activation=nn.Hardswish())
-    stages = tuple(replace(stage, squeeze=stage.squeeze and _SQUEEZE) for stage in MOBILE_V3)
-    layers |= mobile_blocks(widths, depth, expansion, stages, groups)
+    stages = tuple(replace(stage, squeeze=stage.squeeze and _SQUEEZE, groups=groups) for stage in MOBILE_V3)
+    layers |= mobile_blocks(widths, depth, expansion, stages)
     layers["simnet"] = simnet
     return nn.Sequential(layers)

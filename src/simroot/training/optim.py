@@ -20,7 +20,7 @@ _END = _START / 1e4
 def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     """Parameters that need a gradient, grouped by their learning rate and weight decay.
 
-    A module may carry hints in a class attribute ``training_hints``: the name of one of its own parameters -> factors
+    A module may carry hints in an attribute ``training_hints``: the name of one of its own parameters -> factors
     ``"lr"`` and ``"weight_decay"`` on the recipe's values. A parameter registered through
     ``torch.nn.utils.parametrize`` goes by the name that it is registered under. Without a hint the factor of the rate
     is 1, that of the weight decay 1 for parameters with at least two dimensions and 0 for the others.
