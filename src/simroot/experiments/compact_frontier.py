@@ -103,6 +103,7 @@ FAMILIES = (
     Family("simnet_pyramid", "simnet_pyramid", _three_grids, ours=True, pretrained=True),
     Family("mobilenet_v2_compact", "mobilenet_v2_compact", _deepening),
     Family("simnet2", "simnet2", _two_stages, ours=True),
+    Family(f"simnet_mixed_twin, root {_DEGREE}", "simnet_mixed_twin", _root),
 )
 _OURS = {family.model for family in FAMILIES if family.ours}
 
