@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from simroot.errors import ConfigError
-from simroot.layers import FoldedNorm2d, FoldedWhitening2d, GroupedConv2d, NormalisedConv2d
+from simroot.layers import FoldedContrast2d, FoldedNorm2d, FoldedWhitening2d, GroupedConv2d, NormalisedConv2d
 
 
 def images(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -41,7 +41,11 @@ def test_norm_has_no_parameters_and_uses_running_statistics_in_evaluation() -> N
     assert abs(y.std() - 1) < 0.1
 
 
-@pytest.mark.parametrize("norm", [FoldedNorm2d(5, scale=3.0), FoldedWhitening2d(5)], ids=["norm", "whitening"])
+@pytest.mark.parametrize(
+    "norm",
+    [FoldedNorm2d(5, scale=3.0), FoldedContrast2d(5, scale=3.0), FoldedWhitening2d(5)],
+    ids=["norm", "contrast", "whitening"],
+)
 def test_folded_is_the_map_of_evaluation(norm: FoldedNorm2d) -> None:
     x = correlated(32, 5)
     for _ in range(50):
@@ -49,6 +53,48 @@ def test_folded_is_the_map_of_evaluation(norm: FoldedNorm2d) -> None:
     matrix, mean = norm.folded()
     expected = torch.einsum("rc,nchw->nrhw", matrix, x.double() - mean[:, None, None])
     torch.testing.assert_close(norm.eval()(x).double(), expected, rtol=1e-4, atol=1e-4)  # float32 against float64
+
+
+def settled(norm: FoldedNorm2d, x: torch.Tensor, batches: int = 300) -> FoldedNorm2d:
+    """With running averages that are those of x."""
+    for _ in range(batches):
+        norm(x)
+    return norm
+
+
+def test_contrast_divides_by_the_deviation_of_what_channels_do_not_share() -> None:
+    x = correlated(8, 4)
+    y = settled(FoldedContrast2d(4, scale=2.0), x)(x)
+    values = x.double().numpy()
+    standard = (values - values.mean((0, 2, 3))[:, None, None]) / values.std((0, 2, 3))[:, None, None]
+    own = (standard - standard.mean(1, keepdims=True)).var((0, 2, 3))
+    assert own.max() < 0.02  # nearly everything is shared
+    np.testing.assert_allclose(y.numpy(), 2 * standard / np.sqrt(own)[:, None, None], rtol=1e-3, atol=1e-3)  # float32
+
+
+def test_contrast_estimates_its_statistics_from_rows() -> None:
+    x = correlated(8, 4)
+    norm, expected = FoldedContrast2d(4), settled(FoldedContrast2d(4), x)
+    norm.estimate(x.transpose(0, 1).flatten(1).T)
+    for name, value in norm.state_dict().items():
+        torch.testing.assert_close(value, expected.state_dict()[name], rtol=1e-3, atol=1e-5)  # float32
+
+
+def test_contrast_bounds_its_gain() -> None:
+    x = images(8, 1, 5, 5).expand(8, 3, 5, 5)
+    assert settled(FoldedContrast2d(3), x)(x).std() == pytest.approx(1e3**0.5, rel=1e-2)  # biased and not
+
+
+def test_contrast_of_one_channel_is_a_plain_normalisation() -> None:
+    x = 3 * images(8, 1, 5, 5) + 2
+    assert torch.equal(settled(FoldedContrast2d(1), x)(x), FoldedNorm2d(1)(x))
+
+
+def test_contrast_s_gradient_is_that_of_a_normalisation_with_fixed_shares() -> None:
+    x = correlated(3, 3).double()
+    norm = settled(FoldedContrast2d(3).double(), x)
+    norm.momentum = 0.0  # the map stands still for the differences
+    assert torch.autograd.gradcheck(norm, x[:, :, :2, :2].clone().requires_grad_())
 
 
 def test_whitening_decorrelates_what_a_normalisation_leaves_in() -> None:
@@ -101,11 +147,11 @@ def test_whitening_outlives_a_channel_that_overflows(value: float) -> None:
     assert bool(y.isfinite().all()) == math.isfinite(value)
 
 
-def test_whitening_of_an_empty_batch_keeps_its_statistics() -> None:
-    whitening = FoldedWhitening2d(3)
-    before = {name: value.clone() for name, value in whitening.state_dict().items()}
-    assert whitening(torch.empty(0, 3, 4, 4)).shape == (0, 3, 4, 4)
-    assert all(torch.equal(value, before[name]) for name, value in whitening.state_dict().items())
+@pytest.mark.parametrize("norm", [FoldedWhitening2d(3), FoldedContrast2d(3)], ids=["whitening", "contrast"])
+def test_an_empty_batch_keeps_the_statistics(norm: FoldedNorm2d) -> None:
+    before = {name: value.clone() for name, value in norm.state_dict().items()}
+    assert norm(torch.empty(0, 3, 4, 4)).shape == (0, 3, 4, 4)
+    assert all(torch.equal(value, before[name]) for name, value in norm.state_dict().items())
 
 
 @pytest.mark.parametrize("options", [{}, {"norm": False}, {"stride": 2, "padding": 1, "groups": 2}])
@@ -128,13 +174,17 @@ def test_groups_that_do_not_divide_are_named() -> None:
 
 def test_double_precision() -> None:
     x = images(8, 3, 9, 9).double()
-    for layer in (FoldedWhitening2d(3).double(), NormalisedConv2d(3, 4, 3, whiten=True).double()):
+    for layer in (
+        FoldedContrast2d(3).double(),
+        FoldedWhitening2d(3).double(),
+        NormalisedConv2d(3, 4, 3, whiten=True).double(),
+    ):
         assert layer(x).dtype == torch.float64
 
 
 def test_mixed_precision_is_near_to_single() -> None:
     x = images(8, 3, 9, 9)
-    for layer in (FoldedWhitening2d(3), NormalisedConv2d(3, 4, 3, whiten=True)):
+    for layer in (FoldedContrast2d(3), FoldedWhitening2d(3), NormalisedConv2d(3, 4, 3, whiten=True)):
         single = copy.deepcopy(layer)
         for _ in range(2):  # the second time with the statistics of the first
             with torch.autocast("cpu", torch.bfloat16):

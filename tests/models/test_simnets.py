@@ -173,3 +173,20 @@ def test_channels_of_each_stage(name: str, overrides: dict[str, Any], sizes: lis
 def test_channels_that_do_not_fit_the_stages(name: str, overrides: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         create_model(name, **overrides)
+
+
+def test_similarities_of_a_wide_layer_differ_in_the_eyes_of_the_classification() -> None:
+    """What they share, which decides nothing, does not take up the contrast that MEX sees."""
+    torch.manual_seed(0)
+    network = create_model("simnet1", channels=64)
+    assert isinstance(network, SimNet)
+    smooth = torch.randn(8, 3, 4, 4).repeat_interleave(8, 2).repeat_interleave(8, 3)
+    x = smooth + 0.1 * torch.randn(8, 3, 32, 32)
+    with torch.no_grad():
+        for _ in range(50):
+            network(x)
+        seen = network.norm(network.features(x))
+    own = seen - seen.mean(1, keepdim=True)
+    assert seen.var() > 2 * own.var()
+    # Each template is scaled by itself, so what they share does not cancel quite.
+    torch.testing.assert_close(own.std((0, 2, 3)), torch.full((64,), 2.5 * 64**0.5), rtol=0.3, atol=0)

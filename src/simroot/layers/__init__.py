@@ -3,11 +3,12 @@
 from simroot.layers.grouped import GroupedConv2d
 from simroot.layers.mex import GlobalMexPool2d, MexDense, MexPool2d
 from simroot.layers.noise import MultiplicativeNoise
-from simroot.layers.norm import FoldedNorm2d, FoldedWhitening2d, NormalisedConv2d
+from simroot.layers.norm import FoldedContrast2d, FoldedNorm2d, FoldedWhitening2d, NormalisedConv2d
 from simroot.layers.root import RootModule2d, UnevenConv2d
 from simroot.layers.similarity import Similarity2d, WhitenedSimilarity2d
 
 __all__ = [
+    "FoldedContrast2d",
     "FoldedNorm2d",
     "FoldedWhitening2d",
     "GlobalMexPool2d",

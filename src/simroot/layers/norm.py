@@ -14,6 +14,9 @@ from torch.nn import functional as F
 from simroot.errors import ConfigError
 from simroot.layers.grouped import GroupedConv2d
 
+# Of FoldedContrast2d: gains stay below 32, whatever a first batch looks like.
+_SMALLEST_SHARE = 1e-3
+
 
 class FoldedNorm2d(nn.Module):
     """Batch normalisation without learned scale and offset: ``y_c = scale (x_c - mean_c) / sqrt(var_c + eps)``.
@@ -36,17 +39,74 @@ class FoldedNorm2d(nn.Module):
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("var", torch.ones(channels))
 
+    def gain(self) -> Tensor | None:
+        """Deviations of the output, (C,); None for 1."""
+        return None if self.scale == 1 else torch.full_like(self.mean, self.scale)
+
     def forward(self, x: Tensor) -> Tensor:
-        gain = None if self.scale == 1 else torch.full_like(self.mean, self.scale)
-        return F.batch_norm(x, self.mean, self.var, gain, None, self.training, self.momentum, self.eps)
+        return F.batch_norm(x, self.mean, self.var, self.gain(), None, self.training, self.momentum, self.eps)
+
+    @torch.no_grad()
+    def estimate(self, rows: Tensor) -> None:
+        """Set the statistics to those of rows (n, C)."""
+        self.mean.copy_(rows.mean(0))
+        self.var.copy_(rows.var(0))
 
     @torch.no_grad()
     def folded(self) -> tuple[Tensor, Tensor]:
         """The map in evaluation as a matrix A (C, C) and the mean m (C,): ``y = A (x - m)``, in float64."""
-        return torch.diag(self.scale * (self.var.double() + self.eps).rsqrt()), self.mean.double()
+        gain, deviations = self.gain(), (self.var.double() + self.eps).sqrt()
+        return torch.diag((1 if gain is None else gain) / deviations), self.mean.double()
 
     def extra_repr(self) -> str:
         return f"{self.channels}, scale={self.scale:g}, momentum={self.momentum}, eps={self.eps}"
+
+
+class FoldedContrast2d(FoldedNorm2d):
+    """Normalisation by how far channels are apart: ``y_c = scale (x_c - mean_c) / sqrt((var_c + eps) own_c)``.
+
+    own_c is the share of the variance that x_c does not have in common with the mean over the channels, each of
+    variance 1. What all inputs of a MEX unit share it passes on to every class alike, where it decides nothing; of the
+    similarities of a wide layer it can be nine tenths of the variance, and scaled by all of it they would hardly differ
+    in the eyes of the classification. The share is a running average in training, too, and carries no gradient; it
+    counts as at least 0.001. A single channel has nothing to differ from and is normalised by itself.
+    """
+
+    own: Tensor
+
+    def __init__(self, channels: int, *, scale: float = 1.0, momentum: float = 0.1, eps: float = 1e-5) -> None:
+        super().__init__(channels, scale=scale, momentum=momentum, eps=eps)
+        self.register_buffer("own", torch.ones(channels))
+
+    def gain(self) -> Tensor:
+        return self.scale * self.own.clamp_min(_SMALLEST_SHARE).rsqrt()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        if self.training and x.numel():
+            self._update(y.detach())
+        return y
+
+    @torch.no_grad()
+    def _update(self, y: Tensor) -> None:
+        if self.channels > 1:
+            rows = y.permute(0, 2, 3, 1).reshape(-1, self.channels).to(self.own.dtype)
+            self.own.lerp_(_own_share(rows, self.gain()), self.momentum)
+
+    @torch.no_grad()
+    def estimate(self, rows: Tensor) -> None:
+        super().estimate(rows)
+        self.own.fill_(1)
+        if self.channels > 1:
+            deviations = (rows.var(0, correction=0) + self.eps).sqrt()
+            self.own.copy_(_own_share(rows - rows.mean(0), deviations))
+
+
+def _own_share(rows: Tensor, deviations: Tensor) -> Tensor:
+    """Variances of centred ``rows / deviations``, each 1 by itself, less their mean over C; (n, C), (C,) -> (C,)."""
+    common = rows @ (1 / (deviations * len(deviations)))
+    covariance = (common @ rows) / deviations / len(rows)
+    return 1 - 2 * covariance + common.square().mean()
 
 
 class FoldedWhitening2d(FoldedNorm2d):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from simroot.errors import ConfigError
 from simroot.layers import (
+    FoldedContrast2d,
     FoldedNorm2d,
     FoldedWhitening2d,
     GlobalMexPool2d,
@@ -24,7 +25,11 @@ from simroot.layers.norm import diagonal_blocks
 
 
 def _classification(
-    channels: int, num_classes: int, learn: Sequence[str], offsets_rate: float = 1.0
+    channels: int,
+    num_classes: int,
+    learn: Sequence[str],
+    norm: type[FoldedNorm2d] = FoldedContrast2d,
+    offsets_rate: float = 1.0,
 ) -> tuple[FoldedNorm2d, MexDense]:
     """The normalisation of the last similarities and the MEX units behind it.
 
@@ -40,7 +45,7 @@ def _classification(
         learn_offsets="offsets" in learn,
         offsets_rate=offsets_rate,
     )
-    return FoldedNorm2d(channels, scale=contrast), classifier
+    return norm(channels, scale=contrast), classifier
 
 
 @dataclass(frozen=True)
@@ -147,7 +152,9 @@ class SimNet(nn.Module):
             self.pools.append(nn.Identity() if stage.pool is None else _pool(stage, learn))
             channels = stage.templates
         self.norm: nn.Module
-        self.norm, self.classifier = _classification(channels, num_classes, learn, offsets_rate)
+        # Decorrelated features give similarities that share little: a plain normalisation does, and is faster.
+        norm = FoldedNorm2d if features else FoldedContrast2d
+        self.norm, self.classifier = _classification(channels, num_classes, learn, norm, offsets_rate)
         self.global_pool = GlobalMexPool2d(learn_beta="global_beta" in learn)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -35,13 +35,14 @@ def normalise_scores(model: SimNet, samples: Tensor, constants: Tensor | None) -
     norm = model.norm
     assert isinstance(norm, FoldedNorm2d)
     if constants is None:
-        norm.mean.copy_(samples.mean(0))
-        norm.var.copy_(samples.var(0))
+        norm.estimate(samples)
         return
     origin = layer_at(model, -1).similarity.shift()
     assert origin is not None
     norm.mean.copy_(origin - constants.to(origin))
-    norm.var.fill_(norm.scale**2 - norm.eps)
+    gain = norm.gain()
+    assert gain is not None
+    norm.var.copy_(gain.square() - norm.eps)
 
 
 @torch.no_grad()
