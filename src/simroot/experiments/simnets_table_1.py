@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from simroot.data import ImageData
-from simroot.experiments.simnets import pretrained, registered, table_experiment
+from simroot.experiments.simnets import Network, pretrained, registered, table_experiment
 
-# Beside the paper's two, the SimNet from a pre-trained start, the opponent with batch normalisation, the ReLU twin and
-# the SimNet of both forms of similarity, which stays below the opponent's size, too.
+# Beside the paper's two, the SimNet from a pre-trained start, the opponent with batch normalisation, the ReLU twin and,
+# below the opponent's size, too, the SimNet of as many layers and channels as its convolutions, and the SimNet of both
+# forms of similarity.
 _SIMNET, _CONVNET, *_OTHERS = registered("simnet2", "convnet_caffe_bn", "simnet2_twin", "simnet_mixed", "convnet_caffe")
-NETWORKS = (_SIMNET, _CONVNET, pretrained(_SIMNET), *_OTHERS)
+_DEEPER = Network("simnet3 of 32, 32 and 64 channels", "simnet3", {"channels": [32, 32, 64], "noise": 0.0})
+NETWORKS = (_SIMNET, _CONVNET, pretrained(_SIMNET), _DEEPER, *_OTHERS)
 
 _CIFAR10, _CIFAR100, _SVHN = (85.5, 81.1), (54.6, 52.4), (93.8, 94.0)
 
