@@ -287,6 +287,19 @@ def test_report_only_keeps_rows_of_runs_that_are_elsewhere(trainings: Trainings,
     assert trainings.asked == []
 
 
+def test_report_only_keeps_rows_of_early_reports(trainings: Trainings, tmp_path: Path) -> None:
+    """They did not tell random starts, nor fields of the recipe that came later."""
+    begin(tmp_path / "one", trainings.data, Trial(MODEL, usual(epochs=5), {"channels": 4}))
+    finish(tmp_path / "one")
+    where: dict[str, Any] = {"results": tmp_path / "results", "train": False}
+    path = conduct("noise", experiment([]), trainings.data, runs=tmp_path, **where)
+    content = json.loads(path.read_text())
+    del content["rows"][0]["start"], content["rows"][0]["recipe"]["crop"]
+    path.write_text(json.dumps(content))
+    conduct("noise", experiment([]), trainings.data, runs=tmp_path / "elsewhere", **where)
+    assert json.loads(path.read_text())["rows"] == content["rows"]
+
+
 @pytest.mark.parametrize("changes", [{"epochs": 6}, {"seeds": (1,)}, {"data": images(50)}])
 def test_report_only_keeps_no_row_of_another_experiment(
     trainings: Trainings, tmp_path: Path, changes: dict[str, Any]

@@ -14,7 +14,7 @@ from simroot.data import ImageData
 from simroot.data.splits import Split, stratified
 from simroot.errors import ConfigError, TrainingError
 from simroot.experiments.runs import Row, Runs, Trial, row
-from simroot.training import for_data
+from simroot.training import Recipe, for_data
 from simroot.training.environment import versions
 from simroot.training.files import write_atomic, write_text
 
@@ -163,9 +163,9 @@ def _reported(path: Path, data: ImageData) -> list[Row]:
 
 
 def _is_of(row: Row, trial: Trial, data: ImageData) -> bool:
-    """Whether a row's run had the trial's network, start and recipe."""
-    planned = for_data(trial.recipe, data.name, data.image_size).to_dict()
-    theirs = (row["model"], row["overrides"], row["start"], row["recipe"])
+    """Whether a row's run had the trial's network, start and recipe; what early reports left out is as usual."""
+    planned = for_data(trial.recipe, data.name, data.image_size)
+    theirs = (row["model"], row["overrides"], row.get("start", "random"), Recipe.from_dict(row["recipe"]))
     return theirs == (trial.model, dict(trial.overrides), _start(trial), planned)
 
 
