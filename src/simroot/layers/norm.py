@@ -89,21 +89,20 @@ class FoldedContrast2d(FoldedNorm2d):
 
     @torch.no_grad()
     def _update(self, y: Tensor) -> None:
-        if self.channels > 1:
-            rows = y.permute(0, 2, 3, 1).reshape(-1, self.channels).to(self.own.dtype)
-            self.own.lerp_(_own_share(rows, self.gain()), self.momentum)
+        rows = y.permute(0, 2, 3, 1).reshape(-1, self.channels).to(self.own.dtype)
+        self.own.lerp_(_own_share(rows, self.gain()), self.momentum)
 
     @torch.no_grad()
     def estimate(self, rows: Tensor) -> None:
         super().estimate(rows)
-        self.own.fill_(1)
-        if self.channels > 1:
-            deviations = (rows.var(0, correction=0) + self.eps).sqrt()
-            self.own.copy_(_own_share(rows - rows.mean(0), deviations))
+        deviations = (rows.var(0, correction=0) + self.eps).sqrt()
+        self.own.copy_(_own_share(rows - rows.mean(0), deviations))
 
 
 def _own_share(rows: Tensor, deviations: Tensor) -> Tensor:
     """Variances of centred ``rows / deviations``, each 1 by itself, less their mean over C; (n, C), (C,) -> (C,)."""
+    if len(deviations) == 1:
+        return torch.ones_like(deviations)
     common = rows @ (1 / (deviations * len(deviations)))
     covariance = (common @ rows) / deviations / len(rows)
     return 1 - 2 * covariance + common.square().mean()
