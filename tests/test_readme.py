@@ -9,7 +9,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_ci_runs_the_command_of_the_readme() -> None:
-    (tests,) = re.findall(r"^python3 -m venv .*pytest$", README, re.MULTILINE)
+    (tests,) = re.findall(r"^python3 -m venv .*pytest -n 2$", README, re.MULTILINE)
     assert tests in (ROOT / ".ci" / "run").read_text().splitlines()
 
 
