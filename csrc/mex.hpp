@@ -5,7 +5,7 @@
 #pragma once
 
 #include "kernel.hpp"
-#include "vec.hpp"
+#include "vec_math.hpp"
 
 namespace SIMROOT_ISA {
 
