@@ -8,11 +8,12 @@ from simroot.data import ImageData
 from simroot.experiments.simnets import Network, pretrained, registered, table_experiment
 
 # Beside the paper's two, the SimNet from a pre-trained start, the opponent with batch normalisation, the ReLU twin and,
-# below the opponent's size, too, the SimNet of as many layers and channels as its convolutions, and the SimNet of both
-# forms of similarity.
-_SIMNET, _CONVNET, *_OTHERS = registered("simnet2", "convnet_caffe_bn", "simnet2_twin", "simnet_mixed", "convnet_caffe")
+# below the opponent's size, too, the SimNet of as many layers and channels as its convolutions, and the frontier's root
+# SimNet of simnet2's size.
+_SIMNET, _CONVNET, *_OTHERS = registered("simnet2", "convnet_caffe_bn", "simnet2_twin", "convnet_caffe")
 _DEEPER = Network("simnet3 of 32, 32 and 64 channels", "simnet3", {"channels": [32, 32, 64], "noise": 0.0})
-NETWORKS = (_SIMNET, _CONVNET, pretrained(_SIMNET), _DEEPER, *_OTHERS)
+_ROOT = Network("simnet_mixed, root 4", "simnet_mixed", {"channels": 25.25, "degree": 4})
+NETWORKS = (_SIMNET, _CONVNET, pretrained(_SIMNET), _DEEPER, _ROOT, *_OTHERS)
 
 _CIFAR10, _CIFAR100, _SVHN = (85.5, 81.1), (54.6, 52.4), (93.8, 94.0)
 
