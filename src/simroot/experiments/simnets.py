@@ -161,6 +161,8 @@ def plot_against(axes: Axes, runs: Runs, cost: Callable[[Network], float], label
         label: what it is, and its unit.
         dashed: names whose lines are dashed.
     """
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
     for name in dict.fromkeys(network.name for network in runs):
         members = sorted((network for network in runs if network.name == name), key=cost)
         values = [[100 * each.row["accuracy"] for each in runs[network]] for network in members]
@@ -169,6 +171,10 @@ def plot_against(axes: Axes, runs: Runs, cost: Callable[[Network], float], label
         style = "--" if name in dashed else "-"
         axes.errorbar(places, means, spreads, marker="o", markersize=4, capsize=3, linestyle=style, label=name)
     axes.set_xscale("log")
+    # 1, 2, 5, 10 and so on in full: powers of ten alone are too few, and all multiples of them run into one another.
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(label)
     _finish(axes)
 
