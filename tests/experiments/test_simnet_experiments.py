@@ -144,6 +144,8 @@ def test_registered_networks_are_recognised_on_the_frontier() -> None:
     by_name = {family.name: family for family in FAMILIES}
     assert by_name["simnet2"].at(65_000).overrides == {}
     assert by_name["simnet2"].at(5_000).overrides == {"channels": [8, 16]}
+    (root,) = (network for network in simnets_table_1.NETWORKS if network.name in by_name and "root" in network.name)
+    assert by_name[root.name].at(65_000).overrides == root.overrides
 
 
 def test_table_compares_with_the_first_and_has_the_papers_column() -> None:
