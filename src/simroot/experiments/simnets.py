@@ -171,9 +171,11 @@ def plot_against(axes: Axes, runs: Runs, cost: Callable[[Network], float], label
         style = "--" if name in dashed else "-"
         axes.errorbar(places, means, spreads, marker="o", markersize=4, capsize=3, linestyle=style, label=name)
     axes.set_xscale("log")
-    # 1, 2, 5, 10 and so on in full: powers of ten alone are too few, and all multiples of them run into one another.
+    # 1, 2, 5, 10 and so on: powers of ten alone are too few, and all multiples of them run into one another.
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    axes.xaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{value / 1e6:g}M" if value >= 1e5 else f"{value:g}")
+    )
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(label)
     _finish(axes)
