@@ -90,11 +90,19 @@ def test_contrast_of_one_channel_is_a_plain_normalisation() -> None:
     assert torch.equal(settled(FoldedContrast2d(1), x)(x), FoldedNorm2d(1)(x))
 
 
-def test_contrast_s_gradient_is_that_of_a_normalisation_with_fixed_shares() -> None:
-    x = correlated(3, 3).double()
-    norm = settled(FoldedContrast2d(3).double(), x)
-    norm.momentum = 0.0  # the map stands still for the differences
-    assert torch.autograd.gradcheck(norm, x[:, :, :2, :2].clone().requires_grad_())
+def test_contrast_s_gradient_holds_the_batch_s_mean_deviation_and_shares() -> None:
+    assert torch.autograd.gradcheck(FoldedContrast2d(3).double(), correlated(3, 3).double().requires_grad_())
+
+
+def test_channels_do_not_gain_by_sharing_less_before_a_contrast() -> None:
+    """Along what tells the channels apart, the gradient of what depends on nothing else is zero."""
+    base = correlated(8, 4).double()
+    x = torch.cat([base.roll(steps, 1) for steps in range(4)]).requires_grad_()  # all channels have the same shares
+    deciding = images(*x.shape).double()
+    (FoldedContrast2d(4).double()(x) * (deciding - deciding.mean(1, keepdim=True))).sum().backward()
+    assert x.grad is not None
+    along = x.grad * (x.detach() - x.detach().mean(1, keepdim=True))
+    assert along.sum().abs() < 1e-4 * along.abs().sum()  # eps beside the variance
 
 
 def test_whitening_decorrelates_what_a_normalisation_leaves_in() -> None:

@@ -15,6 +15,9 @@ from simroot.layers.parametrizations import OffsetsFromLogAlpha, Positive, Slow,
 
 # All outputs depend on a beta at once: it moves slowly, or its first steps overshoot and training collapses.
 _BETA_RATE = 0.3
+# What pooling compares differs from place to place by what all templates share, too, which is far more than what tells
+# classes apart: its gradient is the larger.
+_POOL_BETA_RATE = 0.1
 
 
 class MexDense(nn.Module):
@@ -156,7 +159,7 @@ def _set_beta(layer: MexPool2d | GlobalMexPool2d, beta: float, learn: bool, chan
     if not math.isfinite(beta):
         raise ConfigError(f"a beta of {beta} cannot be learned; give a finite first value or learn_beta=False")
     value = torch.full(() if channels is None else (channels,), float(beta))
-    parameter(layer, "beta", value, learn=True, by=Slow(_BETA_RATE))
+    parameter(layer, "beta", value, learn=True, by=Slow(_POOL_BETA_RATE))
 
 
 def _text(beta: Tensor | float) -> str:

@@ -68,8 +68,9 @@ class FoldedContrast2d(FoldedNorm2d):
     own_c is the share of the variance that x_c does not have in common with the mean over the channels, each of
     variance 1. What all inputs of a MEX unit share it passes on to every class alike, where it decides nothing; of the
     similarities of a wide layer it can be nine tenths of the variance, and scaled by all of it they would hardly differ
-    in the eyes of the classification. The share is a running average in training, too, and carries no gradient; it
-    counts as at least 0.001. A single channel has nothing to differ from and is normalised by itself.
+    in the eyes of the classification. In training the share is the batch's, with gradient, as mean and deviation are:
+    where it is a constant, templates gain by sharing less, and a wide layer comes apart. It counts as at least 0.001. A
+    single channel has nothing to differ from and is normalised by itself.
     """
 
     own: Tensor
@@ -79,33 +80,35 @@ class FoldedContrast2d(FoldedNorm2d):
         self.register_buffer("own", torch.ones(channels))
 
     def gain(self) -> Tensor:
-        return self.scale * self.own.clamp_min(_SMALLEST_SHARE).rsqrt()
+        return self._gain(self.own)
+
+    def _gain(self, own: Tensor) -> Tensor:
+        return self.scale * own.clamp_min(_SMALLEST_SHARE).rsqrt()
 
     def forward(self, x: Tensor) -> Tensor:
-        y = super().forward(x)
-        if self.training and x.numel():
-            self._update(y.detach())
-        return y
-
-    @torch.no_grad()
-    def _update(self, y: Tensor) -> None:
-        rows = y.permute(0, 2, 3, 1).reshape(-1, self.channels).to(self.own.dtype)
-        self.own.lerp_(_own_share(rows, self.gain()), self.momentum)
+        if not self.training or not x.numel():
+            return super().forward(x)
+        y = F.batch_norm(x, self.mean, self.var, None, None, True, self.momentum, self.eps)
+        own = _own_share(y.flatten(2).to(self.own.dtype))
+        self.own.lerp_(own.detach(), self.momentum)
+        return y * self._gain(own).to(y.dtype)[:, None, None]
 
     @torch.no_grad()
     def estimate(self, rows: Tensor) -> None:
         super().estimate(rows)
         deviations = (rows.var(0, correction=0) + self.eps).sqrt()
-        self.own.copy_(_own_share(rows - rows.mean(0), deviations))
+        self.own.copy_(_own_share(((rows - rows.mean(0)) / deviations).T[None]))
 
 
-def _own_share(rows: Tensor, deviations: Tensor) -> Tensor:
-    """Variances of centred ``rows / deviations``, each 1 by itself, less their mean over C; (n, C), (C,) -> (C,)."""
-    if len(deviations) == 1:
-        return torch.ones_like(deviations)
-    common = rows @ (1 / (deviations * len(deviations)))
-    covariance = (common @ rows) / deviations / len(rows)
-    return 1 - 2 * covariance + common.square().mean()
+def _own_share(y: Tensor) -> Tensor:
+    """Variances of channels of mean 0 and variance 1, (N, C, positions), less their mean over C; (C,)."""
+    channels = y.shape[1]
+    if channels == 1:
+        return y.new_ones(1)
+    with torch.autocast(y.device.type, enabled=False):
+        common = y.mean(1)
+        covariance = (y @ common[:, :, None]).sum((0, 2)) / common.numel()
+        return 1 - 2 * covariance + common.square().mean()
 
 
 class FoldedWhitening2d(FoldedNorm2d):
