@@ -94,6 +94,16 @@ def test_pooling_learns_one_beta_or_one_per_channel(
     assert (beta.grad.abs() > 0).all()
 
 
+def test_a_step_moves_the_beta_of_global_pooling_by_the_square_of_its_rate() -> None:
+    layer, x = GlobalMexPool2d(beta=0.5, beta_rate=0.2), torch.randn(3, 4, 5, 5)
+    beta = torch.tensor(0.5, requires_grad=True)
+    for y in (ops.global_mex_pool2d(x, beta), layer(x)):
+        y.sum().backward()
+    torch.optim.SGD(layer.parameters(), lr=1.0).step()
+    assert beta.grad is not None
+    torch.testing.assert_close(layer.beta, 0.5 - 0.2**2 * beta.grad, rtol=1e-5, atol=1e-6)  # float32
+
+
 def test_an_infinite_beta_cannot_be_learned() -> None:
     with pytest.raises(ConfigError, match="cannot be learned"):
         MexPool2d(3, learn_beta=True)

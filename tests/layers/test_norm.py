@@ -90,19 +90,37 @@ def test_contrast_of_one_channel_is_a_plain_normalisation() -> None:
     assert torch.equal(settled(FoldedContrast2d(1), x)(x), FoldedNorm2d(1)(x))
 
 
-def test_contrast_s_gradient_holds_the_batch_s_mean_deviation_and_shares() -> None:
-    assert torch.autograd.gradcheck(FoldedContrast2d(3).double(), correlated(3, 3).double().requires_grad_())
+def test_contrast_s_gradient_holds_the_batch_s_mean_deviation_and_shares_in_wide_layers() -> None:
+    x = correlated(2, 64).double()[:, :, :2, :2].clone().requires_grad_()
+    assert torch.autograd.gradcheck(FoldedContrast2d(64).double(), x)
 
 
-def test_channels_do_not_gain_by_sharing_less_before_a_contrast() -> None:
-    """Along what tells the channels apart, the gradient of what depends on nothing else is zero."""
-    base = correlated(8, 4).double()
-    x = torch.cat([base.roll(steps, 1) for steps in range(4)]).requires_grad_()  # all channels have the same shares
+def gain_of_sharing_less(channels: int) -> float:
+    """Gradient along what tells the channels apart, of what depends on nothing else, in its own absolute values."""
+    base = correlated(2, channels).double()
+    x = torch.cat([base.roll(steps, 1) for steps in range(channels)]).requires_grad_()  # all have the same shares
     deciding = images(*x.shape).double()
-    (FoldedContrast2d(4).double()(x) * (deciding - deciding.mean(1, keepdim=True))).sum().backward()
+    (FoldedContrast2d(channels).double()(x) * (deciding - deciding.mean(1, keepdim=True))).sum().backward()
     assert x.grad is not None
     along = x.grad * (x.detach() - x.detach().mean(1, keepdim=True))
-    assert along.sum().abs() < 1e-4 * along.abs().sum()  # eps beside the variance
+    return float(along.sum().abs() / along.abs().sum())
+
+
+def test_channels_do_not_gain_by_sharing_less_before_a_wide_contrast() -> None:
+    assert gain_of_sharing_less(64) < 1e-4  # eps beside the variance
+
+
+def test_channels_gain_by_sharing_less_before_a_narrow_contrast() -> None:
+    assert gain_of_sharing_less(63) > 1e-3
+
+
+def test_a_narrow_contrast_divides_by_the_running_share() -> None:
+    norm, x = FoldedContrast2d(4), correlated(8, 4)
+    norm.own.fill_(0.25)
+    standard = FoldedNorm2d(4)(x)
+    torch.testing.assert_close(norm(x), 2 * standard, rtol=1e-5, atol=1e-5)  # float32
+    own = (standard - standard.mean(1, keepdim=True)).var((0, 2, 3), correction=0)
+    torch.testing.assert_close(norm.own, torch.full((4,), 0.25).lerp(own, 0.1), rtol=1e-3, atol=1e-5)
 
 
 def test_whitening_decorrelates_what_a_normalisation_leaves_in() -> None:

@@ -175,6 +175,15 @@ def test_channels_that_do_not_fit_the_stages(name: str, overrides: dict[str, Any
         create_model(name, **overrides)
 
 
+@pytest.mark.parametrize(("templates", "share"), [(4, 0.09), (10, 0.064), (64, 0.01), (160, 0.01)])
+def test_beta_of_global_mex_moves_less_behind_more_templates(templates: int, share: float) -> None:
+    pool = SimNet((Stage(4, templates, 1),), 10, 3).global_pool
+    assert isinstance(pool.beta, Tensor)
+    pool.beta.backward()
+    torch.optim.SGD(pool.parameters(), lr=1.0).step()
+    assert float(pool.beta.detach()) == pytest.approx(-share, rel=1e-5)  # of a gradient of 1
+
+
 def test_similarities_of_a_wide_layer_differ_in_the_eyes_of_the_classification() -> None:
     """What they share, which decides nothing, does not take up the contrast that MEX sees."""
     torch.manual_seed(0)

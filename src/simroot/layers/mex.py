@@ -129,6 +129,7 @@ class GlobalMexPool2d(nn.Module):
         beta: its (first) value.
         learn_beta: False to fix beta.
         channels: learn one beta per channel, of this many.
+        beta_rate: a step moves beta by its square, of what it would by itself.
 
     Raises:
         ConfigError: for an infinite beta that should be learned.
@@ -137,9 +138,16 @@ class GlobalMexPool2d(nn.Module):
     training_hints: ClassVar[Mapping[str, Mapping[str, float]]] = {"beta": {"weight_decay": 0.0}}
     beta: Tensor | float
 
-    def __init__(self, *, beta: float = 0.0, learn_beta: bool = True, channels: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        beta: float = 0.0,
+        learn_beta: bool = True,
+        channels: int | None = None,
+        beta_rate: float = _POOL_BETA_RATE,
+    ) -> None:
         super().__init__()
-        _set_beta(self, beta, learn_beta, channels)
+        _set_beta(self, beta, learn_beta, channels, beta_rate)
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.global_mex_pool2d(x, self.beta)
@@ -152,14 +160,20 @@ class GlobalMexPool2d(nn.Module):
         return f"beta={_text(self.beta)}"
 
 
-def _set_beta(layer: MexPool2d | GlobalMexPool2d, beta: float, learn: bool, channels: int | None) -> None:
+def _set_beta(
+    layer: MexPool2d | GlobalMexPool2d,
+    beta: float,
+    learn: bool,
+    channels: int | None,
+    rate: float = _POOL_BETA_RATE,
+) -> None:
     if not learn:
         layer.beta = float(beta)
         return
     if not math.isfinite(beta):
         raise ConfigError(f"a beta of {beta} cannot be learned; give a finite first value or learn_beta=False")
     value = torch.full(() if channels is None else (channels,), float(beta))
-    parameter(layer, "beta", value, learn=True, by=Slow(_POOL_BETA_RATE))
+    parameter(layer, "beta", value, learn=True, by=Slow(rate))
 
 
 def _text(beta: Tensor | float) -> str:

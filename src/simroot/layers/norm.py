@@ -16,6 +16,8 @@ from simroot.layers.grouped import GroupedConv2d
 
 # Of FoldedContrast2d: gains stay below 32, whatever a first batch looks like.
 _SMALLEST_SHARE = 1e-3
+# Channels from which on the share is the batch's.
+_WIDE = 64
 
 
 class FoldedNorm2d(nn.Module):
@@ -68,9 +70,10 @@ class FoldedContrast2d(FoldedNorm2d):
     own_c is the share of the variance that x_c does not have in common with the mean over the channels, each of
     variance 1. What all inputs of a MEX unit share it passes on to every class alike, where it decides nothing; of the
     similarities of a wide layer it can be nine tenths of the variance, and scaled by all of it they would hardly differ
-    in the eyes of the classification. In training the share is the batch's, with gradient, as mean and deviation are:
-    where it is a constant, templates gain by sharing less, and a wide layer comes apart. It counts as at least 0.001. A
-    single channel has nothing to differ from and is normalised by itself.
+    in the eyes of the classification. In training the share is the batch's, with gradient, from 64 channels on, as mean
+    and deviation are. In narrower layers it is the running average, a constant, so that channels gain by sharing less:
+    a narrow layer learns more by it, and a wide one comes apart. It counts as at least 0.001. A single channel has
+    nothing to differ from and is normalised by itself.
     """
 
     own: Tensor
@@ -90,8 +93,9 @@ class FoldedContrast2d(FoldedNorm2d):
             return super().forward(x)
         y = F.batch_norm(x, self.mean, self.var, None, None, True, self.momentum, self.eps)
         own = _own_share(y.flatten(2).to(self.own.dtype))
+        gain = self._gain(own if len(own) >= _WIDE else self.own)
         self.own.lerp_(own.detach(), self.momentum)
-        return y * self._gain(own).to(y.dtype)[:, None, None]
+        return y * gain.to(y.dtype)[:, None, None]
 
     @torch.no_grad()
     def estimate(self, rows: Tensor) -> None:

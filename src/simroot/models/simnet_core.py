@@ -48,6 +48,11 @@ def _classification(
     return norm(channels, scale=contrast), classifier
 
 
+def _global_rate(channels: int) -> float:
+    """How far the beta of global MEX moves behind C templates: what they share passes with the contrast, sqrt(C)."""
+    return min(0.3, max(0.1, 0.8 / math.sqrt(channels)))
+
+
 @dataclass(frozen=True)
 class Stage:
     """One layer of an L-layer SimNet: convolution, similarity and, optionally, local pooling (section 4.3).
@@ -155,7 +160,7 @@ class SimNet(nn.Module):
         # Decorrelated features give similarities that share little: a plain normalisation does, and is faster.
         norm = FoldedNorm2d if features else FoldedContrast2d
         self.norm, self.classifier = _classification(channels, num_classes, learn, norm, offsets_rate)
-        self.global_pool = GlobalMexPool2d(learn_beta="global_beta" in learn)
+        self.global_pool = GlobalMexPool2d(learn_beta="global_beta" in learn, beta_rate=_global_rate(channels))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.global_pool(self.classifier(self.norm(self.features(x))))
