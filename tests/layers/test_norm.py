@@ -90,6 +90,13 @@ def test_contrast_of_one_channel_is_a_plain_normalisation() -> None:
     assert torch.equal(settled(FoldedContrast2d(1), x)(x), FoldedNorm2d(1)(x))
 
 
+def test_narrow_contrast_s_gradient_is_that_of_a_normalisation_with_fixed_shares() -> None:
+    x = correlated(3, 3).double()
+    norm = settled(FoldedContrast2d(3).double(), x)
+    norm.momentum = 0.0  # the map stands still for the differences
+    assert torch.autograd.gradcheck(norm, x[:, :, :2, :2].clone().requires_grad_())
+
+
 def test_contrast_s_gradient_holds_the_batch_s_mean_deviation_and_shares_in_wide_layers() -> None:
     x = correlated(2, 64).double()[:, :, :2, :2].clone().requires_grad_()
     assert torch.autograd.gradcheck(FoldedContrast2d(64).double(), x)

@@ -109,7 +109,7 @@ class MexPool2d(nn.Module):
     ) -> None:
         super().__init__()
         self.kernel_size, self.stride, self.padding, self.ceil_mode = kernel_size, stride, padding, ceil_mode
-        _set_beta(self, beta, learn_beta, channels)
+        _set_beta(self, beta, learn_beta, channels, _POOL_BETA_RATE)
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.mex_pool2d(x, self.beta, self.kernel_size, self.stride, self.padding, self.ceil_mode)
@@ -160,13 +160,7 @@ class GlobalMexPool2d(nn.Module):
         return f"beta={_text(self.beta)}"
 
 
-def _set_beta(
-    layer: MexPool2d | GlobalMexPool2d,
-    beta: float,
-    learn: bool,
-    channels: int | None,
-    rate: float = _POOL_BETA_RATE,
-) -> None:
+def _set_beta(layer: MexPool2d | GlobalMexPool2d, beta: float, learn: bool, channels: int | None, rate: float) -> None:
     if not learn:
         layer.beta = float(beta)
         return
