@@ -165,6 +165,21 @@ def test_wrong_arguments_are_refused(name: str, overrides: dict[str, Any]) -> No
         create_model(name, **overrides)
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_image_size_works_or_is_refused(name: str) -> None:
+    smallest = 1
+    for size in range(1, 20):
+        try:
+            model = create_model(name, image_size=size).eval()
+        except ConfigError as error:
+            smallest = int(str(error).rpartition("the smallest that works is ")[2])
+            assert size < smallest
+        else:
+            assert size >= smallest
+            assert outputs(model, torch.zeros(1, 3, size, size)).shape == (1, 10)
+    assert smallest < 20
+
+
 def test_even_kernels_are_refused() -> None:
     with pytest.raises(ConfigError, match="kernel_size of simnet_pyramid is 4; expected an odd number"):
         create_model("simnet_pyramid", kernel_size=4)

@@ -50,7 +50,7 @@ def simnet_pyramid(
         order: p of the similarities; the first value if it is learned.
         learn: which parameters are learned, of ``LEARNABLE``.
     """
-    require_image_size(_NAME, image_size, smallest=1)
+    require_image_size(_NAME, image_size, smallest=4)
     require_positive(_NAME, depth=depth, degree=degree, kernel_size=kernel_size)
     if kernel_size % 2 == 0:
         raise ConfigError(f"kernel_size of {_NAME} is {kernel_size}; expected an odd number")
