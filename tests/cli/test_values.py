@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from simroot.cli.values import image_shape, override, positive, positive_number, positives, reader
+from simroot.cli.values import image_shape, override, positive, positive_number, positives, quantity, reader
 
 
 @pytest.mark.parametrize(
@@ -50,6 +50,21 @@ def test_image_shape() -> None:
     for wrong in ("3x32x32", "3,32", "3,32,0", "", "3,32,-2"):
         with pytest.raises(argparse.ArgumentTypeError, match="expected channels,height,width"):
             image_shape(wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1", 1), ("20000", 20_000), ("20K", 20_000), ("0.5k", 500), ("2.3M", 2_300_000), ("1.001g", 1_001_000_000)],
+)
+def test_quantity(text: str, value: int) -> None:
+    found = quantity(text)
+    assert (found, type(found)) == (value, int)
+
+
+@pytest.mark.parametrize("text", ["", "K", "0", "0.5", "-3K", "1.0005K", "nan", "infM", "3 M", "1e3", "20KB"])
+def test_no_quantity(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="is no whole number of at least 1, as in 20000"):
+        quantity(text)
 
 
 def test_positives() -> None:

@@ -13,18 +13,20 @@ import pytest
 import torch
 
 from simroot.data import ImageData, from_arrays
-from simroot.errors import ConfigError, TrainingError
+from simroot.errors import TrainingError
 from simroot.experiments import (
     compact_frontier,
     experiment,
+    frontier,
     learning_rates,
     simnets,
     simnets_compact,
     simnets_figure_2b,
     simnets_table_1,
 )
-from simroot.experiments.budgets import parameters, widest
-from simroot.experiments.compact_frontier import BUDGETS, FAMILIES
+from simroot.experiments.budgets import Budget, deployed, parameters
+from simroot.experiments.compact_frontier import BUDGETS
+from simroot.experiments.families import FAMILIES
 from simroot.experiments.runs import Runs, Trial
 from simroot.experiments.simnets import Network, setting
 from simroot.experiments.study import Experiment, Finished, Report, conduct
@@ -118,34 +120,20 @@ def test_figure_2b_has_the_papers_sizes() -> None:
     }
 
 
-def test_widest_network_is_the_last_within_the_budget() -> None:
-    def widths(width: int) -> dict[str, int]:
-        return {"channels": width}
-
-    # 40 c^2 + 90 c + 2: convolutions, biases, templates, weights, offsets and two betas.
-    assert widest("simnet3_compact", 5_000, widths) == {"channels": 10}
-    assert parameters("simnet3_compact", {"channels": 10}) == 4_902
-    assert widest("simnet3_compact", 4_902, widths) == {"channels": 10}
-    assert widest("simnet3_compact", 4_901, widths) == {"channels": 9}
-    assert widest("simnet3_compact", 132, widths) == {"channels": 1}
-    with pytest.raises(ConfigError, match="the narrowest simnet3_compact has 132 parameters; expected a budget"):
-        widest("simnet3_compact", 131, widths)
-
-
-@pytest.mark.parametrize("budget", [5_000, *(pytest.param(b, marks=pytest.mark.slow) for b in list(BUDGETS)[1:])])
+@pytest.mark.parametrize("budget", [5_000, *(pytest.param(b, marks=pytest.mark.slow) for b in BUDGETS[1:])])
 def test_frontiers_networks_fill_their_budget(budget: int) -> None:
     for network in compact_frontier.networks(budget):
         least = 0.85 if budget == 5_000 else 0.9
-        assert least * budget < parameters(network.model, network.overrides) <= budget, network.name
+        assert least * budget < parameters(deployed(network.model, network.overrides)) <= budget, network.name
 
 
 def test_registered_networks_are_recognised_on_the_frontier() -> None:
     """Another experiment's run of the plain model serves this one, too."""
     by_name = {family.name: family for family in FAMILIES}
-    assert by_name["simnet2"].at(65_000).overrides == {}
-    assert by_name["simnet2"].at(5_000).overrides == {"channels": [8, 16]}
+    assert by_name["simnet2"].at(Budget(parameters=65_000)).overrides == {}
+    assert by_name["simnet2"].at(Budget(parameters=5_000)).overrides == {"channels": [8, 16]}
     (root,) = (network for network in simnets_table_1.NETWORKS if network.name in by_name and "root" in network.name)
-    assert by_name[root.name].at(65_000).overrides == root.overrides
+    assert by_name[root.name].at(Budget(parameters=65_000)).overrides == root.overrides
 
 
 def test_table_compares_with_the_first_and_has_the_papers_column() -> None:
@@ -222,8 +210,8 @@ def test_frontier_ranks_within_budgets_and_says_who_leads(monkeypatch: pytest.Mo
     def compare(candidates: Sequence[Any], *args: Any, **options: Any) -> list[Any]:
         return [SimpleNamespace(milliseconds_per_image=0.25 * (1 + i)) for i, _ in enumerate(candidates)]
 
-    monkeypatch.setattr(compact_frontier, "compare", compare)
-    monkeypatch.setattr(compact_frontier, "BUDGETS", {5_000: 1})
+    monkeypatch.setattr(frontier, "compare", compare)
+    monkeypatch.setattr(compact_frontier, "BUDGETS", (5_000,))
     simnet, plain, resnet, twin, *_ = compact_frontier.networks(5_000)
     runs = finished(row(plain, 0.6), row(simnet, 0.7), row(twin, 0.72), row(resnet, 0.5))
     report = compact_frontier.EXPERIMENT.report(runs, small_data())
@@ -331,8 +319,8 @@ def test_runs_on_a_part_of_the_data_are_made_again_by_the_experiment(
 
 @pytest.mark.slow
 def test_frontier_in_small_and_again_without_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compact_frontier, "BUDGETS", {5_000: 1})
-    monkeypatch.setattr(compact_frontier, "_SECONDS", 0.1)
+    monkeypatch.setattr(compact_frontier, "BUDGETS", (5_000,))
+    monkeypatch.setattr(frontier, "_SECONDS", 0.1)
     places: dict[str, Any] = {
         "runs": tmp_path / "runs",
         "results": tmp_path / "results",

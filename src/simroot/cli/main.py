@@ -15,6 +15,7 @@ from simroot.errors import SimrootError
 
 # Command -> what it does; each is a module of this room with add_arguments(parser) and run(arguments) -> exit code.
 COMMANDS = {
+    "design": "find the network that a budget of parameters, operations or time allows",
     "train": "train a network on labelled images",
     "evaluate": "measure a trained network's accuracy",
     "predict": "classify images with a trained network",

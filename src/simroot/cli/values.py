@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import types
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any, get_args, get_origin
+
+_UNITS = {"": 1, "K": 1_000, "M": 1_000_000, "G": 1_000_000_000}
 
 _WORDS: dict[type, dict[str, bool | None]] = {
     bool: {"true": True, "false": False},
@@ -30,6 +34,15 @@ def positive(text: str) -> int:
     if not text.strip().isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
     return int(text)
+
+
+def quantity(text: str) -> int:
+    """Read a whole number of at least 1 as ``20000``, ``20K``, ``3.5M`` or ``1G``."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMG]?)", text.strip(), re.IGNORECASE)
+    number = Decimal(match[1]) * _UNITS[match[2].upper()] if match else Decimal(0)
+    if number < 1 or number % 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1, as in 20000, 20K or 3.5M")
+    return int(number)
 
 
 def positives(text: str) -> list[int]:

@@ -1,0 +1,109 @@
+"""``simroot design``: the networks within a budget, and which of them is best on one's own images."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from simroot.cli.datasource import add_data_arguments, data_source, logging_to_stderr
+from simroot.cli.output import console, count_text, print_json, print_table
+from simroot.cli.trials import add_trial_arguments, conduct_and_print
+from simroot.cli.values import positive, positive_number, quantity
+from simroot.errors import ConfigError
+
+if TYPE_CHECKING:
+    from simroot.data import ImageData
+    from simroot.experiments.budgets import Budget, Task
+    from simroot.experiments.design import Design
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.argument_default = argparse.SUPPRESS
+    parser.add_argument(
+        "--family", action="append", dest="families", metavar="NAME", help="only this one; may be repeated"
+    )
+    parser.add_argument("--json", action="store_true", default=False, help="print JSON instead of a table")
+    budget = parser.add_argument_group("budget", "At least one of these, for the network as it is deployed.")
+    budget.add_argument("--parameters", type=quantity, metavar="N", help="at most N parameters, as in 20K")
+    budget.add_argument("--macs", type=quantity, metavar="N", help="at most N multiply-accumulates an image, as in 3M")
+    budget.add_argument(
+        "--milliseconds",
+        type=positive_number,
+        metavar="T",
+        help="at most T milliseconds an image, on one thread in ONNX Runtime, measured here",
+    )
+    data = add_data_arguments(parser, default="none, networks are sized only")
+    data.add_argument("--image-size", type=positive, metavar="N", help="N x N pixels (default: the data's, or 32)")
+    data.add_argument("--num-classes", type=positive, metavar="N", help="without --data (default: 10)")
+    data.add_argument("--in-channels", type=positive, metavar="N", help="of the images, without --data (default: 3)")
+    add_trial_arguments(parser, "train all networks on --data in the same way and say which is best")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the networks within the budget, or train and rank them."""
+    from simroot.experiments.budgets import Budget
+    from simroot.experiments.design import CANDIDATES, comparison, design
+
+    given = vars(arguments)
+    budget = Budget(*(given.get(limit) for limit in ("parameters", "macs", "milliseconds")))
+    trained = arguments.train or arguments.quick or arguments.report_only
+    if trained and "data" not in given:
+        raise ConfigError("there is nothing to train on; --data names the images")
+    with logging_to_stderr():
+        data, task = _data_and_task(arguments)
+        found = design(budget, task, given.get("families", tuple(CANDIDATES)))
+        if trained and data is not None:
+            plan = comparison(budget, [each.network for each in found])
+            conduct_and_print(arguments, "design", plan, data, data_source(arguments))
+        elif arguments.json:
+            print_json([_as_dict(each) for each in found])
+        else:
+            _print(budget, found)
+    return 0
+
+
+def _data_and_task(arguments: argparse.Namespace) -> tuple[ImageData | None, Task]:
+    from simroot.data import load
+    from simroot.experiments.budgets import Task, task_of
+
+    given = vars(arguments)
+    sizes = {name: given[name] for name in ("num_classes", "in_channels", "image_size") if name in given}
+    if "data" not in given:
+        return None, Task(**sizes)
+    if sizes.keys() - {"image_size"}:
+        raise ConfigError("--num-classes and --in-channels are what --data says; leave them out")
+    data = load(**data_source(arguments))
+    return data, task_of(data)
+
+
+def _print(budget: Budget, found: Sequence[Design]) -> None:
+    rows = [
+        [each.network.name, count_text(each.parameters), count_text(each.macs), *_time(each), _command(each)]
+        for each in found
+    ]
+    timed = ["ms"] if budget.milliseconds is not None else []
+    numbers = ["parameters", "MACs", *timed]
+    print_table(f"Networks within {budget}", ["family", *numbers, "simroot train"], rows, numbers=numbers)
+    console().print("--data PATH --train trains all of them and says which is best")
+
+
+def _time(each: Design) -> list[str]:
+    return [] if each.milliseconds is None else [f"{each.milliseconds:.3f}"]
+
+
+def _command(each: Design) -> str:
+    """The arguments that name the network."""
+    overrides = each.network.overrides.items()
+    pairs = [
+        word for key, value in overrides for word in ("--set", f"{key}={json.dumps(value, separators=(',', ':'))}")
+    ]
+    return shlex.join(["--model", each.network.model, *pairs])
+
+
+def _as_dict(each: Design) -> dict[str, Any]:
+    network = {"family": each.network.name, "model": each.network.model, "overrides": dict(each.network.overrides)}
+    return network | {"parameters": each.parameters, "macs": each.macs, "milliseconds": each.milliseconds}

@@ -1,0 +1,82 @@
+"""Networks within a budget: what fits, and, trained on one's own images, which is best."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from simroot.data import ImageData
+from simroot.errors import ConfigError
+from simroot.experiments import frontier
+from simroot.experiments.budgets import Budget, Task, deployed, milliseconds
+from simroot.experiments.families import FAMILIES, Family
+from simroot.experiments.simnets import Network, trials
+from simroot.experiments.study import Experiment, Finished, Report
+from simroot.measure import count
+
+log = logging.getLogger(__name__)
+
+# What a design looks at: pre-trained networks have the shape of those that start from random weights.
+CANDIDATES = {family.name: family for family in FAMILIES if not family.pretrained}
+
+
+@dataclass(frozen=True)
+class Design:
+    """A network within a budget.
+
+    Attributes:
+        network: its name, model and overrides.
+        parameters: of the deployed network.
+        macs: multiply-accumulates for one image.
+        milliseconds: for one image; None if the budget has no limit of time.
+    """
+
+    network: Network
+    parameters: int
+    macs: int
+    milliseconds: float | None
+
+
+def design(budget: Budget, task: Task, families: Sequence[str] = tuple(CANDIDATES)) -> list[Design]:
+    """The widest network of each family within a budget.
+
+    A family none of whose networks is within it, or that cannot process such images, is left out and named in the log.
+
+    Args:
+        budget: what they must be within.
+        task: classes and images.
+        families: names of ``CANDIDATES``.
+
+    Raises:
+        ConfigError: for an unknown family, or if nothing fits.
+    """
+    if unknown := [name for name in families if name not in CANDIDATES]:
+        raise ConfigError(f"unknown family {unknown[0]!r}; known are {'; '.join(CANDIDATES)}")
+    found = [each for name in families if (each := _design(CANDIDATES[name], budget, task)) is not None]
+    if not found:
+        raise ConfigError(f"no network is within {budget} with images of {task.image_size} pixels; the log says why")
+    return found
+
+
+def _design(family: Family, budget: Budget, task: Task) -> Design | None:
+    try:
+        network = family.at(budget, task)
+    except ConfigError as error:
+        log.warning("left out: %s", error)
+        return None
+    model = deployed(network.model, network.overrides, task)
+    cost = count(model, task.input_size)
+    time = None if budget.milliseconds is None else milliseconds(model, task)
+    log.info("%s: %s", network.name, frontier.shape(network))
+    return Design(network, cost.parameters, cost.macs, time)
+
+
+def comparison(budget: Budget, networks: Sequence[Network]) -> Experiment:
+    """What trains the networks of a budget and ranks them."""
+
+    def report(finished: Sequence[Finished], data: ImageData) -> Report:
+        return frontier.report({str(budget): networks}, finished, data)
+
+    return Experiment(f"Networks within {budget}", 10, partial(trials, networks), report)

@@ -1,0 +1,77 @@
+"""``simroot design``: networks within a budget, on the command line."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+from cli.result import Simroot
+
+SMALL = ("design", "--parameters", "5K", "--family", "simnet_mixed", "--family", "convnet_plain")
+
+
+def test_table_and_json(simroot: Simroot, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    result = simroot(*SMALL)
+    assert "Networks within 5,000 parameters" in result.out
+    assert "--model convnet_plain --set channels=7.0 --set depth=1" in result.out
+    found = simroot(*SMALL, "--json").json
+    assert [each["family"] for each in found] == ["simnet_mixed", "convnet_plain"]
+    assert found[1] == {
+        "family": "convnet_plain",
+        "model": "convnet_plain",
+        "overrides": {"channels": 7.0, "depth": 1},
+        "parameters": 4_938,
+        "macs": 645_400,
+        "milliseconds": None,
+    }
+
+
+def test_the_words_that_are_printed_give_the_network(simroot: Simroot, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "150")
+    line = simroot("design", "--parameters", "5K", "--family", "simnet2").out.splitlines()[3]
+    name, size, macs, words = line.split(None, 3)
+    _, model, *overrides = shlex.split(words)
+    cost = simroot("cost", model, *overrides, "--json").json
+    assert (name, size, macs) == ("simnet2", f"{cost['parameters']:,}", f"{cost['macs']:,}")
+
+
+def test_task(simroot: Simroot) -> None:
+    words = ("--num-classes", 100, "--in-channels", 1, "--image-size", 24)
+    (found,) = simroot("design", "--macs", "0.5M", "--family", "simnet_mixed", *words, "--json").json
+    pairs = [word for key, value in found["overrides"].items() for word in ("--set", f"{key}={json.dumps(value)}")]
+    size = ("--num-classes", 100, "--input-size", "1,24,24")
+    assert simroot("cost", found["model"], *pairs, *size, "--json").json["macs"] == found["macs"] <= 500_000
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "the budget has no limit"),
+        (("--parameters", "many"), "'many' is no whole number of at least 1, as in 20000, 20K or 3.5M"),
+        (("--parameters", "0.5"), "'0.5' is no whole number"),
+        (("--parameters", "10"), "no network is within 10 parameters"),
+        (("--parameters", "5K", "--train"), "there is nothing to train on; --data names the images"),
+        (("--parameters", "5K", "--data", "digits", "--num-classes", "3"), "are what --data says; leave them out"),
+        (("--parameters", "5K", "--family", "vgg"), "unknown family 'vgg'; known are simnet_mixed; convnet_plain"),
+    ],
+)
+def test_mistakes(simroot: Simroot, words: tuple[str, ...], message: str) -> None:
+    result = simroot("design", *words)
+    assert result.code == 2
+    assert message in result.err.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_training_ranks_them(simroot: Simroot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = (*SMALL, "--data", "digits", "--image-size", 16, "--threads", 1, "--epochs", 2, "--json")
+    first = simroot(*words, "--train")
+    assert [row["model"] for row in first.json["rows"]] == ["simnet_mixed", "convnet_plain"]
+    assert {path.name for path in Path("results").iterdir()} == {"design.json", "design.md", "design.png"}
+    assert "| 5,000 parameters | simnet_mixed | convnet_plain |" in Path("results/design.md").read_text()
+    again = simroot(*words, "--report-only")
+    assert again.json["rows"] == first.json["rows"]

@@ -1,0 +1,145 @@
+"""Networks within a budget: the widest of a family, limits of operations and time, what a design holds."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from simroot.errors import ConfigError
+from simroot.experiments import budgets
+from simroot.experiments.budgets import CIFAR_10, Budget, Task, deployed, parameters, widest
+from simroot.experiments.design import CANDIDATES, comparison, design
+from simroot.experiments.families import FAMILIES
+from simroot.measure import count
+
+
+def widths(width: int) -> dict[str, int]:
+    return {"channels": width}
+
+
+def test_widest_network_is_the_last_within_the_budget() -> None:
+    # 40 c^2 + 90 c + 2: convolutions, biases, templates, weights, offsets and two betas.
+    sizes = {5_000: 10, 4_902: 10, 4_901: 9, 132: 1}
+    assert parameters(deployed("simnet3_compact", {"channels": 10})) == 4_902
+    for size, width in sizes.items():
+        assert widest("simnet3_compact", Budget(parameters=size), widths) == {"channels": width}
+    with pytest.raises(ConfigError, match="the narrowest simnet3_compact is not within 131 parameters; expected a la"):
+        widest("simnet3_compact", Budget(parameters=131), widths)
+
+
+def test_widest_network_within_operations_and_both() -> None:
+    assert widest("simnet3_compact", Budget(macs=1_606_400), widths) == {"channels": 10}
+    assert widest("simnet3_compact", Budget(macs=1_606_399), widths) == {"channels": 9}
+    assert widest("simnet3_compact", Budget(1_000, 1_606_400), widths)["channels"] < 9
+    assert widest("simnet3_compact", Budget(1_000_000, 1_606_399), widths) == {"channels": 9}
+
+
+def test_widest_network_within_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A time that is the number of parameters in thousands: the same network as within so many parameters."""
+    monkeypatch.setattr(budgets, "milliseconds", lambda network, task: parameters(network) / 1e3)
+    assert widest("simnet3_compact", Budget(milliseconds=4.902), widths) == {"channels": 10}
+    assert widest("simnet3_compact", Budget(milliseconds=4.901), widths) == {"channels": 9}
+
+
+def test_time_is_asked_for_only_within_the_other_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    timed: list[int] = []
+
+    def milliseconds(network: nn.Module, task: Task) -> float:
+        timed.append(parameters(network))
+        return 0.0
+
+    monkeypatch.setattr(budgets, "milliseconds", milliseconds)
+    widest("simnet3_compact", Budget(parameters=5_000, milliseconds=1.0), widths)
+    assert timed
+    assert max(timed) <= 5_000
+
+
+def test_classes_and_images_count() -> None:
+    task = Task(num_classes=100, in_channels=1, image_size=24)
+    found = widest("simnet3_compact", Budget(parameters=5_000), widths, task)
+    wider = {"channels": found["channels"] + 1}
+    assert (
+        parameters(deployed("simnet3_compact", found, task))
+        <= 5_000
+        < parameters(deployed("simnet3_compact", wider, task))
+    )
+    assert task.input_size == (1, 24, 24)
+
+
+def test_budget_needs_a_limit() -> None:
+    with pytest.raises(ConfigError, match="the budget has no limit; expected a number of parameters"):
+        Budget()
+    assert str(Budget(20_000, 3_000_000, 0.5)) == "20,000 parameters, 3,000,000 MACs, 0.5 ms"
+    assert str(Budget(macs=3_000_000)) == "3,000,000 MACs"
+
+
+def test_looking_for_networks_leaves_torchs_random_state() -> None:
+    before = torch.get_rng_state()
+    widest("simnet3_compact", Budget(parameters=200), widths)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(("budget", "depth"), [(5_000, 1), (9_000, 1), (11_000, 2), (34_000, 2), (40_000, 3)])
+def test_larger_networks_are_deeper(budget: int, depth: int) -> None:
+    (family,) = (family for family in FAMILIES if family.name == "resnet")
+    assert family.at(Budget(parameters=budget)).overrides.get("depth", 3) == depth
+
+
+def test_design_is_within_the_budget_and_almost_fills_it() -> None:
+    budget = Budget(macs=700_000)
+    found = design(budget, CIFAR_10, ["simnet_mixed", "convnet_plain"])
+    assert [each.network.name for each in found] == ["simnet_mixed", "convnet_plain"]
+    for each in found:
+        cost = count(deployed(each.network.model, each.network.overrides), (3, 32, 32))
+        assert (each.parameters, each.macs, each.milliseconds) == (cost.parameters, cost.macs, None)
+        assert 600_000 < each.macs <= 700_000
+        assert each.network.overrides == json.loads(json.dumps(dict(each.network.overrides)))
+
+
+def test_families_that_cannot_are_left_out_and_named(caplog: pytest.LogCaptureFixture) -> None:
+    task = Task(image_size=8)
+    with caplog.at_level(logging.WARNING, logger="simroot"):
+        found = design(Budget(parameters=5_000), task, ["simnet2", "resnet"])
+    assert [each.network.name for each in found] == ["resnet"]
+    assert "left out: image_size of simnet2 is 8; the smallest that works is 15" in caplog.text
+    with pytest.raises(ConfigError, match="no network is within 5,000 parameters with images of 8 pixels"):
+        design(Budget(parameters=5_000), task, ["simnet2"])
+    with pytest.raises(ConfigError, match="unknown family 'simnet9'; known are simnet_mixed; "):
+        design(Budget(parameters=5_000), task, ["simnet9"])
+
+
+def test_a_limit_of_time_puts_the_time_into_the_design(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budgets, "milliseconds", lambda network, task: parameters(network) / 1e3)
+    monkeypatch.setattr("simroot.experiments.design.milliseconds", lambda network, task: 0.25)
+    (found,) = design(Budget(milliseconds=1.0), CIFAR_10, ["convnet_plain"])
+    assert 850 < found.parameters <= 1_000
+    assert found.milliseconds == 0.25
+
+
+def test_a_moments_disturbance_does_not_decide(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([5.0, 0.9, 5.0, 5.0])
+    monkeypatch.setattr(budgets, "milliseconds", lambda network, task: next(times))
+    network = deployed("simnet3_compact", {"channels": 1})
+    assert Budget(milliseconds=1.0).allows(network, CIFAR_10)
+    assert not Budget(milliseconds=1.0).allows(network, CIFAR_10)
+
+
+@pytest.mark.slow
+def test_time_is_measured() -> None:
+    assert 0 < budgets.milliseconds(deployed("convnet_plain", {"channels": 4.0}), CIFAR_10) < 1_000
+
+
+def test_comparison_trains_all_of_them_alike() -> None:
+    networks = [CANDIDATES[name].at(Budget(parameters=5_000)) for name in ("simnet_mixed", "convnet_plain")]
+    plan = comparison(Budget(parameters=5_000), networks)
+    assert plan.title == "Networks within 5,000 parameters"
+    trials = plan.trials(3, 1)
+    assert [trial.model for trial in trials] == ["simnet_mixed", "convnet_plain"]
+    kept: list[Mapping[str, Any]] = [{**vars(trial.recipe), "learning_rate": 0, "clip_norm": 0} for trial in trials]
+    assert kept[0] == kept[1]
