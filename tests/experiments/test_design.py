@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from simroot.data import from_arrays
 from simroot.errors import ConfigError
-from simroot.experiments import budgets
+from simroot.experiments import budgets, frontier
 from simroot.experiments.budgets import CIFAR_10, Budget, Task, deployed, parameters, widest
 from simroot.experiments.design import CANDIDATES, comparison, design
 from simroot.experiments.families import FAMILIES
+from simroot.experiments.study import Finished, Report
 from simroot.measure import count
 
 
@@ -143,3 +146,20 @@ def test_comparison_trains_all_of_them_alike() -> None:
     assert [trial.model for trial in trials] == ["simnet_mixed", "convnet_plain"]
     kept: list[Mapping[str, Any]] = [{**vars(trial.recipe), "learning_rate": 0, "clip_norm": 0} for trial in trials]
     assert kept[0] == kept[1]
+
+
+def test_report_says_what_to_do_with_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frontier, "report", lambda by_budget, finished, data: Report(f"| {list(by_budget)} |"))
+    networks = [CANDIDATES[name].at(Budget(parameters=5_000)) for name in ("simnet_mixed", "convnet_plain")]
+    plan = comparison(Budget(parameters=5_000), networks)
+    rows = [{"accuracy": accuracy, "command": f"simroot train {accuracy}"} for accuracy in (0.7, 0.6)]
+    places = [tmp_path / "one", None]
+    runs = [Finished(*each) for each in zip(plan.trials(3, 1), places, rows, strict=True)]
+    data = from_arrays(torch.zeros(20, 3, 32, 32).byte(), torch.arange(20) % 2, validation=4)
+    first, _, last = plan.report(runs, data).markdown.partition("\n\n")
+    assert first == "| ['5,000 parameters'] |"
+    assert last == (
+        "The best is simnet_mixed channels=8.5 depth=1, seed 1. To train it for longer: `simroot train 0.7` with more "
+        f"epochs. For the device, as it is: `simroot export {tmp_path / 'one'}`."
+    )
+    assert "simroot export" not in plan.report([runs[1]], data).markdown

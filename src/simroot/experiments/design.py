@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from simroot.data import ImageData
@@ -77,6 +77,14 @@ def comparison(budget: Budget, networks: Sequence[Network]) -> Experiment:
     """What trains the networks of a budget and ranks them."""
 
     def report(finished: Sequence[Finished], data: ImageData) -> Report:
-        return frontier.report({str(budget): networks}, finished, data)
+        found = frontier.report({str(budget): networks}, finished, data)
+        return replace(found, markdown=f"{found.markdown}\n\n{_next(finished)}")
 
     return Experiment(f"Networks within {budget}", 10, partial(trials, networks), report)
+
+
+def _next(finished: Sequence[Finished]) -> str:
+    """What to do with the best run."""
+    best = max(finished, key=lambda each: float(each.row["accuracy"]))
+    again = f"The best is {best.trial.name}. To train it for longer: `{best.row['command']}` with more epochs."
+    return again if best.path is None else f"{again} For the device, as it is: `simroot export {best.path}`."
