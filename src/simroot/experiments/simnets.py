@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Network's name -> learning rate, where `simroot reproduce learning-rates` found a better one than the usual.
-RATES = {"nin_compact": 0.4, "nin_compact, no normalisation": 0.025, "simnet3_compact": 0.4}
+RATES = {"nin_compact": 0.4, "nin_compact, no normalisation": 0.025, "simnet3_compact": 0.4, "ConvNet": 0.04}
 
 _PRETRAINED = ", pre-trained"
 

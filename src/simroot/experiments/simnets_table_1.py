@@ -9,12 +9,12 @@ from simroot.experiments.simnets import Network, pretrained, registered, table_e
 
 # Beside the paper's two, the SimNet from a pre-trained start, the opponent with batch normalisation and the ReLU twin.
 # Then three SimNets below the opponent's size: one of as many layers and channels as its convolutions, one of as many
-# operations whose last layer is wide, and the frontier's root SimNet of simnet2's size.
+# operations whose last layer is wide, from both starts, and the frontier's root SimNet of simnet2's size.
 _SIMNET, _CONVNET, *_OTHERS = registered("simnet2", "convnet_caffe_bn", "simnet2_twin", "convnet_caffe")
 _DEEPER = Network("simnet3 of 32, 32 and 64 channels", "simnet3", {"channels": [32, 32, 64], "noise": 0.0})
 _WIDER = Network("simnet3 of 24, 32 and 160 channels", "simnet3", {"channels": [24, 32, 160], "noise": 0.0})
 _ROOT = Network("simnet_mixed, root 4", "simnet_mixed", {"channels": 25.25, "degree": 4})
-NETWORKS = (_SIMNET, _CONVNET, pretrained(_SIMNET), _DEEPER, _WIDER, _ROOT, *_OTHERS)
+NETWORKS = (_SIMNET, _CONVNET, pretrained(_SIMNET), _DEEPER, _WIDER, pretrained(_WIDER), _ROOT, *_OTHERS)
 
 _CIFAR10, _CIFAR100, _SVHN = (85.5, 81.1), (54.6, 52.4), (93.8, 94.0)
 

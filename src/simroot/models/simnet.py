@@ -84,8 +84,7 @@ def simnet_mlp(
     return SimNetMlp(features, templates, num_classes, kind=kind, order=order, learn=learn)
 
 
-# A rate of 0.2 makes its training collapse from time to time.
-@register(parameters=21_702, macs=11_074_000, recipe=_RECIPE | {"learning_rate": 0.1})
+@register(parameters=21_702, macs=11_074_000, recipe=_RECIPE)
 def simnet1(
     num_classes: int = 10,
     in_channels: int = 3,
