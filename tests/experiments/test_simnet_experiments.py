@@ -315,6 +315,8 @@ def test_runs_on_a_part_of_the_data_are_made_again_by_the_experiment(
     content = json.loads(path.read_text())
     assert content["split"] == {"training": 23, "validation": 10, "classes": 10}
     assert content["rows"][0]["command"] == "simroot reproduce part"
+    path = conduct("part", plan, small_data(100), runs=tmp_path, results=tmp_path, source=source, epochs=3)
+    assert json.loads(path.read_text())["rows"][0]["command"] == "simroot reproduce part --epochs 3"
 
 
 @pytest.mark.slow

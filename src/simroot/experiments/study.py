@@ -117,12 +117,13 @@ def conduct(
     folder = Runs(runs, data, source)
     trials = [trial for seed in seeds for trial in experiment.trials(epochs or experiment.epochs, seed)]
     reported = [] if train else _reported(results / f"{name}.json", data)
+    length = "" if epochs in (None, experiment.epochs) else f" --epochs {epochs}"
     finished = []
     for trial in trials[: _QUICK_TRIALS if quick else None]:
         path = _completed(folder, trial, options) if train else folder.finished(trial)
         if path is not None:
             # `simroot train` alone does not know parts.
-            again = {} if experiment.part is None else {"command": f"simroot reproduce {name}"}
+            again = {} if experiment.part is None else {"command": f"simroot reproduce {name}{length}"}
             finished.append(Finished(trial, path, row(path) | {"start": _start(trial)} | again))
         else:
             finished += [Finished(trial, None, found) for found in reported if _is_of(found, trial, data)]
