@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.argument_default = argparse.SUPPRESS
     parser.add_argument(
-        "--family", action="append", dest="families", metavar="NAME", help="only this one; may be repeated"
+        "--family", action="append", dest="families", metavar="NAME", help="only this one of the table; may be repeated"
     )
     parser.add_argument("--json", action="store_true", default=False, help="print JSON instead of a table")
     budget = parser.add_argument_group("budget", "At least one of these, for the network as it is deployed.")
