@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -97,11 +96,9 @@ def _time(each: Design) -> list[str]:
 
 def _command(each: Design) -> str:
     """The arguments that name the network."""
-    overrides = each.network.overrides.items()
-    pairs = [
-        word for key, value in overrides for word in ("--set", f"{key}={json.dumps(value, separators=(',', ':'))}")
-    ]
-    return shlex.join(["--model", each.network.model, *pairs])
+    from simroot.experiments.runs import settings
+
+    return shlex.join(["--model", each.network.model, *settings(each.network.overrides)])
 
 
 def _as_dict(each: Design) -> dict[str, Any]:

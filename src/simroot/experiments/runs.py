@@ -186,8 +186,7 @@ def command(config: Mapping[str, Any]) -> str:
     if "initial" in model:
         start = Path(model["initial"]).parent  # of simroot pretrain
         words += ["--pretrain"] if start.parent.name == PRETRAINED else ["--pretrain", start.name]
-    for key, value in model["overrides"].items():
-        words += ["--set", f"{key}={json.dumps(value)}"]
+    words += settings(model["overrides"])
     usual = for_data(recipe(**model_entry(model["name"]).recipe), data["name"], data["image_size"])
     chosen = Recipe.from_dict(used)
     for known in fields(Recipe):
@@ -195,6 +194,11 @@ def command(config: Mapping[str, Any]) -> str:
         if value != getattr(usual, known.name):
             words += [f"--recipe.{known.name}", _word(value)]
     return shlex.join(words)
+
+
+def settings(overrides: Mapping[str, Any]) -> list[str]:
+    """The words of a command line that override a network's arguments."""
+    return [word for key, value in overrides.items() for word in ("--set", f"{key}={json.dumps(value)}")]
 
 
 def _word(value: Any) -> str:
