@@ -30,7 +30,8 @@ from rich.table import Table
 from torch import Tensor
 
 from simroot.ops import kernels_in_use, similarity
-from simroot.ops._lp import Geometry, direct_lp
+from simroot.ops._lp import direct_lp
+from simroot.ops._lp_plain import Geometry
 from simroot.ops._native import kernel
 
 SIZES = ((100_352, 32, 32), (21_632, 64, 64), (16_384, 192, 192))

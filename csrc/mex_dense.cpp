@@ -2,7 +2,7 @@
 //
 // Tiles of rows: exponentials relative to each row's largest, a small matrix product with the exponentials of the
 // offsets, logarithms. Sums that come out so small that terms are missing in them are computed again by themselves.
-// Where beta (x + w) hardly varies in a tile, the product is of exponentials minus 1.
+// Where beta (x + w) hardly varies for some row and output of a tile, the product is of exponentials minus 1, too.
 
 #include "mex_dense.hpp"
 
@@ -105,9 +105,10 @@ private:
         return underflows;
     }
 
+    static constexpr float most_negative = -1e30f;
+
     // By sum_c p_c t_c - log of the mean: <t, dx> + <t of offsets, dw> - <grad, logs>.
     double by_beta() const {
-        const float most_negative = -1e30f;
         Vec total = zero();
         for (int64_t m = 0; m < tile.rows; ++m) {
             d.each_exponent(tile.x(m), tile.references[m], [&](int64_t c, Vec t, int n) {
@@ -129,12 +130,13 @@ private:
         double total = 0;
         for (int64_t m = 0; m < tile.rows; ++m) {
             for (int64_t r = 0; r < d.outputs; ++r) {
+                if (tile.sums[m * d.padded_outputs + r] < tile.underflow()) continue;
                 const Vec inverse_mean = channels / set1(tile.sums[m * d.padded_outputs + r]);
                 const Vec log2 = set1(lane(tile.log2_mean(m, r / W * W), static_cast<int>(r % W)));
                 Vec divergences = zero();
                 d.each_exponent(tile.x(m), tile.references[m], [&](int64_t c, Vec t, int n) {
                     const int64_t place = r * d.padded_channels + c;
-                    const Vec q = (t + load(d.exponents + place) - log2) * set1(ln_2);
+                    const Vec q = (max(set1(most_negative), t) + load(d.exponents + place) - log2) * set1(ln_2);
                     const Vec exp_q = load(tile.powers + m * d.padded_channels + c) * load(d.powers + place) * inverse_mean;
                     divergences = divergences + first(n, divergence(q, exp_q, inverse_beta));
                 });

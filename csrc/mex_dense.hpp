@@ -79,7 +79,7 @@ struct Dense {
     const float *x, *offsets;
     int64_t rows, channels, outputs, padded_channels, padded_outputs;
     float factor, inverse_beta;  // factor: beta / ln 2
-    float offset_spread;         // of the exponents
+    float least_spread;          // of the exponents of an output's offsets
     // (outputs, padded_channels): exponents t and 2^t, 0 where padded. (channels, padded_outputs): 2^t, or 2^t - 1 if
     // offsets hardly vary, with 1 where padded. For each output: its reference, and the mean of 2^t - 1.
     float *exponents, *powers, *transposed, *transposed_minus_one, *references, *means;
@@ -90,7 +90,7 @@ struct Dense {
 
     Dense(const float *x, const float *offsets, float beta, int64_t rows, int64_t channels, int64_t outputs, float *memory)
         : x(x), offsets(offsets), rows(rows), channels(channels), outputs(outputs),
-          padded_channels(whole_vectors(channels)), padded_outputs(whole_vectors(outputs)), offset_spread(0) {
+          padded_channels(whole_vectors(channels)), padded_outputs(whole_vectors(outputs)), least_spread(HUGE_VALF) {
         factor = lane(bounded(set1(beta))) * log2_e;
         inverse_beta = lane(inverse(set1(beta)));
         exponents = memory;
@@ -171,7 +171,7 @@ private:
             }
         });
         means[r] = static_cast<float>(sum / static_cast<double>(channels));
-        if (!(-lowest <= offset_spread)) offset_spread = -lowest;
+        if (-lowest < least_spread) least_spread = -lowest;
     }
 };
 
@@ -179,9 +179,9 @@ private:
 struct Tile {
     const Dense &d;
     int64_t begin, rows;
-    bool small;  // whether exponents hardly vary
+    bool small;  // whether exponents hardly vary for some row and output
     // (rows, padded_channels): 2^t, and room. (rows, padded_outputs): sums over channels of 2^(t + t of offsets), and
-    // if small the means of 2^(t + t of offsets) - 1. (rows): the largest elements.
+    // if some are small the means of 2^(t + t of offsets) - 1. (rows): the largest elements.
     float *powers, *room, *sums, *excess, *references;
 
     static int64_t most_rows(int64_t channels) {
@@ -201,13 +201,15 @@ struct Tile {
         sums = room + most * d.padded_channels;
         excess = sums + most * d.padded_outputs;
         references = excess + most * d.padded_outputs;
-        Vec lowest = zero();
+        float least_spread = HUGE_VALF;
         for (int64_t m = 0; m < rows; ++m) {
             references[m] = d.reference(x(m));
-            lowest = min(d.row_of_powers(x(m), references[m], powers + m * d.padded_channels), lowest);
+            const Vec lowest = d.row_of_powers(x(m), references[m], powers + m * d.padded_channels);
+            const float spread = largest(zero() - lowest);
+            if (spread < least_spread) least_spread = spread;
         }
         multiply({powers, d.padded_channels, 1}, rows, d.transposed, d.channels, sums, d.padded_outputs);
-        small = d.offset_spread + largest(zero() - lowest) <= small_spread;
+        small = d.least_spread + least_spread <= small_spread;
         if (small) multiply_minus_one();
     }
 

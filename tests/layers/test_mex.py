@@ -114,5 +114,6 @@ def test_noise_has_the_stated_deviation_and_refuses_a_negative_one() -> None:
     noisy = MultiplicativeNoise(0.3)(torch.full((100_000,), 2.0))
     assert abs(noisy.std() - 0.6) < 0.01  # its standard error is 0.0013
     assert abs(noisy.mean() - 2) < 0.01
-    with pytest.raises(ConfigError, match="expected 0 or more"):
-        MultiplicativeNoise(-0.1)
+    for sigma in (-0.1, math.inf):
+        with pytest.raises(ConfigError, match="expected a finite number >= 0"):
+            MultiplicativeNoise(sigma)

@@ -203,6 +203,10 @@ def test_normalised_convolution_folds_to_a_plain_one(options: dict[str, int]) ->
 def test_groups_that_do_not_divide_are_named() -> None:
     with pytest.raises(ConfigError, match="out_channels 5 is not divisible by groups 2"):
         NormalisedConv2d(4, 5, 3, groups=2)
+    with pytest.raises(ConfigError, match="in_channels 4 is not divisible by groups 0"):
+        NormalisedConv2d(4, 4, 3, groups=0)
+    with pytest.raises(ConfigError, match="without filter groups; got 2 groups"):
+        NormalisedConv2d(4, 4, 3, groups=2, whiten=True)
 
 
 def test_double_precision() -> None:

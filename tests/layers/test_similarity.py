@@ -112,13 +112,26 @@ def test_layer_survives_copy_pickle_and_state_dict() -> None:
     ("arguments", "message"),
     [
         ({"groups": 2}, "3 channels and 4 templates cannot be split into 2 groups"),
-        ({"order": 0.0}, "needs p > 0"),
-        ({"order": float("nan")}, "needs p > 0"),
+        ({"groups": 0}, "cannot be split into 0 groups"),
+        ({"kind": "cosine"}, "kind is 'cosine'; expected 'lp' or 'linear'"),
+        ({"order": 0.0}, "needs a finite p > 0"),
+        ({"order": float("nan")}, "needs a finite p > 0"),
+        ({"order": float("inf")}, "needs a finite p > 0"),
     ],
 )
 def test_wrong_arguments_are_named(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Similarity2d(3, 4, **arguments)
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_folding_leaves_fixed_parameters_fixed(learned: bool) -> None:
+    layer = Similarity2d(3, 4, 2, learn_weights=learned, learn_templates=learned)
+    layer.fold()
+    assert {name: one.requires_grad for name, one in layer.named_parameters()} == {
+        "templates": learned,
+        "weights": learned,
+    }
 
 
 def test_whitened_similarity_is_convolution_then_similarity_and_folds() -> None:

@@ -258,6 +258,15 @@ def test_compiled() -> None:
         assert_close("mex_dense.gradient", one, other.double())
 
 
+def test_kernels_may_change_before_the_backward_pass() -> None:
+    x, offsets, image = normal(4, 5).requires_grad_(), normal(3, 5, seed=1), normal(2, 5, 4, 4).requires_grad_()
+    expected = torch.autograd.grad(ops.mex_dense(x, offsets, 1.5).sum(), x)[0]
+    outs = ops.mex_dense(x, offsets, 1.5), ops.mex_pool2d(image, 1.5, 2)
+    with ops.use_kernels("reference"):
+        assert torch.equal(torch.autograd.grad(outs[0].sum(), x)[0], expected)
+        assert torch.autograd.grad(outs[1].sum(), image)[0].isfinite().all()
+
+
 def test_second_derivatives() -> None:
     x, offsets = normal(4, 5).requires_grad_(), normal(3, 5, seed=1).requires_grad_()
     image, beta = normal(2, 5, 4, 4).requires_grad_(), torch.tensor(1.5, requires_grad=True)

@@ -26,7 +26,7 @@ class MexDense(nn.Module):
     (N, C[, H, W]) -> (N, units[, H, W]). The offsets are learned through ``log(alpha) = beta b`` (section 3), which
     start as N(0, 1), each unit's alpha brought to a mean of 1: different, since equal offsets make all classes equal
     and the gradient below them zero, but with no class ahead. At a small beta the unit is a linear one with weights
-    alpha / C.
+    alpha / C. ``beta`` and ``offsets`` can be read and assigned: beta first, since an assignment to it keeps alpha.
 
     Args:
         in_channels: C.
@@ -129,7 +129,8 @@ class GlobalMexPool2d(nn.Module):
         beta: its (first) value.
         learn_beta: False to fix beta.
         channels: learn one beta per channel, of this many.
-        beta_rate: a step moves beta by its square, of what it would by itself.
+        beta_rate: beta is learned as beta_rate times a parameter, so that a step of SGD moves it by beta_rate^2 times
+            what it would at 1.
 
     Raises:
         ConfigError: for an infinite beta that should be learned.

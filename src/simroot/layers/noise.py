@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor, nn
 
 from simroot import ops
@@ -15,13 +17,13 @@ class MultiplicativeNoise(nn.Module):
         sigma: standard deviation of the noise.
 
     Raises:
-        ConfigError: if sigma is negative.
+        ConfigError: if sigma is negative or not finite.
     """
 
     def __init__(self, sigma: float) -> None:
         super().__init__()
-        if not sigma >= 0:
-            raise ConfigError(f"sigma of the multiplicative noise is {sigma}; expected 0 or more")
+        if not 0 <= sigma < math.inf:
+            raise ConfigError(f"sigma of the multiplicative noise is {sigma}; expected a finite number >= 0")
         self.sigma = sigma
 
     def forward(self, x: Tensor) -> Tensor:

@@ -250,7 +250,7 @@ class NormalisedConv2d(GroupedConv2d):
             without groups.
 
     Raises:
-        ConfigError: for channels that the groups do not divide.
+        ConfigError: for channels that the groups do not divide, or groups of whitened patches.
     """
 
     def __init__(
@@ -266,8 +266,10 @@ class NormalisedConv2d(GroupedConv2d):
         whiten: bool = False,
     ) -> None:
         for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
-            if channels % groups:
+            if groups < 1 or channels % groups:
                 raise ConfigError(f"{name} {channels} is not divisible by groups {groups}; choose a divisor of it")
+        if whiten and groups > 1:
+            raise ConfigError(f"whiten needs a convolution without filter groups; got {groups} groups")
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, groups=groups)
         self.norm = FoldedNorm2d(out_channels) if norm else None
         self.patches = PatchWhitening(in_channels, kernel_size) if whiten else None

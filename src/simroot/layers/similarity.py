@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
@@ -26,10 +27,11 @@ class Similarity2d(nn.Module):
     where i runs over the d = k k C / groups coordinates of a patch. (N, C, H, W) -> (N, templates, H', W').
 
     ``weights`` u >= 0 and ``order`` p > 0 are kept so by parametrisation; both, and ``templates`` z, can be read and
-    assigned. Templates are learned through the slopes ``w = 2 u z`` and start with ``w ~ N(0, 1/d)`` and
-    ``log(u) ~ N(-log(8 sqrt(d)), 1)``, so that the layer begins as a convolution with a concave part whose share is
-    small and the same for every d. Slopes and weights are both learned and decay as coefficients of a polynomial in x
-    (``SoftPositive``), so that the balance between the linear and the concave part is the data's to find.
+    assigned: weights before templates, since an assignment to weights keeps the slopes below. Templates are learned
+    through the slopes ``w = 2 u z`` and start with ``w ~ N(0, 1/d)`` and ``log(u) ~ N(-log(8 sqrt(d)), 1)``, so that
+    the layer begins as a convolution with a concave part whose share is small and the same for every d. Slopes and
+    weights are both learned and decay as coefficients of a polynomial in x (``SoftPositive``), so that the balance
+    between the linear and the concave part is the data's to find.
 
     Args:
         in_channels: C of the input.
@@ -49,7 +51,8 @@ class Similarity2d(nn.Module):
         learn_order: True to learn p.
 
     Raises:
-        ConfigError: for channels that the groups do not divide, or an order that is not positive.
+        ConfigError: for channels that the groups do not divide, an unknown kind, or an order that is not positive and
+            finite.
     """
 
     training_hints: ClassVar[Mapping[str, Mapping[str, float]]] = {"order": {"weight_decay": 0.0}}
@@ -76,13 +79,15 @@ class Similarity2d(nn.Module):
         learn_order: bool = False,
     ) -> None:
         super().__init__()
-        if in_channels % groups or templates % groups:
+        if kind not in ("lp", "linear"):
+            raise ConfigError(f"kind is {kind!r}; expected 'lp' or 'linear'")
+        if groups < 1 or in_channels % groups or templates % groups:
             raise ConfigError(
                 f"{in_channels} channels and {templates} templates cannot be split into {groups} groups; "
                 "choose groups that divide both"
             )
-        if not order > 0:
-            raise ConfigError(f"order is {order}; an l_p similarity needs p > 0")
+        if not 0 < order < math.inf:
+            raise ConfigError(f"order is {order}; an l_p similarity needs a finite p > 0")
         self.kind, self.stride, self.padding, self.groups = kind, stride, padding, groups
         self.from_origin = from_origin
         shape = (templates, in_channels // groups, kernel_size, kernel_size)
@@ -139,7 +144,8 @@ class Similarity2d(nn.Module):
             self.templates *= factor
         elif self.weights is not None or (factor != 1).any():
             weights = torch.ones_like(self.templates) if self.weights is None else self.weights
-            self.weights = nn.Parameter(weights * factor)
+            learned = self.weights is None or self.weights.requires_grad
+            self.weights = nn.Parameter(weights * factor, requires_grad=learned)
 
     def extra_repr(self) -> str:
         n, c, k, _ = self.templates.shape

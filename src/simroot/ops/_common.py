@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from operator import index
 from typing import Any
 
 import torch
@@ -55,10 +56,13 @@ def cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 def pair(value: int | Sequence[int], name: str, minimum: int) -> tuple[int, int]:
     """`value` or (value, value) as two ints, each at least `minimum`."""
-    values = (value, value) if isinstance(value, int) else tuple(value)
-    if len(values) != 2 or any(not isinstance(item, int) or item < minimum for item in values):
+    try:
+        first, second = map(index, value if isinstance(value, Sequence) else (value, value))
+    except (TypeError, ValueError):
+        first = second = minimum - 1
+    if min(first, second) < minimum:
         raise ConfigError(f"{name} is {value!r}, expected an int or a pair of ints >= {minimum}")
-    return values[0], values[1]
+    return first, second
 
 
 def without_branches() -> bool:
@@ -80,6 +84,8 @@ def differentiable_vjp(
 
     Aliases stand for the inputs, so that one input that was computed from another is not followed back.
     """
+    if not any(needed):
+        return [None] * len(needed)
     aliases: list[Any] = [None if item is None else item.view_as(item) for item in inputs]
     wanted = [alias for alias, need in zip(aliases, needed, strict=True) if need]
     found = iter(torch.autograd.grad(function(*aliases), wanted, grad, create_graph=True))

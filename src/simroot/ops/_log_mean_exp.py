@@ -13,6 +13,7 @@ from simroot.ops._common import no_autocast, without_branches
 # Below this, exponentials are taken around the mean with expm1, and log1p; above, around the largest. Both are
 # accurate here: they meet where e^t - 1 is neither close to 0 nor large.
 _SMALL = 0.5
+_SMALLEST = 1e-20
 # Elements that are treated at a time: their many temporary tensors stay in cache and reuse the same memory.
 _CHUNK = 2**18
 
@@ -26,10 +27,10 @@ def log_mean_exp(x: Tensor, beta: Tensor, dim: int, present: Tensor | None = Non
         dim: The axis.
         present: What counts, broadcastable to `x`; at least one element along `dim`. None: everything.
 
-    In a recorded graph, where no value may be looked at, beta must be finite and not 0.
+    In a recorded graph, where no value may be looked at, beta must be finite.
     """
     if without_branches():
-        return _around_largest(_Axis(x, dim, present), beta)
+        return _recorded(Axis(x, dim, present), beta)
     along = 1 if dim == 0 else 0
     size = _CHUNK * x.shape[along] // x.numel() if x.ndim > 1 and x.numel() else 0
     if 0 < size < x.shape[along]:
@@ -46,7 +47,7 @@ def log_mean_exp(x: Tensor, beta: Tensor, dim: int, present: Tensor | None = Non
     return torch.where(infinite, torch.where(beta > 0, largest, smallest), finite)
 
 
-class _Axis:
+class Axis:
     """Averages along one axis over the elements that are present."""
 
     def __init__(self, x: Tensor, dim: int, present: Tensor | None) -> None:
@@ -85,14 +86,14 @@ class _Axis:
         return exponents.log_softmax(self.dim)
 
 
-def _is_small(axis: _Axis, beta: Tensor) -> Tensor:
+def _is_small(axis: Axis, beta: Tensor) -> Tensor:
     """Where |beta (x - mean)| is below the border everywhere."""
     values, mean = axis.values.detach(), axis.mean.detach()
     spread = torch.maximum(values.amax(axis.dim, keepdim=True) - mean, mean - values.amin(axis.dim, keepdim=True))
     return beta.abs() * spread <= _SMALL
 
 
-def _around_mean(axis: _Axis, beta: Tensor) -> Tensor:
+def _around_mean(axis: Axis, beta: Tensor) -> Tensor:
     deviations = axis.values - axis.mean
     # Where beta is so small that beta x is lost to underflow, MEX is the mean to the last digit.
     lost = beta.abs() < torch.finfo(beta.dtype).tiny / torch.finfo(beta.dtype).eps
@@ -100,12 +101,25 @@ def _around_mean(axis: _Axis, beta: Tensor) -> Tensor:
     return axis.mean + torch.where(lost, axis.average(deviations), inner)
 
 
-def _around_largest(axis: _Axis, beta: Tensor) -> Tensor:
+def _around_largest(axis: Axis, beta: Tensor) -> Tensor:
     exponents, reference = axis.exponents(beta)
     return reference + axis.average(exponents.exp_()).log_() / beta
 
 
-def _derivative_of_beta(axis: _Axis, beta: Tensor, out: Tensor) -> Tensor:
+def _recorded(axis: Axis, beta: Tensor) -> Tensor:
+    """Around the largest, for any beta: with e^t - 1 where it is close to 0."""
+    beta = away_from_zero(beta)
+    exponents, reference = axis.exponents(beta)
+    excess = axis.average(exponents.expm1())
+    return reference + torch.where(excess < -_SMALL, axis.average(exponents.exp()).log(), excess.log1p()) / beta
+
+
+def away_from_zero(beta: Tensor) -> Tensor:
+    """`beta`, but where it is so small that MEX is the mean to the last digit, a number that can be divided by."""
+    return torch.where(beta < 0, -1.0, 1.0) * beta.abs().clamp(min=_SMALLEST)
+
+
+def derivative_of_beta(axis: Axis, beta: Tensor, out: Tensor) -> Tensor:
     r"""dMEX/dbeta = KL(p || uniform) / beta^2, with p the probabilities of log_probabilities.
 
     For small beta it is the mean of w^2 phi(beta w) with w = x - MEX and
@@ -122,7 +136,7 @@ def _derivative_of_beta(axis: _Axis, beta: Tensor, out: Tensor) -> Tensor:
     return torch.where(small, series, divergence / beta.masked_fill(small, 1.0).square())
 
 
-def _series(axis: _Axis, beta: Tensor, out: Tensor) -> Tensor:
+def _series(axis: Axis, beta: Tensor, out: Tensor) -> Tensor:
     w = axis.values - out
     q = beta * w
     terms = 11 if q.dtype == torch.float32 else 19
@@ -135,7 +149,7 @@ def _series(axis: _Axis, beta: Tensor, out: Tensor) -> Tensor:
 class _LogMeanExp(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, beta: Tensor, dim: int, present: Tensor | None) -> Tensor:
-        axis = _Axis(x, dim, present)
+        axis = Axis(x, dim, present)
         small = _is_small(axis, beta)
         if small.all():
             return _around_mean(axis, beta)
@@ -153,7 +167,7 @@ class _LogMeanExp(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, beta, present, out = ctx.saved_tensors
         with no_autocast(grad):
-            axis = _Axis(x, ctx.dim, present)
+            axis = Axis(x, ctx.dim, present)
             dx = grad * axis.log_probabilities(beta).exp() if ctx.needs_input_grad[0] else None
-            dbeta = grad * _derivative_of_beta(axis, beta, out) if ctx.needs_input_grad[1] else None
+            dbeta = grad * derivative_of_beta(axis, beta, out) if ctx.needs_input_grad[1] else None
         return dx, dbeta, None, None

@@ -16,39 +16,7 @@ from torch import Tensor
 
 from simroot.errors import ConfigError
 from simroot.ops._common import differentiable_vjp, no_autocast, tile_elements
-
-
-class Geometry(NamedTuple):
-    """How receptive fields lie on an image that has been padded already."""
-
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-    groups: int
-
-    def output_size(self, x: Tensor) -> tuple[int, int]:
-        """Height and width of the output."""
-        height, width = (
-            (size - kernel) // stride + 1
-            for size, kernel, stride in zip(x.shape[2:], self.kernel, self.stride, strict=True)
-        )
-        return height, width
-
-
-def power(difference: Tensor, order: float | Tensor) -> Tensor:
-    """|difference|^order, differentiable any number of times, with derivative 0 where the difference is 0."""
-    tie = difference == 0
-    return difference.masked_fill(tie, 1.0).abs().pow(order).masked_fill(tie, 0.0)
-
-
-def plain_lp(x: Tensor, templates: Tensor, weights: Tensor | None, order: float | Tensor, shape: Geometry) -> Tensor:
-    """-sum_i u_i |x_i - z_i|^p by broadcasting: for recorded graphs and second derivatives. NaN in x: missing."""
-    (kh, kw), (sh, sw), groups = shape
-    patches = x.unfold(2, kh, sh).unfold(3, kw, sw).unflatten(1, (groups, 1, -1))
-    difference = patches - templates.unflatten(0, (groups, -1))[:, :, :, None, None]
-    terms = power(difference.masked_fill(difference.isnan(), 0.0), order)
-    if weights is not None:
-        terms = terms * weights.unflatten(0, (groups, -1))[:, :, :, None, None]
-    return -terms.sum((3, 6, 7)).flatten(1, 2)
+from simroot.ops._lp_plain import Geometry, plain_lp
 
 
 def direct_lp(
@@ -124,9 +92,9 @@ class _Coordinate(NamedTuple):
     weight: Tensor  # (templates, 1): u_i
 
     def subtract(self, missing: bool, out: Tensor) -> Tensor:
-        """(templates, positions): x_i - z_i, with 0 in place of NaN where coordinates may be missing."""
+        """(templates, positions): x_i - z_i, 0 where x_i is missing."""
         torch.sub(self.column, self.template, out=out)
-        return out.nan_to_num_(0.0, math.inf, -math.inf) if missing else out
+        return out.masked_fill_(self.column.isnan(), 0.0) if missing else out
 
 
 def _power_(difference: Tensor, p: float) -> Tensor:
@@ -143,13 +111,13 @@ def _power_(difference: Tensor, p: float) -> Tensor:
 
 
 def _slope(difference: Tensor, p: float, out: Tensor) -> Tensor:
-    """sign(difference) |difference|^(p-1), 0 where the difference is 0, always finite."""
+    """sign(difference) |difference|^(p-1), 0 where the difference is 0, finite where the difference is."""
     if p == 1:
         return torch.sign(difference, out=out)
     out.copy_(difference)
     if p == 2:
         return out
-    return _power_(out, p).div_(difference).nan_to_num_(0.0)
+    return _power_(out, p).div_(difference).masked_fill_(difference == 0, 0.0).nan_to_num_(math.nan)
 
 
 class _DirectLp(torch.autograd.Function):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from simroot.ops._common import differentiable_vjp, no_autocast
-from simroot.ops._lp import Geometry, plain_lp
+from simroot.ops._lp_plain import Geometry, plain_lp
 
 # x is padded already. An order given as a tensor of one element takes the place of p and may require gradient.
 torch.library.define(

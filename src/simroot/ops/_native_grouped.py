@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-from ctypes import c_int, c_int64, c_void_p
+from ctypes import c_int64, c_void_p
 
 import torch
 from torch import Tensor
 
 from simroot.ops._grouped_ops import empty_alike, empty_output, memory_format
-from simroot.ops._native import kernel, native, use_kernels
+from simroot.ops._native import run
 
 
 @torch.library.impl("simroot::grouped_conv", "cpu")
@@ -61,8 +60,4 @@ def _run(
         (c_int64 * len(shape))(*shape),
         *(result.data_ptr() for result in results),
     ]
-    # The choice may have changed since the forward pass, or since a graph was compiled.
-    with nullcontext() if native() else use_kernels("auto"):
-        failed = kernel(name, (*[c_void_p] * len(arguments), c_int), c_int)(*arguments, torch.get_num_threads())
-    if failed:
-        raise MemoryError("no memory left for a grouped convolution; use smaller batches")
+    run(name, [c_void_p] * len(arguments), *arguments, purpose="a grouped convolution")

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import nullcontext
-from ctypes import c_double, c_int, c_int64, c_void_p
+from ctypes import c_double, c_int64, c_void_p
 
 import torch
 from torch import Tensor
 
 from simroot.errors import ConfigError
 from simroot.ops._lp_op import empty_gradients, empty_output
-from simroot.ops._native import kernel, native, use_kernels
+from simroot.ops._native import run
 
-# Tensors, then sizes of x, templates, kernel, stride and groups, the order and the number of threads.
-_SIZES = (*[c_int64] * 10, c_double, c_int)
+# Tensors, then sizes of x, templates, kernel, stride and groups, and the order.
+_SIZES = (*[c_int64] * 10, c_double)
 _FORWARD = (*[c_void_p] * 5, *_SIZES)
 _BACKWARD = (*[c_void_p] * 9, *_SIZES)
 
@@ -91,8 +90,4 @@ def _sizes(
 
 def _run(name: str, types: Sequence[type], tensors: Sequence[Tensor | None], sizes: Sequence[float]) -> None:
     pointers = (None if tensor is None else tensor.data_ptr() for tensor in tensors)
-    # The choice may have changed since the forward pass, or since a graph was compiled.
-    with nullcontext() if native() else use_kernels("auto"):
-        failed = kernel(name, types, c_int)(*pointers, *sizes, torch.get_num_threads())
-    if failed:
-        raise MemoryError("no memory left for an l_p similarity; use smaller batches")
+    run(name, types, *pointers, *sizes, purpose="an l_p similarity")

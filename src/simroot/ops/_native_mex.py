@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 from ctypes import c_int, c_int64, c_void_p
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from simroot.ops._mex_ops import Size, channels_last
-from simroot.ops._native import kernel
+from simroot.ops._native import run
 
-_DENSE = (c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_int64, c_void_p, c_int)
-_DENSE_BACKWARD = (*[c_void_p] * 4, c_int64, c_int64, c_int64, *[c_void_p] * 3, c_int)
-_POOL = (c_void_p, c_void_p, c_int, c_void_p, c_void_p, c_int)
-_POOL_BACKWARD = (c_void_p, c_void_p, c_void_p, c_int, c_void_p, c_void_p, c_void_p, c_int)
+_run = partial(run, purpose="a MEX kernel")
+
+_DENSE = (c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_int64, c_void_p)
+_DENSE_BACKWARD = (*[c_void_p] * 4, c_int64, c_int64, c_int64, *[c_void_p] * 3)
+_POOL = (c_void_p, c_void_p, c_int, c_void_p, c_void_p)
+_POOL_BACKWARD = (c_void_p, c_void_p, c_void_p, c_int, c_void_p, c_void_p, c_void_p)
 
 
 @torch.library.impl("simroot::mex_dense", "cpu")
 def _mex_dense(x: Tensor, offsets: Tensor, beta: Tensor) -> Tensor:
     x, offsets, beta = x.contiguous(), offsets.contiguous(), beta.contiguous()
     out = x.new_empty((x.shape[0], offsets.shape[0]))
-    _call(
-        kernel("mex_dense_forward", _DENSE, c_int),
+    _run(
+        "mex_dense_forward",
+        _DENSE,
         *_pointers(x, offsets, beta),
         *_sizes(x, offsets),
         out.data_ptr(),
@@ -36,8 +40,9 @@ def _mex_dense_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     grad, x, offsets, beta = grad.contiguous(), x.contiguous(), offsets.contiguous(), beta.contiguous()
     dx, doffsets, dbeta = torch.empty_like(x), torch.empty_like(offsets), torch.zeros_like(beta)
-    _call(
-        kernel("mex_dense_backward", _DENSE_BACKWARD, c_int),
+    _run(
+        "mex_dense_backward",
+        _DENSE_BACKWARD,
         *_pointers(grad, x, offsets, beta),
         *_sizes(x, offsets),
         *_pointers(dx, doffsets),
@@ -50,8 +55,9 @@ def _mex_dense_backward(
 def _mex_pool(x: Tensor, beta: Tensor, kernel_size: Size, stride: Size, padding: Size, size: Size) -> Tensor:
     x, beta = x.contiguous(memory_format=torch.channels_last), beta.contiguous()
     out = channels_last(x, (*x.shape[:2], *size))
-    _call(
-        kernel("mex_pool_forward", _POOL, c_int),
+    _run(
+        "mex_pool_forward",
+        _POOL,
         *_pointers(x, beta),
         int(beta.numel() > 1),
         _geometry(x, out, kernel_size, stride, padding),
@@ -67,8 +73,9 @@ def _mex_pool_backward(
     grad, x = (tensor.contiguous(memory_format=torch.channels_last) for tensor in (grad, x))
     beta = beta.contiguous()
     dx, dbeta = channels_last(x, x.shape), torch.zeros_like(beta)
-    _call(
-        kernel("mex_pool_backward", _POOL_BACKWARD, c_int),
+    _run(
+        "mex_pool_backward",
+        _POOL_BACKWARD,
         *_pointers(grad, x, beta),
         int(beta.numel() > 1),
         _geometry(x, grad, kernel_size, stride, padding),
@@ -76,11 +83,6 @@ def _mex_pool_backward(
         dbeta.data_ptr() if beta_needed else None,
     )
     return dx, dbeta
-
-
-def _call(function: Any, *arguments: Any) -> None:
-    if function(*arguments, torch.get_num_threads()):
-        raise MemoryError("no memory left for a MEX kernel; use smaller batches")
 
 
 def _pointers(*tensors: Tensor) -> list[int]:

@@ -29,7 +29,7 @@ def mex(x: Tensor, beta: Beta, *, dim: int | Sequence[int], keepdim: bool = Fals
     variance at 0 and to 0 at +-inf. Half precision is computed in float32, and so is everything under autocast.
 
     Args:
-        x: Any shape.
+        x: Any shape, of finite values or -inf below a finite largest one (beta > 0: it counts as e^-inf = 0).
         beta: A number, or a tensor that broadcasts to the result.
         dim: The axis or axes to reduce, of at least one element each.
         keepdim: Whether reduced axes stay with length 1.
@@ -111,21 +111,26 @@ def mex_dense(x: Tensor, offsets: Tensor, beta: Beta) -> Tensor:
         )
     if isinstance(beta, Tensor) and beta.numel() != 1:
         raise ConfigError(f"beta has shape {tuple(beta.shape)}, expected a number or a tensor of one element")
-    if x.is_meta:
-        return x.new_empty((len(x), len(offsets), *x.shape[2:]))
     compute, result = precision(x, offsets)
+    if x.is_meta:
+        return x.new_empty((len(x), len(offsets), *x.shape[2:]), dtype=result)
     with no_autocast(x):
         x = cast(x, compute)
         rows = x if x.ndim == 2 else x.movedim(1, -1).reshape(-1, x.shape[1])
-        weights, b = cast(offsets, compute), beta_tensor(beta, rows)
-        out = cast(_dense(rows)(rows, weights, b if b.ndim == 0 else b.reshape(())), result)
+        out = cast(_dense(rows, cast(offsets, compute), beta), result)
     return out if x.ndim == 2 else out.view(len(x), *x.shape[2:], len(offsets)).movedim(-1, 1)
 
 
-def _dense(x: Tensor) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+def _dense(x: Tensor, offsets: Tensor, beta: Beta) -> Tensor:
+    if without_branches() and not isinstance(beta, Tensor) and math.isinf(beta):
+        return reduce(x.unsqueeze(1) + offsets, beta, (2,)).squeeze(2)
+    compute: Callable[[Tensor, Tensor, Tensor], Tensor] = mex_dense_rows
     if has_native(x) or has_triton(x):
-        return torch.ops.simroot.mex_dense
-    return plain_mex_dense if without_branches() else mex_dense_rows
+        compute = torch.ops.simroot.mex_dense
+    elif without_branches():
+        compute = plain_mex_dense
+    b = beta_tensor(beta, x)
+    return compute(x, offsets, b if b.ndim == 0 else b.reshape(()))
 
 
 def _axes(x: Tensor, dim: int | Sequence[int]) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
 
 from simroot.errors import ConfigError
+from simroot.ops._common import precision
 
 
 def multiplicative_noise(
@@ -23,7 +24,7 @@ def multiplicative_noise(
         generator: Source of the randomness, on the device of `x`; None takes PyTorch's default.
 
     Raises:
-        ConfigError: If sigma is negative or not finite.
+        ConfigError: If sigma is negative or not finite, or x is not of a floating point type.
     """
     if has_torch_function((x,)):
         return handle_torch_function(multiplicative_noise, (x,), x, sigma, training=training, generator=generator)
@@ -31,5 +32,6 @@ def multiplicative_noise(
         raise ConfigError(f"sigma is {sigma}, expected a number >= 0")
     if not training or sigma == 0:
         return x
+    precision(x)
     noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
     return torch.addcmul(x, x, noise, value=sigma)

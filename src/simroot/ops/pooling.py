@@ -56,7 +56,7 @@ def mex_pool2d(
     if any(2 * p > k for p, k in zip(pad, kernel, strict=True)):
         raise ConfigError(f"padding is {padding}, expected at most half of kernel_size, which is {kernel_size}")
     sizes = [_windows(*sizes, ceil_mode) for sizes in zip(x.shape[2:], kernel, steps, pad, strict=True)]
-    if min(sizes) < 1:
+    if min(sizes) < 1 or 0 in x.shape[2:]:
         raise ConfigError(
             f"windows of {kernel} do not fit into images of {tuple(x.shape[2:])} with padding {pad}; use a smaller "
             "kernel_size or larger images"

@@ -12,7 +12,8 @@ from torch.overrides import handle_torch_function, has_torch_function
 
 from simroot.errors import ConfigError
 from simroot.ops._common import no_autocast, pair, precision, tile_elements, without_branches
-from simroot.ops._lp import Geometry, direct_lp, plain_lp
+from simroot.ops._lp import direct_lp
+from simroot.ops._lp_plain import Geometry, plain_lp, quadratic
 from simroot.ops._native import has_native
 from simroot.ops._triton import has_triton
 
@@ -148,6 +149,8 @@ def _check(
         )
     if bias is not None and bias.shape != (len(templates),):
         raise ConfigError(f"bias is {tuple(bias.shape)}, expected one value per template, ({len(templates)},)")
+    if kind == "linear":
+        return
     if isinstance(order, Tensor):
         if order.numel() != 1:
             raise ConfigError(f"order has shape {tuple(order.shape)}, expected a number or a tensor of one element")
@@ -185,14 +188,12 @@ def _reference(
     missing: bool,
 ) -> Tensor:
     if kind == "linear":
-        if missing or _has_nan(x):
+        if missing or without_branches() or _has_nan(x):
             x = x.nan_to_num(0.0, math.inf, -math.inf)
         product = templates if weights is None else weights * templates
         return F.conv2d(x, product, stride=shape.stride, groups=shape.groups)
     learned = isinstance(order, Tensor) and order.requires_grad and torch.is_grad_enabled()
     if without_branches():
-        if not learned and not isinstance(order, Tensor) and order == 2:
-            return _quadratic(x, templates, weights, shape, missing)[0]
         return plain_lp(x, templates, weights, order, shape)
     if isinstance(order, Tensor) and not learned:
         order = order.item()
@@ -203,40 +204,12 @@ def _reference(
 
 def _has_nan(x: Tensor) -> bool:
     # A sum is NaN if any summand is, and needs no second tensor as isnan does; inf - inf is a harmless false alarm.
-    return not without_branches() and bool(x.detach().sum().isnan())
-
-
-def _quadratic(
-    x: Tensor, templates: Tensor, weights: Tensor | None, shape: Geometry, missing: bool
-) -> tuple[Tensor, Tensor]:
-    """-sum u (x-z)^2 as sum 2uvy - sum (u y^2 + u v^2) with y = x - c, v = z - c, and the second sum.
-
-    c is each channel's mean over the templates. It makes the terms no larger than the differences of typical rows
-    from typical templates, so that a common offset of x and z costs no digits. As a constant it drops out of all
-    derivatives.
-    """
-
-    def convolve(image: Tensor, filters: Tensor, bias: Tensor | None = None) -> Tensor:
-        return F.conv2d(image, filters, bias, stride=shape.stride, groups=shape.groups)
-
-    centre = templates.detach().unflatten(0, (shape.groups, -1)).mean((1, 3, 4), keepdim=True)
-    v = (templates.unflatten(0, (shape.groups, -1)) - centre).flatten(0, 1)
-    y = x - centre.view(-1, 1, 1)
-    u = torch.ones_like(templates) if weights is None else weights
-    uv = u * v
-    if missing:
-        present = ~x.isnan()
-        y = y.masked_fill(~present, 0.0)
-        squares = convolve(y.square(), u) + convolve(present.to(x.dtype), uv * v)
-    else:
-        squares = convolve(y.square(), u, (uv * v).sum((1, 2, 3)))
-    # In place, as no gradient needs either: fresh memory costs more than arithmetic here.
-    return convolve(y, 2 * uv).sub_(squares), squares
+    return bool(x.detach().sum().isnan())
 
 
 def _checked_quadratic(x: Tensor, templates: Tensor, weights: Tensor | None, shape: Geometry, missing: bool) -> Tensor:
-    """`_quadratic` with the results that lost more than a few digits to cancellation computed directly."""
-    out, squares = _quadratic(x, templates, weights, shape, missing)
+    """`quadratic` with the results that lost more than a few digits to cancellation computed directly."""
+    out, squares = quadratic(x, templates, weights, shape, missing)
     if not out.numel():
         return out
     # The rounding error is a few eps of `squares`, hence 5 digits are good in float32 where the margin is negative.
