@@ -197,7 +197,11 @@ def test_entropy_and_its_criterion() -> None:
 )
 def test_free_parameters(options: dict[str, Any], free: int) -> None:
     samples = draw(2.0, size=200).samples
-    assert GeneralizedGaussianMixture(3, random_state=0, max_iter=500, **options).fit(samples).n_parameters_ == free
+    fitted = GeneralizedGaussianMixture(3, random_state=0, max_iter=500, **options).fit(samples)
+    assert fitted.n_parameters_ == free
+    tensors = torch.from_numpy(samples)
+    of_tensors = GeneralizedGaussianMixture(3, random_state=0, max_iter=500, **options).fit(tensors)
+    assert of_tensors.bic(tensors) == pytest.approx(fitted.bic(samples))
 
 
 def test_samples_are_from_the_mixture() -> None:

@@ -239,3 +239,13 @@ def test_the_curve_is_highest_at_the_dimension_chosen(criterion: str) -> None:
     share = Whitening(0.9).fit(correlated())
     assert share.dimension_curve_[share.n_components_ - 1] >= 0.9
     assert share.dimension_curve_ == pytest.approx(PCA().fit(correlated()).explained_variance_ratio_.cumsum())
+
+
+def test_small_deviations_around_a_large_mean_are_whitened() -> None:
+    samples = 1.7e9 + 10 * np.random.default_rng(0).normal(size=(500, 2))
+    white = Whitening().fit(samples).transform(samples)
+    assert np.cov(white.T) == pytest.approx(np.eye(2), abs=1e-6)
+    with_constant = np.insert(samples - 1.7e9, 1, 1e8, axis=1)
+    assert Whitening().fit(with_constant).n_components_ == 2
+    single = torch.from_numpy(samples - 1.7e9 + 1e4).float()
+    assert Whitening().fit(single).transform(single).mean(0).abs().max() < 1e-3

@@ -44,6 +44,8 @@ def _checked_tensor(estimator: Any, data: Tensor, *, reset: bool) -> Tensor:
         raise DataError(
             f"X has {data.shape[1]} features, but {name} is expecting {estimator.n_features_in_} features as input"
         )
+    if not data.is_floating_point():
+        data = data.double()
     rows = data if data.dtype in (torch.float32, torch.float64) else data.float()
     if not bool(torch.isfinite(rows).all()):
         raise DataError(f"Input X contains NaN or infinity; {name} needs finite values: remove or impute those rows")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from simroot.estimators._density import Parameters
 
-_FIRST_SHAPE = 2.0
+FIRST_SHAPE = 2.0
 _SUBSET = 10_000
 _ROWS_PER_COMPONENT = 50
 
@@ -55,6 +55,6 @@ def clustered(
 
 def first_shapes(fixed: float | None, sharing: str, features: int, components: int, device: torch.device) -> Tensor:
     """Shapes before the first iteration: the fixed one, or a Gaussian's."""
-    value = _FIRST_SHAPE if fixed is None else fixed
+    value = FIRST_SHAPE if fixed is None else fixed
     size = shape_grid(fixed, sharing, features, components)
     return torch.full(size, value, dtype=torch.float64, device=device)

@@ -18,41 +18,72 @@ from simroot.errors import DataError
 from simroot.estimators._arrays import as_rows, like
 from simroot.estimators._criteria import Assessment
 from simroot.estimators._density import Parameters, log_density, log_joint
-from simroot.estimators._start import clustered, first_shapes
+from simroot.estimators._start import FIRST_SHAPE, clustered, first_shapes
 from simroot.estimators._statistics import Grid, Levels, Moments, Rules, Statistics
 
+# Deviations, relative to the mean, that are no more than rounding.
+_ROUNDING = {torch.float32: 1e-7, torch.float64: 1e-14}
 # partial_fit's levels reach this share of the first batch's range beyond it, to either side.
 _MARGIN = 0.5
 
 
 class _Units(NamedTuple):
-    """Mean and standard deviation of every coordinate: EM runs on samples reduced by them."""
+    """Mean and standard deviation of every coordinate: EM runs on samples reduced by them.
+
+    A constant coordinate has a spread of 1. Where shapes are learned EM does not see it, as it would pull the shapes
+    of the others towards its own, unless all are constant.
+    """
 
     center: Tensor
     spread: Tensor
+    seen: Tensor  # (d,): which coordinates EM sees
 
     @classmethod
-    def of(cls, rows: Tensor) -> "_Units":
+    def of(cls, rows: Tensor, *, learn_shape: bool) -> "_Units":
         center = rows.mean(0, dtype=torch.float64)
         squares = sum(((chunk - center).square().sum(0) for chunk in rows.split(16384)), torch.zeros_like(center))
         spread = (squares / len(rows)).sqrt()
         # What is left of a constant coordinate is rounding.
-        constant = spread <= 1e-7 * center.abs()
-        return cls(center, torch.where(constant, 1.0, spread))
+        constant = spread <= _ROUNDING[rows.dtype] * center.abs()
+        seen = ~constant if learn_shape and not bool(constant.all()) else torch.ones_like(constant)
+        return cls(center, torch.where(constant, 1.0, spread), seen)
 
     def reduce(self, rows: Tensor) -> Tensor:
-        return (rows - self.center.to(rows)).div_(self.spread.to(rows))
+        return (rows - self.center.to(rows)).div_(self.spread.to(rows))[:, self.seen]
 
-    def restore(self, parameters: Parameters) -> Parameters:
-        means = parameters.means * self.spread[:, None] + self.center[:, None]
-        return parameters._replace(means=means, scales=parameters.scales * self.spread[:, None])
+    def restore(self, parameters: Parameters, least_scale: float) -> Parameters:
+        means, scales = (
+            part.new_empty(len(self.seen), part.shape[1]) for part in (parameters.means, parameters.scales)
+        )
+        means[self.seen], scales[self.seen] = parameters.means, parameters.scales
+        shapes = parameters.shapes
+        if len(shapes) > 1:
+            shapes = torch.full_like(self.spread, FIRST_SHAPE)[:, None]
+            shapes[self.seen] = parameters.shapes
+        # Scales that make components of any shape equally dense at what is constant, none less than the least.
+        peaks = shapes / torch.special.gammaln(1 / shapes).exp()
+        relative = (peaks / peaks.amin(1, keepdim=True)).expand_as(scales)
+        means[~self.seen], scales[~self.seen] = 0.0, least_scale * relative[~self.seen]
+        means = means * self.spread[:, None] + self.center[:, None]
+        return Parameters(parameters.log_weights, means, scales * self.spread[:, None], shapes)
 
     def apply(self, parameters: Parameters) -> Parameters:
-        means = (parameters.means - self.center[:, None]) / self.spread[:, None]
-        return parameters._replace(means=means, scales=parameters.scales / self.spread[:, None])
+        means = ((parameters.means - self.center[:, None]) / self.spread[:, None])[self.seen]
+        scales, shapes = (parameters.scales / self.spread[:, None])[self.seen], parameters.shapes
+        return Parameters(parameters.log_weights, means, scales, shapes[self.seen] if len(shapes) > 1 else shapes)
 
-    def log_volume(self) -> float:
-        return float(self.spread.log().sum())
+    def log_density(self, bound: float, parameters: Parameters) -> float:
+        """Mean log-likelihood in the data's unit, with that of coordinates that EM did not see.
+
+        Args:
+            bound: that of the reduced samples.
+            parameters: restored ones.
+        """
+        shapes, scales = (
+            part.expand_as(parameters.means)[~self.seen, 0] for part in (parameters.shapes, parameters.scales)
+        )
+        unseen = shapes.log() - (2 * scales).log() - torch.special.gammaln(1 / shapes)
+        return bound - float(self.spread.log().sum()) + float(unseen.sum())
 
 
 class _Stream(NamedTuple):
@@ -172,7 +203,7 @@ class GeneralizedGaussianMixture(DensityMixin, BaseEstimator):
     def fit(self, X: Any, y: None = None) -> "GeneralizedGaussianMixture":
         """Fit to all samples ``X`` (samples, d) by EM."""
         rows = self._rows(X, reset=True)
-        units = _Units.of(rows)
+        units = _Units.of(rows, learn_shape=self.shape is None)
         reduced = units.reduce(rows)
         if self.shape == 2:
             encoded: Statistics = Moments(reduced)
@@ -190,9 +221,10 @@ class GeneralizedGaussianMixture(DensityMixin, BaseEstimator):
             )
         self.converged_ = best.converged
         self.n_iter_ = len(best.bounds) - 1
-        self.lower_bounds_ = [bound - units.log_volume() for bound in best.bounds[1:]]
+        parameters = units.restore(best.parameters, self.min_scale)
+        self.lower_bounds_ = [units.log_density(bound, parameters) for bound in best.bounds[1:]]
         self.lower_bound_ = self.lower_bounds_[-1]
-        self._publish(units.restore(best.parameters), X)
+        self._publish(parameters, X)
         self._stream: _Stream | None = None
         return self
 
@@ -201,15 +233,16 @@ class GeneralizedGaussianMixture(DensityMixin, BaseEstimator):
         """One step of stochastic EM (Cappé and Moulines, JRSS B 71, 2009) on a batch ``X`` (samples, d).
 
         The statistics move towards the batch's by t^-step_decay in the t-th batch, then follows an M-step. The first
-        batch should be typical: it gives the start (unless the mixture was fitted before, then its parameters do) and
-        the levels, which reach half its range beyond it; values farther out count as the outermost level.
+        batch should be typical and large: it alone gives the first statistics, the start (unless the mixture was fitted
+        before: then its parameters are where the first step starts from) and the levels, which reach half its range
+        beyond it; values farther out count as the outermost level.
         """
         stream: _Stream | None = getattr(self, "_stream", None)
         fitted = hasattr(self, "means_")
         rows = self._rows(X, reset=not fitted)
         if stream is None:
             self.n_iter_ = 0
-            units = _Units.of(rows)
+            units = _Units.of(rows, learn_shape=self.shape is None)
             reduced = units.reduce(rows)
             grid = None if self.shape == 2 else Grid.of(reduced, self.levels, margin=_MARGIN)
             random = check_random_state(self.random_state)
@@ -223,10 +256,11 @@ class GeneralizedGaussianMixture(DensityMixin, BaseEstimator):
         statistics = found if stream is None else stream.statistics.lerp(found, self.n_iter_**-self.step_decay)
         parameters = encoded.maximize(statistics, parameters, self._rules())
         self._stream = _Stream(units, grid, statistics, parameters)
+        restored = units.restore(parameters, self.min_scale)
         self.converged_ = False
-        self.lower_bound_ = bound - units.log_volume()
+        self.lower_bound_ = units.log_density(bound, restored)
         self.lower_bounds_ = [*(self.lower_bounds_ if stream else []), self.lower_bound_]
-        self._publish(units.restore(parameters), X)
+        self._publish(restored, X)
         return self
 
     def score_samples(self, X: Any) -> Any:
@@ -258,7 +292,7 @@ class GeneralizedGaussianMixture(DensityMixin, BaseEstimator):
         random = check_random_state(self.random_state)
         weights, means, scales, shapes = (part.cpu().numpy() for part in self._parameters())
         priors = np.exp(weights)
-        labels = np.repeat(np.arange(self.n_components), random.multinomial(n_samples, priors / priors.sum()))
+        labels = np.repeat(np.arange(len(priors)), random.multinomial(n_samples, priors / priors.sum()))
         powers = np.broadcast_to(1 / shapes, means.shape).T[labels]
         distances = random.gamma(powers) ** powers * random.choice([-1.0, 1.0], powers.shape)
         samples = means.T[labels] + scales.T[labels] * distances
@@ -273,7 +307,7 @@ class GeneralizedGaussianMixture(DensityMixin, BaseEstimator):
         for block in log_joint(rows, parameters):
             likelihood += float(block.logsumexp(1).sum(dtype=torch.float64))
             entropy += float(torch.special.entr(block.softmax(1)).sum(dtype=torch.float64))
-        return Assessment(len(rows), self.n_components, self.n_parameters_, likelihood, entropy)
+        return Assessment(len(rows), len(self.weights_), self.n_parameters_, likelihood, entropy)
 
     def bic(self, X: Any) -> float:
         """Bayesian information criterion on ``X``: -2 log L + parameters log(samples); lower is better."""
@@ -293,8 +327,8 @@ class GeneralizedGaussianMixture(DensityMixin, BaseEstimator):
         """Free parameters: priors, means, scales and learned shapes."""
         check_is_fitted(self)
         components, features = self.means_.shape
-        shapes = np.size(self.shape_) if self.shape is None else 0
-        return components - 1 + 2 * components * features + int(shapes)
+        shapes = self._parameters().shapes.numel() if self.shape is None else 0
+        return components - 1 + 2 * components * features + shapes
 
     def _rows(self, X: Any, *, reset: bool) -> Tensor:
         rows = as_rows(self, X, reset=reset)

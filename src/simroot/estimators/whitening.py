@@ -19,6 +19,8 @@ from simroot.estimators._dimension import Array, bayes_log_evidence, minka_log_e
 _CHUNK = 16384
 # Eigenvalues below this share of the largest are rounding.
 _RANK = 1e-10
+# A deviation that is no more than rounding, relative to the mean.
+_ROUNDING = 1e-14
 _CRITERIA = {"mle": minka_log_evidence, "bayes": bayes_log_evidence}
 _ICA_ITERATIONS = 500
 _ICA_TOLERANCE = 1e-3
@@ -119,7 +121,7 @@ class Whitening(TransformerMixin, BaseEstimator):
         """Whitened samples (samples, k), or (samples, d) with "zca"."""
         check_is_fitted(self)
         rows = as_rows(self, X, reset=False)
-        return like((rows - self._center.to(rows)) @ self._solve().components.T.to(rows), X)
+        return like((rows - self._center).to(rows.dtype) @ self._solve().components.T.to(rows), X)
 
     def inverse_transform(self, X: Any) -> Any:
         """Samples (samples, d) whose whitened form is ``X``; exact if all directions that vary were kept."""
@@ -227,7 +229,7 @@ class Whitening(TransformerMixin, BaseEstimator):
 
     def _varying(self, variances: Array) -> Array:
         """Those of the covariance's eigenvalues, largest first, that are more than rounding."""
-        if not variances[0] > np.finfo(np.float64).eps * float(self._center.square().max()):
+        if not variances[0] > (_ROUNDING * float(self._center.abs().max())) ** 2:
             raise DataError(f"{self.n_samples_seen_} samples that are all alike: there is nothing to whiten")
         return variances[variances > _RANK * variances[0]]
 
