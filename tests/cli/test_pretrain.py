@@ -105,6 +105,7 @@ def test_train_pretrains_first(simroot: Simroot, tmp_path: Path) -> None:
         (("pretrain", "--out", "{new}", "--model", "simnet_mlp"), "cannot be pre-trained"),
         (("pretrain", "--out", "{new}", "--model", "simnet2_small", "--patches", "9"), "too few"),
         (("pretrain", "--out", "{new}", "--dimension", "2"), "share between 0 and 1"),
+        (("pretrain", "--out", "{new}", "--components", "nec"), "add --channels auto"),
         (("train", "--pretrain", "{new}"), "holds no pre-trained network"),
         (("train", "--pretrain.patches", "9"), "needs --pretrain without a directory"),
         (("train", "--pretrain", "{taken}", "--set", "channels=[4,4]", "--out", "{new}"), "does not fit"),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from simroot.cli.values import image_shape, override, positive, positive_number, positives, quantity, reader
+from simroot.cli.values import image_shape, override, positive, positive_number, positives, quantity, reader, seed
 
 
 @pytest.mark.parametrize(
@@ -80,6 +80,13 @@ def test_positive_number() -> None:
     for wrong in ("0", "-1", "inf", "nan", "fast"):
         with pytest.raises(argparse.ArgumentTypeError, match="is no number above 0"):
             positive_number(wrong)
+
+
+def test_seed() -> None:
+    assert (seed("0"), seed("4294967295")) == (0, 2**32 - 1)
+    for wrong in ("-1", "4294967296", "1.0", ""):
+        with pytest.raises(argparse.ArgumentTypeError, match=r"from 0 to 2\^32 - 1"):
+            seed(wrong)
 
 
 def test_positive() -> None:

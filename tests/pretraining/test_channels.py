@@ -134,3 +134,29 @@ def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(OSError, match="No space left"):
         save(tmp_path / "start", "simnet2_small", chosen, model, report, {})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_templates_are_chosen_from_all_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second half of the images, as of a class of its own, is unlike the first."""
+    seen: list[Tensor] = []
+
+    def select(rows: Tensor, *_: object, **__: object) -> None:
+        seen.append(rows)
+        raise InterruptedError
+
+    monkeypatch.setattr("simroot.pretraining.channels.select_components", select)
+    monkeypatch.setattr("simroot.pretraining.channels._SELECTION", 300)
+    images = smooth_images()
+    images[len(images) // 2 :] *= 100
+    with pytest.raises(InterruptedError):
+        build(
+            "simnet2_small", images, num_classes=3, in_channels=2, generator=generator(), patches=900, channels="auto"
+        )
+    large = (seen[0].norm(dim=1) > seen[0].norm(dim=1).median() * 2).double().mean()
+    assert len(seen[0]) == 300
+    assert 0.3 < large < 0.6
+
+
+def test_an_unknown_choice_of_channels_is_refused() -> None:
+    with pytest.raises(ConfigError, match="channels is 'Auto'; expected 'auto' or None"):
+        built(channels="Auto")

@@ -81,7 +81,7 @@ def test_the_classification_gets_log_densities() -> None:
     model = network(Stage(6, 5, 3)).eval()
     sweep, patches = swept(model, 1)
     with sweep.progress:
-        sweep.classification(model, "keep")
+        sweep.classification(model)
     with torch.no_grad():
         found = model.norm(model.similarities[0](patches)).flatten(1).double().numpy()
     expected = log_joint(patches, sweep)

@@ -58,7 +58,7 @@ def test_images_of_a_loader() -> None:
     ("images", "message"),
     [
         (torch.zeros(0, 3, 8, 8), "no image"),
-        (torch.zeros(3, 8, 8), "expected a floating-point tensor"),
+        (torch.zeros(3, 8, 8), "expected a float tensor"),
         (torch.zeros(1, 3, 8, 8).byte(), "uint8"),
         ([[1.0]], "list"),
     ],

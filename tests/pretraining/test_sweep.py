@@ -125,7 +125,18 @@ def test_nothing_but_the_estimates_changes() -> None:
     initialise(model, smooth_images(), generator=generator(), patches=800)
     assert torch.equal(model.classifier.offsets, offsets)
     assert torch.equal(torch.get_rng_state(), random)
-    assert model.training
+    assert all(module.training for module in model.modules())
+
+
+def test_a_failure_leaves_the_network_and_gradients_as_they_were() -> None:
+    model = network(*DEEP).train()
+    images = smooth_images()
+    with pytest.raises(DataError, match="filters of 3 x 3 receives 2 x 2 pixels") as caught:
+        initialise(model, images[:, :, :2, :2], generator=generator(), patches=800)
+    assert caught.tb is not None  # the traceback, which holds what was suspended, is still there
+    assert torch.is_grad_enabled()
+    assert all(module.training for module in model.modules())
+    assert model(images).requires_grad
 
 
 @pytest.mark.parametrize(("scale", "share"), [("tempered", 0.99), ("likelihood", 1 - 1e-9)])
@@ -165,15 +176,17 @@ def test_layers_beyond_those_asked_for_stay_as_they_were_drawn(scale: Scale) -> 
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"scale": "huge"}, ConfigError, "scale is 'huge'; expected tempered or likelihood"),
-        ({"whitening": "zca"}, ConfigError, "expected ica or pca"),
+        ({"scale": "huge"}, ConfigError, "scale is 'huge'; expected one of tempered, likelihood"),
+        ({"whitening": "zca"}, ConfigError, "expected one of ica, pca"),
         ({"offsets": "none"}, ConfigError, "expected one of keep"),
         ({"patches": 0}, ConfigError, "patches is 0; expected a positive number"),
         ({"layers": 0}, ConfigError, "layers is 0; expected a positive number"),
         ({"patches": 6}, DataError, "6 patches are too few for 6 filters and 5 templates"),
         ({"images": torch.ones(5, 2, 12, 12)}, DataError, "nothing to whiten"),
         ({"images": torch.full((5, 2, 12, 12), torch.nan)}, DataError, "NaN"),
+        ({"images": smooth_images()[:, :1]}, DataError, r"images have 1 channel\(s\); this network takes 2"),
         ({"offsets": "labels"}, DataError, "need labels"),
+        ({"images": smooth_images()[:2], "offsets": "clusters"}, DataError, "2 images make no 3 clusters"),
     ],
 )
 def test_what_is_refused(change: dict[str, Any], error: type[Exception], message: str) -> None:
@@ -186,6 +199,21 @@ def test_what_is_refused(change: dict[str, Any], error: type[Exception], message
 def test_networks_without_such_layers_are_refused(model: nn.Module) -> None:
     with pytest.raises(ConfigError, match="cannot be pre-trained"):
         initialise(model, smooth_images(), generator=generator())
+
+
+@pytest.mark.parametrize(
+    ("classes", "source", "error", "message"),
+    [
+        (2, "label", ConfigError, "offsets come from 'label'; expected clusters or labels"),
+        (1, "labels", DataError, "labels are up to 1; the network has 1 classes"),
+    ],
+)
+def test_offsets_from_what_is_not_there(classes: int, source: Any, error: type[Exception], message: str) -> None:
+    images, labels = labelled()
+    data = from_arrays(torch.cat([images, images[:, :1]], 1), labels, validation=20)
+    batches = loader(data.train, 16, mean=data.mean, std=data.std, train=False)
+    with pytest.raises(error, match=message):
+        classify(SimNet((Stage(6, 8, 3),), classes, 3), batches, source)
 
 
 def labelled() -> tuple[Tensor, Tensor]:

@@ -46,6 +46,7 @@ def test_paper_is_section_6_1() -> None:
         ("channels_last", None),
         ("compile", "no"),
         ("seed", -1),
+        ("seed", 2**32),
     ],
 )
 def test_wrong_value_names_the_field_and_what_is_expected(field: str, value: Any) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from simroot.cli.datasource import add_data_arguments, data_source, logging_to_stderr
 from simroot.cli.output import console, count_text, percent, print_facts, print_table, size_text
-from simroot.cli.values import add_model_overrides, positive
+from simroot.cli.values import add_model_overrides, positive, seed
 from simroot.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_overrides(model)
     parser.add_argument("--out", type=Path, metavar="DIR", help="new directory for weights, report and pictures")
     add_options(parser.add_argument_group("pre-training"), "--")
-    parser.add_argument("--seed", type=int, metavar="N", help="of patches and estimators (default: 0)")
+    parser.add_argument("--seed", type=seed, metavar="N", help="of patches and estimators (default: 0)")
     parser.add_argument("--quiet", action="store_true", help="no progress on the terminal")
 
 
@@ -73,7 +73,10 @@ def _dimension(text: str) -> str | float:
 
 def chosen_options(given: Mapping[str, Any]) -> dict[str, Any]:
     """The options of ``add_options`` that were given, by name."""
-    return {name.removeprefix("pretrain."): value for name, value in given.items() if name.startswith("pretrain.")}
+    chosen = {name.removeprefix("pretrain."): value for name, value in given.items() if name.startswith("pretrain.")}
+    if "channels" not in chosen and (idle := [name for name in ("dimension", "components") if name in chosen]):
+        raise ConfigError(f"--{idle[0]} says how to choose channels; add --channels auto")
+    return chosen
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -90,9 +93,9 @@ def run(arguments: argparse.Namespace) -> int:
     with logging_to_stderr(quiet=quiet):
         data = load(**source)
     name, overrides = given.get("model", _MODEL), dict(given.get("set", []))
-    seed, options = given.get("seed", 0), chosen_options(given)
+    options = {"seed": given.get("seed", 0), **chosen_options(given)}
     facts = origin(data, source)
-    _, report = pretrain(data, name, overrides, given["out"], seed=seed, facts=facts, progress=not quiet, **options)
+    _, report = pretrain(data, name, overrides, given["out"], facts=facts, progress=not quiet, **options)
     _print(name, data.name, report, given["out"])
     return 0
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simroot.cli.output import console, count_text, percent, print_json, print_table
-from simroot.cli.values import add_model_overrides, image_shape, positive
+from simroot.cli.values import add_model_overrides, image_shape, positive, seed
 from simroot.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--num-classes", type=positive, metavar="N", help="number of classes (default: the network's own)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of new weights (default: %(default)s)")
+    parser.add_argument("--seed", type=seed, default=0, help="seed of new weights (default: %(default)s)")
     parser.add_argument(
         "--out",
         type=Path,

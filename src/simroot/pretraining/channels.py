@@ -16,7 +16,6 @@ from simroot.estimators import Whitening, select_components
 from simroot.models import create_model, model_entry
 from simroot.models.simnet_core import SimNet
 from simroot.pretraining.layers import LEAST_SCALE, TOLERANCE, layer_at, require_simnet
-from simroot.pretraining.offsets import Offsets
 from simroot.pretraining.patches import Images
 from simroot.pretraining.report import Curve, Report
 from simroot.pretraining.sweep import Sweep
@@ -39,7 +38,6 @@ def build(
     dimension: str | float = "bayes",
     components: str = "bic",
     candidates: Sequence[int] = CANDIDATES,
-    offsets: Offsets = "keep",
     **options: Any,
 ) -> tuple[nn.Module, dict[str, Any], Report]:
     """Create a registered SimNet and initialise it from images.
@@ -60,7 +58,6 @@ def build(
         dimension: ``"bayes"``, ``"mle"`` or a share of the patches' variance.
         components: ``"nec"``, ``"bic"`` or ``"aic"``.
         candidates: numbers of templates to choose from.
-        offsets: as ``initialise``'s.
         **options: the other arguments of ``initialise``.
 
     Returns:
@@ -70,6 +67,8 @@ def build(
         ConfigError: as ``initialise``; for channels to choose in a network whose builder cannot be given them.
         DataError: as ``initialise``.
     """
+    if channels not in (None, "auto"):
+        raise ConfigError(f"channels is {channels!r}; expected 'auto' or None")
     chosen = dict(overrides or {})
     model = require_simnet(create_model(name, num_classes, in_channels, **chosen))
     sweep = Sweep(images, **options, generator=generator)
@@ -83,8 +82,8 @@ def build(
                 chosen |= _with_counts(name, model, index, *(curve.chosen for curve in found))
                 model = _rebuilt(model, index, create_model(name, num_classes, in_channels, **chosen))
             sweep.layer(model, index, patches)
-        sweep.classification(model, offsets)
-    return model, chosen, sweep.report(offsets, curves)
+        sweep.classification(model)
+    return model, chosen, sweep.report(curves)
 
 
 def choose(
@@ -107,7 +106,8 @@ def choose(
     rows = patches.chunk(groups, 1)[0].flatten(1)
     whitening = Whitening(dimension, random_state=seed).fit(rows)
     filters = _multiple(whitening.n_components_ * groups, math.lcm(groups, similarity_groups))
-    white = whitening.transform(rows[:_SELECTION])
+    # Patches come in the order of the images, which may be that of their classes.
+    white = whitening.transform(rows[:: -(-len(rows) // _SELECTION)])
     white = white[:, : max(white.shape[1] // similarity_groups, 1)]
     possible = [count for count in candidates if count < len(white)]
     if not possible:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import closing
 from typing import Literal
 
 import torch
 from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
-from simroot.errors import DataError
+from simroot.errors import ConfigError, DataError
 from simroot.layers import FoldedNorm2d
 from simroot.models.simnet_core import SimNet
 from simroot.pretraining.layers import layer_at, require_simnet
@@ -70,24 +71,32 @@ def classify(
         advance: told the number of images of every batch that is done.
 
     Raises:
-        ConfigError: for another kind of network.
-        DataError: if labels are asked for and there are none.
+        ConfigError: for another kind of network, or another source.
+        DataError: if labels are asked for and there are none or others than the network's classes, or there are fewer
+            images than clusters.
     """
     model = require_simnet(model)
     classes, templates = model.classifier.offsets.shape
+    if source not in ("clusters", "labels"):
+        raise ConfigError(f"offsets come from {source!r}; expected clusters or labels")
     counts, labels = [], []
-    for x, of_batch in layer_inputs(model, model.classifier, images, advance):
-        cells = x.argmax(1).flatten(1) + templates * torch.arange(len(x), device=x.device).view(-1, 1)
-        counts.append(cells.flatten().bincount(minlength=len(x) * templates).view(len(x), templates))
-        if of_batch is not None:
-            labels.append(of_batch)
+    with closing(layer_inputs(model, model.classifier, images, advance)) as inputs:
+        for x, of_batch in inputs:
+            cells = x.argmax(1).flatten(1) + templates * torch.arange(len(x), device=x.device).view(-1, 1)
+            counts.append(cells.flatten().bincount(minlength=len(x) * templates).view(len(x), templates))
+            if of_batch is not None:
+                labels.append(of_batch)
     fired = torch.cat(counts).double()
     if source == "clusters":
+        if len(fired) < classes:
+            raise DataError(f"{len(fired)} images make no {classes} clusters, one for each class; give more images")
         shares = (fired / fired.sum(1, keepdim=True)).sqrt()
         found = KMeans(classes, n_init=1, random_state=seed).fit(shares.cpu().numpy()).labels_
         target = torch.from_numpy(found).long()
     elif labels:
         target = torch.cat(labels)
+        if not 0 <= int(target.min()) <= int(target.max()) < classes:
+            raise DataError(f"labels are up to {int(target.max())}; the network has {classes} classes, counted from 0")
     else:
         raise DataError("offsets from labels need labels; give a loader of images with labels, or other offsets")
     table = torch.ones(classes, templates, dtype=torch.float64).index_add_(0, target, fired.cpu())

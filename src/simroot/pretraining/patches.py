@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import NamedTuple
 
 import torch
@@ -45,7 +45,7 @@ def number_of(images: Images) -> int:
         return len(images.split) if not images.train else len(images) * images.batch_size
     if not isinstance(images, Tensor) or images.ndim != 4 or not images.is_floating_point():
         got = f"{images.dtype} of shape {tuple(images.shape)}" if isinstance(images, Tensor) else type(images).__name__
-        raise DataError(f"images are {got}; expected a floating-point tensor (N, C, H, W) or a loader of batches")
+        raise DataError(f"images are {got}; expected a float tensor (N, C, H, W) or a loader of simroot.data")
     if not len(images):
         raise DataError("there is no image to learn from; expected at least one")
     return len(images)
@@ -66,8 +66,10 @@ def batches(images: Images) -> Iterator[tuple[Tensor, Tensor | None]]:
 
 def layer_inputs(
     model: nn.Module, layer: nn.Module, images: Images, advance: Callable[[int], None]
-) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """What ``layer`` receives of every batch while the network is in evaluation, with the labels.
+) -> Generator[tuple[Tensor, Tensor | None]]:
+    """What ``layer`` receives of every batch, with the labels.
+
+    Until it is closed or at its end, the network is in evaluation and gradients are off.
 
     Args:
         model: the network.
@@ -112,6 +114,9 @@ def random_patches(
         count: number of patches.
         images: number of images in all batches together.
         generator: draws them, on the CPU.
+
+    Raises:
+        DataError: for images that are smaller than a patch.
     """
     kernel, step, pad = window
     seen, patches = 0, []
@@ -120,6 +125,11 @@ def random_patches(
         seen += len(x)
         x = F.pad(x, (pad, pad, pad, pad), value=torch.nan)
         heights, widths = ((size - kernel) // step + 1 for size in x.shape[2:])
+        if min(heights, widths) < 1:
+            height, width = (size - 2 * pad for size in x.shape[2:])
+            raise DataError(
+                f"a layer with filters of {kernel} x {kernel} receives {height} x {width} pixels; give larger images"
+            )
         which, top, left = (
             torch.randint(end, (new, 1, 1, 1), generator=generator) for end in (len(x), heights, widths)
         )

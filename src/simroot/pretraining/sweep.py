@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import closing
+from functools import partial
 from typing import get_args
 
 import torch
@@ -11,8 +13,9 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor, nn
 
-from simroot.errors import ConfigError
+from simroot.errors import ConfigError, DataError
 from simroot.layers import FoldedWhitening2d, WhitenedSimilarity2d
+from simroot.models.common import evaluating
 from simroot.models.simnet_core import SimNet
 from simroot.pretraining.layers import (
     Estimates,
@@ -37,9 +40,10 @@ class Sweep:
 
     Args:
         images: what ``initialise`` takes.
-        generator: likewise, as the next three.
+        generator: likewise.
         scale: likewise.
         whitening: likewise.
+        offsets: likewise.
         patches: likewise.
         layers: likewise.
         progress: likewise.
@@ -56,20 +60,25 @@ class Sweep:
         generator: torch.Generator,
         scale: Scale = "tempered",
         whitening: Method = "ica",
+        offsets: Offsets = "keep",
         patches: int = PATCHES,
         layers: int | None = None,
         progress: bool = False,
     ) -> None:
-        for name, value, choices in (("scale", scale, Scale), ("whitening", whitening, Method)):
+        for name, value, choices in (
+            ("scale", scale, Scale),
+            ("whitening", whitening, Method),
+            ("offsets", offsets, Offsets),
+        ):
             if value not in get_args(choices):
-                raise ConfigError(f"{name} is {value!r}; expected {' or '.join(get_args(choices))}")
+                raise ConfigError(f"{name} is {value!r}; expected one of {', '.join(get_args(choices))}")
         for name, number in (("patches", patches), ("layers", layers)):
             if number is not None and number < 1:
                 raise ConfigError(f"{name} is {number}; expected a positive number")
         self.images, self.count = images, number_of(images)
         self.generator, self.scale, self.method, self.patches = generator, scale, whitening, patches
         self.progress = Progress(console=Console(stderr=True), disable=not progress)
-        self.depth = layers
+        self.offsets, self.depth = offsets, layers
         self.found: Estimates | None = None
         self.started = time.perf_counter()
         self.layers: list[LayerReport] = []
@@ -81,16 +90,18 @@ class Sweep:
     def sample(self, model: SimNet, before: nn.Module, window: Window, what: str) -> Tensor:
         """Random patches of what ``before`` receives; NaN in the padding."""
         task = self.progress.add_task(f"{what}: patches", total=self.count)
-        inputs = layer_inputs(model, before, self.images, lambda images: self.progress.advance(task, images))
-        return random_patches(inputs, window, self.patches, self.count, self.generator)
+        with closing(layer_inputs(model, before, self.images, partial(self.progress.advance, task))) as inputs:
+            return random_patches(inputs, window, self.patches, self.count, self.generator)
 
     def layer_patches(self, model: SimNet, index: int) -> Tensor:
         """Patches (n, C, k, k) as layer ``index`` convolves them, after setting the decorrelation in front of it."""
         whitening, layer = model.whitenings[index], layer_at(model, index)
         patches = self.sample(model, whitening, Window.of(layer.conv), f"layer {index + 1}")
+        if patches.shape[1] != layer.conv.in_channels:
+            raise DataError(f"images have {patches.shape[1]} channel(s); this network takes {layer.conv.in_channels}")
         if isinstance(whitening, FoldedWhitening2d):
             _decorrelate(whitening, patches)
-            with torch.no_grad():
+            with torch.no_grad(), evaluating(whitening):
                 patches = torch.cat([whitening(part) for part in patches.split(4096)])
         return patches.nan_to_num_(0.0)
 
@@ -110,19 +121,19 @@ class Sweep:
         self.layers.append(_layer_report(f"similarities.{index}", layer, patches, found, seconds))
         self.found = found
 
-    def classification(self, model: SimNet, offsets: Offsets) -> None:
+    def classification(self, model: SimNet) -> None:
         """Set the statistics and the offsets of the classification, after the last layer."""
         samples = self.sample(model, model.norm, Window(), "classification").flatten(1)
         exact = likelihood(self.found.mixtures).constants if self.found and self.scale == "likelihood" else None
         normalise_scores(model, samples, exact)
-        if offsets != "keep":
+        if self.offsets != "keep":
             task = self.progress.add_task("offsets", total=self.count)
-            classify(model, self.images, offsets, self.seed(), lambda images: self.progress.advance(task, images))
+            classify(model, self.images, self.offsets, self.seed(), partial(self.progress.advance, task))
 
-    def report(self, offsets: str, curves: Sequence[Curve] = ()) -> Report:
+    def report(self, curves: Sequence[Curve] = ()) -> Report:
         """What was done so far."""
         seconds = time.perf_counter() - self.started
-        return Report(self.count, self.scale, self.method, offsets, tuple(self.layers), seconds, tuple(curves))
+        return Report(self.count, self.scale, self.method, self.offsets, tuple(self.layers), seconds, tuple(curves))
 
 
 def initialise(
@@ -159,28 +170,35 @@ def initialise(
 
     Raises:
         ConfigError: for a model without conv -> l_p-sim layers, or an unknown choice.
-        DataError: for images that are not finite, patches that are all alike or too few.
+        DataError: for images that are not finite, too small or of other channels than the network's, patches that are
+            all alike or too few, and labels that are missing or no classes of the network.
     """
     simnet = require_simnet(model)
-    if offsets not in get_args(Offsets):
-        raise ConfigError(f"offsets is {offsets!r}; expected one of {', '.join(get_args(Offsets))}")
     sweep = Sweep(
-        images, generator=generator, scale=scale, whitening=whitening, patches=patches, layers=layers, progress=progress
+        images,
+        generator=generator,
+        scale=scale,
+        whitening=whitening,
+        offsets=offsets,
+        patches=patches,
+        layers=layers,
+        progress=progress,
     )
     with sweep.progress:
         for index in range(len(simnet.similarities)):
             sweep.layer(simnet, index, sweep.layer_patches(simnet, index))
-        sweep.classification(simnet, offsets)
-    return sweep.report(offsets)
+        sweep.classification(simnet)
+    return sweep.report()
 
 
 def _decorrelate(whitening: FoldedWhitening2d, patches: Tensor) -> None:
     """Set the statistics of the decorrelation to those of the patches' positions that are not padding."""
     rows = patches.movedim(1, -1).flatten(0, -2)
     rows = rows[rows[:, 0].isfinite()]
-    momentum, whitening.momentum = whitening.momentum, 1.0  # these rows count alone
+    momentum, training = whitening.momentum, whitening.training
+    whitening.momentum = 1.0  # these rows count alone
     whitening.train()(rows[:, :, None, None])
-    whitening.eval().momentum = momentum
+    whitening.train(training).momentum = momentum
 
 
 def _layer_report(

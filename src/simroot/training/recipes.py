@@ -138,7 +138,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "precision": (lambda value: value in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
     "channels_last": (_flag, "true or false"),
     "compile": (_flag, "true or false"),
-    "seed": (_whole(0), "a whole number of at least 0"),
+    "seed": (lambda value: _whole(0)(value) and value < 2**32, "a whole number from 0 to 2^32 - 1"),
 }
 
 RECIPES: dict[str, Recipe] = {
