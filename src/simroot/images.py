@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from simroot.errors import DataError
 
@@ -20,6 +21,8 @@ SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 GREY_MODES = frozenset(("1", "L", "LA", "La", "I", "F"))
 _EXIF_ORIENTATION = 0x0112
+_TIFF_SIZE = (0x0100, 0x0101)
+_TIFF = (".tif", ".tiff")
 
 Source = Path | bytes
 # Left, top, right and bottom, in pixels.
@@ -45,6 +48,10 @@ def open_image(source: Source) -> Image.Image:
         OSError: the file cannot be read.
         ValueError: more pixels than Pillow's ``Image.MAX_IMAGE_PIXELS``, or whatever the decoder raises.
     """
+    if isinstance(source, Path) and source.exists() and not source.is_file():
+        raise ValueError("not a regular file")
+    if isinstance(source, Path) and source.suffix.lower() in _TIFF:
+        source = source.read_bytes()  # a file Pillow would map into memory, and scramble it if it is turned
     image = Image.open(source if isinstance(source, Path) else io.BytesIO(source), formats=FORMATS)
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and image.width * image.height > limit:
@@ -107,8 +114,10 @@ def reason(error: BaseException) -> str:
 
 
 def _oriented_size(image: Image.Image) -> tuple[int, int]:
-    width, height = image.size
-    return (height, width) if image.getexif().get(_EXIF_ORIENTATION, 1) >= 5 else (width, height)
+    # Of a TIFF some versions of Pillow give the size as it is after orientation, so that its tags are asked.
+    tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
+    width, height = (tags.get(tag, size) for tag, size in zip(_TIFF_SIZE, image.size, strict=True))
+    return (height, width) if 5 <= image.getexif().get(_EXIF_ORIENTATION, 1) <= 8 else (width, height)
 
 
 def _is_grey(image: Image.Image) -> bool:

@@ -114,6 +114,23 @@ def test_exif_orientation_is_applied(tmp_path: Path) -> None:
     assert np.array_equal(decode(path, 1, 6).numpy()[0], upright[:, 1:7])
 
 
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tiff"])
+@pytest.mark.parametrize("orientation", [1, 3, 5, 6, 8, 99])
+def test_orientations_of_all_formats(tmp_path: Path, suffix: str, orientation: int) -> None:
+    """A large wide image: its middle is what is seen, whichever way it lies in the file."""
+    wide = np.kron(RAMP[:4], np.ones((10, 10), dtype=np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = save(tmp_path / f"a.{suffix}", Image.fromarray(wide), exif=exif)
+    turned = 5 <= orientation <= 8
+    assert probe(path)[:2] == ((40, 80) if turned else (80, 40))
+    middle = wide[:, 20:60]
+    turns = {3: np.rot90(middle, 2), 5: middle.T, 6: np.rot90(middle, -1), 8: np.rot90(middle)}
+    upright = turns.get(orientation, middle)
+    found = decode(path, 1, 40).numpy()[0]
+    assert np.abs(found.astype(float) - upright).max() <= (30 if suffix == "jpg" else 0)  # edges between blocks
+
+
 @pytest.mark.parametrize(("rows", "columns"), [(slice(None), slice(4, 12)), (slice(4, 12), slice(None))])
 def test_the_centre_is_cropped(tmp_path: Path, rows: slice, columns: slice) -> None:
     wide = np.random.default_rng(1).integers(0, 256, (16, 16), dtype=np.uint8)

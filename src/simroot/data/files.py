@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -28,6 +27,7 @@ _PROBED = 1024
 
 logger = logging.getLogger("simroot")
 Result = TypeVar("Result")
+_Header = tuple[int, int, bool]  # width, height, is grey
 
 
 def decode_files(
@@ -45,14 +45,13 @@ def decode_files(
     """
     probed = range(len(files)) if check else evenly(len(files), _PROBED).tolist()
     headers = _each(lambda index: _attempt(files[probed[index]], probe), len(probed), "reading image headers")
-    seen = Counter(header for header in headers if isinstance(header, tuple))
+    seen = {header for header in headers if isinstance(header, tuple)}
     if not seen:
         raise DataError(f"none of the {len(files)} images can be decoded; the first, {files[0].name}: {headers[0]}")
-    if image_size is None:
-        image_size = _native_size({(width, height) for width, height, _ in seen})
-    if channels is None:
-        channels = 1 if all(grey for _, _, grey in seen) else 3
-    shape = (channels, image_size, image_size)
+    asked = image_size, channels
+    shape = channels, image_size, _ = _shape(seen, *asked)
+    if asked[0] is None:
+        _log_size(seen, image_size)
     in_memory = image_size <= LARGEST_IN_MEMORY and len(files) * math.prod(shape) <= memory_budget()
     if not (check or in_memory):
         return StreamedSplit(files, labels, None, channels, image_size), torch.arange(len(files)), ()
@@ -72,6 +71,14 @@ def decode_files(
     skipped = _report_skipped(files, outcomes)
     if not len(kept):
         raise DataError(f"none of the {len(files)} images can be decoded; the first, {files[0].name}: {outcomes[0]}")
+    if (
+        skipped
+        and check
+        and _shape({header for index in kept if isinstance(header := headers[index], tuple)}, *asked) != shape
+    ):
+        # What cannot be read has no say in the size and the channels.
+        split, of_kept, _ = decode_files([files[index] for index in kept.tolist()], labels[kept], *asked)
+        return split, kept[of_kept], skipped
     if in_memory:
         pixels = torch.from_numpy(images if len(kept) == len(files) else images[kept.numpy()])
         return MemorySplit(pixels, labels[kept]), kept, skipped
@@ -80,14 +87,23 @@ def decode_files(
     return split, kept, skipped
 
 
-def _native_size(sizes: set[tuple[int, int]]) -> int:
+def _shape(headers: Iterable[_Header], image_size: int | None, channels: int | None) -> tuple[int, int, int]:
+    """(channels, height, width), as far as they are not given those that images of these headers ask for."""
+    widths, heights, greys = zip(*headers, strict=True)
+    if image_size is None:
+        alike = len({*widths, *heights}) == 1 and widths[0] <= LARGEST_IN_MEMORY
+        image_size = widths[0] if alike else LARGEST_IN_MEMORY
+    return channels or (1 if all(greys) else 3), image_size, image_size
+
+
+def _log_size(headers: Iterable[_Header], image_size: int) -> None:
+    sizes = {(width, height) for width, height, _ in headers}
     width, height = next(iter(sizes))
-    if len(sizes) == 1 and width == height <= LARGEST_IN_MEMORY:
-        logger.info("image size %d: that of all images", width)
-        return width
+    if sizes == {(image_size, image_size)}:
+        logger.info("image size %d: that of all images", image_size)
+        return
     found = f"images are {width} x {height}" if len(sizes) == 1 else f"images have {len(sizes)} sizes"
-    logger.info("image size %d: %s; set image_size for another", LARGEST_IN_MEMORY, found)
-    return LARGEST_IN_MEMORY
+    logger.info("image size %d: %s; set image_size for another", image_size, found)
 
 
 def _attempt(file: ImageFile, function: Callable[..., Result]) -> Result | str:
