@@ -26,6 +26,11 @@ def test_all_sections(tmp_path: Path) -> None:
     )
 
 
+def test_a_path_is_one_from_anywhere(tmp_path: Path) -> None:
+    found = read_settings(write(tmp_path, "data: {source: {name_or_path: ~/photos}}")).source
+    assert found == {"name_or_path": Path.home() / "photos"}
+
+
 @pytest.mark.parametrize("text", ["", "recipe:", "data: {source: }"])
 def test_what_is_left_out_is_empty(tmp_path: Path, text: str) -> None:
     assert read_settings(write(tmp_path, text)) == Settings()
@@ -39,6 +44,13 @@ def test_what_is_left_out_is_empty(tmp_path: Path, text: str) -> None:
         ("model: {nam: nin}", "model has no nam; known are name, overrides"),
         ("data: {source: {path: x}}", "data.source has no path; known are name_or_path"),
         ("recipe: 3", "recipe is 3; expected names and values"),
+        ("model: {name: 5}", "model.name is 5; expected str or null"),
+        ("model: {overrides: {1: 2}}", "model.overrides has the name 1; expected words"),
+        ("data: {source: {image_size: big}}", "data.source.image_size is 'big'; expected int or null"),
+        ("data: {source: {limit: 20.5}}", "data.source.limit is 20.5; expected int or null"),
+        ("data: {source: {check: 'no'}}", "data.source.check is 'no'; expected bool"),
+        ("data: {source: {seed: true}}", "data.source.seed is True; expected int"),
+        ("data: {source: {name_or_path: ''}}", "--data is empty"),
         ("- 1", "expected names and values"),
         ("a: [", "is no YAML"),
     ],

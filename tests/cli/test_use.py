@@ -1,6 +1,9 @@
 """Train, evaluate and predict, from the command line."""
 
+import io
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from cli.result import Simroot
-from simroot.cli.train import choose_recipe, field_meanings
+from simroot.cli import main
+from simroot.cli.train import _reserved, choose_recipe, field_meanings
 from simroot.data import load
 from simroot.errors import ConfigError
 from simroot.training import Recipe, evaluate, load_run
@@ -173,3 +177,72 @@ def test_train_alone_learns_the_digits(simroot: Simroot, monkeypatch: pytest.Mon
     found = simroot("evaluate", "runs/simnet2_small-digits-1", "--json").json
     assert found["images"] == 360
     assert found["accuracy"] > 0.95
+
+
+def class_folders(folder: Path, names: str = "abc") -> Path:
+    """Ten digits in each of some classes."""
+    digits = load_digits()
+    for number, name in enumerate(names):
+        (folder / name).mkdir(parents=True)
+        for index, pixels in enumerate(digits.images[digits.target == number][:10]):
+            Image.fromarray((pixels * (255 / 16)).astype(np.uint8)).save(folder / name / f"{index}.png")
+    return folder
+
+
+def test_evaluate_and_export_refuse_data_that_has_changed(simroot: Simroot, tmp_path: Path) -> None:
+    data, run = class_folders(tmp_path / "data"), tmp_path / "run"
+    assert simroot("train", "--data", data, "--recipe.epochs", "1", "--quiet", "--out", run).code == 0
+    assert simroot("evaluate", run).code == 0
+    (data / "a").rename(data / "z")
+    for command in ("evaluate", "export"):
+        result = simroot(command, run)
+        assert result.code == 2
+        assert "the data has changed since" in result.err
+        assert "classes is ['b', 'c', 'z'], expected ['a', 'b', 'c']" in result.err
+
+
+def test_trainings_that_start_together_have_directories_of_their_own(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: _reserved(tmp_path / "runs", "net-data"), range(16)))
+    assert sorted(path.name for path in found) == sorted(f"net-data-{number}" for number in range(1, 17))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--data", ""), "--data is empty"),
+        (("--accelerator", "abacus"), "Lightning cannot train with accelerator abacus"),
+        (("--devices", "0"), "Lightning cannot train with"),
+        (("--recipe.shift", "500"), "shift is 500; expected less than the image size"),
+    ],
+)
+def test_a_refused_training_leaves_nothing(
+    simroot: Simroot, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: tuple[str, ...], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = simroot("train", "--limit", "200", "--quiet", *words)
+    assert result.code == 2
+    assert message in result.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_home_directory_is_recorded_as_a_path(
+    simroot: Simroot, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    class_folders(tmp_path / "data")
+    run = tmp_path / "run"
+    assert simroot("train", "--data", "~/data", "--recipe.epochs", "1", "--quiet", "--out", run).code == 0
+    assert yaml.safe_load((run / "config.yaml").read_text())["data"]["source"]["name_or_path"] == str(tmp_path / "data")
+    assert simroot("evaluate", run).code == 0
+
+
+def test_names_that_a_terminal_cannot_print(
+    monkeypatch: pytest.MonkeyPatch, trained: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    image = tmp_path / os.fsdecode(b"caf\xe9.png")
+    Image.new("L", (8, 8)).save(tmp_path / "plain.png")
+    (tmp_path / "plain.png").rename(image)
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(buffer := io.BytesIO(), "utf-8", errors="strict"))
+    assert main(["predict", str(trained), str(image), "--json"]) == 0
+    assert "caf" in json.loads(buffer.getvalue())[0]["image"]

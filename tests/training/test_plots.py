@@ -41,6 +41,14 @@ def test_curves(tmp_path: Path, figures: list[Figure]) -> None:
     assert accuracy.lines[1].get_ydata()[-1] == pytest.approx(100 * 5 / 12)  # type: ignore[index]
 
 
+@pytest.mark.filterwarnings("ignore:Glyph")  # the font has few letters
+def test_names_are_no_formulas_and_may_be_any_bytes(tmp_path: Path, figures: list[Figure]) -> None:
+    classes = ["a$_$b", "caf\udce9", "$"]
+    plots.plot_confusion(tmp_path / "confusion.png", torch.eye(3, dtype=torch.int64), classes, "$x$ on $_$")
+    labels = [label.get_text() for label in figures[0].axes[0].get_yticklabels()]
+    assert labels == ["a$_$b", "caf?", "$"]
+
+
 @pytest.mark.parametrize(("count", "names", "numbers"), [(2, True, True), (30, True, False), (31, False, False)])
 def test_confusion(tmp_path: Path, figures: list[Figure], count: int, names: bool, numbers: bool) -> None:
     classes = [f"class {k}" for k in range(count)]

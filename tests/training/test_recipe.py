@@ -42,7 +42,7 @@ def test_paper_is_section_6_1() -> None:
         ("mirror", "yes"),
         ("crop", "random"),
         ("precision", "16"),
-        ("precision", 32),
+        ("precision", 16),
         ("channels_last", None),
         ("compile", "no"),
         ("seed", -1),

@@ -74,6 +74,26 @@ def test_resumed_run_is_bit_identical(
         assert summaries[0][key] == summaries[1][key]
 
 
+def test_a_kill_between_the_best_checkpoint_and_its_weights(data: ImageData, out: Path, whole: Path) -> None:
+    start(data, out)
+    checkpoint = torch.load(out / "best.ckpt", weights_only=True)
+    for name in ("last.ckpt", "model.safetensors", "metrics.csv", "summary.json"):
+        (out / name).unlink()
+    go_on(data, out)
+    assert checkpoint["epoch"] == json.loads((out / "summary.json").read_text())["best_epoch"] - 1
+    assert_same(weights(out, "best"), weights(whole, "best"))
+    assert_same(weights(out, "last"), weights(whole, "last"))
+
+
+@pytest.mark.parametrize("history", [[], 5, [3], [{"epoch": 1.0}]])
+def test_a_checkpoint_without_a_history(data: ImageData, whole: Path, history: object) -> None:
+    state = torch.load(whole / "last.ckpt", weights_only=True)
+    for name in ("last.ckpt", "best.ckpt"):
+        torch.save({**state, "history": history}, whole / name)
+    with pytest.raises(CheckpointError, match="its history has no row for every epoch"):
+        go_on(data, whole)
+
+
 def test_complete_run_is_only_finished(data: ImageData, whole: Path) -> None:
     before = weights(whole)
     for name in ("summary.json", "metrics.csv", "curves.png"):

@@ -53,13 +53,23 @@ def test_weights_that_do_not_fit(run_directory: Path) -> None:
         assert part in str(caught.value)
 
 
+GOOD = """
+model: {name: tiny, overrides: {}}
+data: {source: null, classes: [a, b], image_size: 8, channels: 3, mean: [0, 0, 0], std: [1, 1, 1], train: 5, val: 5}
+recipe: {}
+"""
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("model: [", "damaged"),
         ("", "damaged"),
-        ("model: {name: tiny, overrides: {}}\ndata: {}\nrecipe: {}\n", "it lacks classes, image_size"),
+        ("model: {name: tiny, overrides: {}}\ndata: {}\nrecipe: {}\n", "it lacks classes, it lacks image_size"),
         ("model: {name: tiny, overrides: {}}\ndata: {}\nrecipe: {epochs: -1}\n", "recipe field epochs is -1"),
+        (GOOD.replace("image_size: 8", "image_size: big"), "data.image_size is 'big'"),
+        (GOOD.replace("overrides: {}", "overrides: [1]"), r"model.overrides is \[1\]"),
+        (GOOD.replace("mean: [0, 0, 0]", "mean: [0]"), "no value for each of 3 channels"),
         ("recipe: !!python/object/apply:os.system ['true']\n", "damaged"),
     ],
 )

@@ -136,6 +136,21 @@ def test_bfloat16_and_adamw_learn(data: ImageData, out: Path) -> None:
     assert all(tensor.dtype == torch.float32 for tensor in run.model.parameters())
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_bfloat16_with_clipped_gradients(data: ImageData, out: Path, optimizer: str) -> None:
+    run = quick(data, out, precision="bf16", optimizer=optimizer, clip_norm=1.0, epochs=2)
+    assert run.summary["epochs"] == 2
+
+
+def test_what_is_refused_before_the_first_step_leaves_the_directory_free(data: ImageData, out: Path) -> None:
+    with pytest.raises(ConfigError, match="Lightning cannot train with accelerator abacus"):
+        train("tiny", data, QUICK, out, accelerator="abacus", progress=False)
+    with pytest.raises(ConfigError, match="shift is 8; expected less than the image size, 8 pixels"):
+        quick(data, out, shift=8)
+    assert not (out / "config.yaml").exists()
+    quick(data, out, epochs=1)
+
+
 def test_refuses_a_directory_that_holds_a_run(data: ImageData, out: Path) -> None:
     quick(data, out, epochs=1)
     before = (out / "metrics.csv").read_bytes()

@@ -6,11 +6,12 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import yaml
 
-from simroot.data import load
+from simroot.cli.datasource import data_path
+from simroot.data import NAMES, load
 from simroot.errors import ConfigError
 
 # The sections of a run's config.yaml; the last two record what happened and are not read.
@@ -50,13 +51,31 @@ def read_settings(path: Path) -> Settings:
     content = _mapping(content, str(path), _SECTIONS)
     model = _mapping(content.get("model"), f"{path}: model", ("name", "overrides", "initial"))
     data = _mapping(content.get("data"), f"{path}: data")
+    for name in ("name", "initial"):
+        _check(model.get(name), str | None, f"{path}: model.{name}")
     return Settings(
         model=model.get("name"),
         overrides=_mapping(model.get("overrides"), f"{path}: model.overrides"),
-        source=_mapping(data.get("source"), f"{path}: data.source", tuple(inspect.signature(load).parameters)),
+        source=_source(data.get("source"), f"{path}: data.source"),
         recipe=_mapping(content.get("recipe"), f"{path}: recipe"),
         initial=model.get("initial"),
     )
+
+
+def _source(value: Any, where: str) -> dict[str, Any]:
+    hints = get_type_hints(load)
+    source = _mapping(value, where, tuple(inspect.signature(load).parameters))
+    for name, given in source.items():
+        _check(given, hints[name], f"{where}.{name}")
+    if source.get("name_or_path") not in (None, *NAMES):
+        source["name_or_path"] = data_path(source["name_or_path"])
+    return source
+
+
+def _check(value: Any, kind: Any, where: str) -> None:
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        expected = getattr(kind, "__name__", str(kind)).replace(" | None", " or null")
+        raise ConfigError(f"{where} is {value!r}; expected {expected}")
 
 
 def _mapping(value: Any, where: str, known: tuple[str, ...] | None = None) -> dict[str, Any]:
@@ -64,6 +83,8 @@ def _mapping(value: Any, where: str, known: tuple[str, ...] | None = None) -> di
         return {}
     if not isinstance(value, dict):
         raise ConfigError(f"{where} is {value!r}; expected names and values")
+    if wrong := [key for key in value if not isinstance(key, str)]:
+        raise ConfigError(f"{where} has the name {wrong[0]!r}; expected words")
     if known is not None and (unknown := [str(key) for key in value if key not in known]):
         raise ConfigError(f"{where} has no {', '.join(unknown)}; known are {', '.join(known)}")
     return value

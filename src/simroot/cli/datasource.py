@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from simroot.errors import ConfigError
+
 
 def add_data_arguments(parser: argparse.ArgumentParser, default: str) -> argparse._ArgumentGroup:
     """Declare ``--data`` and ``--data-root`` in a group that more can be added to.
@@ -41,8 +43,19 @@ def data_source(arguments: argparse.Namespace) -> dict[str, Any]:
     given = vars(arguments)
     source: dict[str, Any] = {key: given[key] for key in ("data_root", "image_size", "limit", "check") if key in given}
     if "data" in given:
-        source["name_or_path"] = given["data"] if given["data"] in NAMES else Path(given["data"])
+        source["name_or_path"] = given["data"] if given["data"] in NAMES else data_path(given["data"])
     return source
+
+
+def data_path(text: str) -> Path:
+    """The path of ``--data``.
+
+    Raises:
+        ConfigError: for an empty one, which would be the current directory.
+    """
+    if not text:
+        raise ConfigError("--data is empty; expected a name or a path (. for the current directory)")
+    return Path(text).expanduser()
 
 
 @contextmanager

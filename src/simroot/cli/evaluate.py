@@ -12,6 +12,7 @@ from simroot.cli.output import count_text, percent, print_facts, print_json, pri
 from simroot.data import Split, load, load_test
 from simroot.errors import ConfigError
 from simroot.training import Run, evaluate, load_run
+from simroot.training.run import check_same_data
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +65,7 @@ def chosen_images(given: Mapping[str, Any], trained: Run) -> tuple[str, Split]:
 
     Raises:
         ConfigError: if no data is given and the run does not say where its images came from.
-        DataError: if there are no such images.
+        DataError: if there are no such images, or the validation images are no longer those of the training.
     """
     if "name_or_path" in given:
         split = load_test(**given, classes=trained.classes, image_size=trained.image_size, channels=trained.channels)
@@ -73,4 +74,5 @@ def chosen_images(given: Mapping[str, Any], trained: Run) -> tuple[str, Split]:
     if source is None:
         raise ConfigError(f"{trained.path} does not say where its images came from; name some with --data")
     data = load(**{**source, **given})
+    check_same_data(trained.config, data, trained.path)
     return f"{data.name}, validation images", data.val

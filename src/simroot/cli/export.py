@@ -163,14 +163,18 @@ def _images(arguments: argparse.Namespace, trained: Run) -> dict[str, Any]:
 
 def _data(arguments: argparse.Namespace, trained: Run) -> ImageData:
     from simroot.data import load
+    from simroot.training.run import check_same_data
 
     source, given = trained.config["data"].get("source"), data_source(arguments)
     if source is None and "name_or_path" not in given:
         raise ConfigError(
             f"{trained.path} does not say where its images came from; name some with --data, or use --images 0"
         )
-    fitting = {"image_size": trained.image_size} if "name_or_path" in given else source
-    return load(**{**fitting, **given})
+    if "name_or_path" in given:
+        return load(**{"image_size": trained.image_size, **given})
+    data = load(**{**source, **given})
+    check_same_data(trained.config, data, trained.path)
+    return data
 
 
 def _some(split: Split, count: int, trained: Run) -> tuple[Tensor, Tensor]:

@@ -30,9 +30,6 @@ COMMANDS = {
     "doctor": "show versions, processor, devices and the kernels in use",
 }
 
-# What a wrong path raises, wherever it is opened.
-PATH_ERRORS = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
-
 USAGE_ERROR = 2
 _SIGNALLED = 128  # plus the signal's number, as shells count it
 
@@ -75,8 +72,6 @@ def _run(words: Sequence[str]) -> int:
         sys.stdout.flush()
     except SimrootError as error:
         return _fail(arguments.command, str(error))
-    except PATH_ERRORS as error:
-        return _fail(arguments.command, f"{error.strerror}: {error.filename}" if error.filename else str(error))
     except KeyboardInterrupt as error:
         # A training says which signal it was and how to go on.
         print(f"simroot {arguments.command}: {str(error) or 'interrupted'}", file=sys.stderr)
@@ -85,6 +80,8 @@ def _run(words: Sequence[str]) -> int:
         # The reader has gone (as in "simroot models | head"): nothing more can be written, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1  # as rich does when a table breaks
+    except OSError as error:  # a wrong path, a full disk, wherever it is met
+        return _fail(arguments.command, f"{error.strerror}: {error.filename}" if error.filename else str(error))
     return code
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -64,7 +65,12 @@ def _print(title: str, table: Table) -> None:
 
 def print_json(value: Any) -> None:
     """Print one JSON document and nothing else; JSON has no infinity, so that it becomes the word ``inf``."""
-    print(json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False))
+    text = json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8", sys.stdout.errors or "strict")
+    except UnicodeEncodeError:  # names of files may be any bytes, and a terminal may know few letters
+        text = json.dumps(_finite(value), indent=2, allow_nan=False)
+    print(text)
 
 
 def _finite(value: Any) -> Any:

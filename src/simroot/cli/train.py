@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from itertools import count
 from pathlib import Path
@@ -148,22 +149,28 @@ def _start(arguments: argparse.Namespace, options: Mapping[str, Any]) -> Run:
     if chosen_options(given) and ("pretrain" not in given or start):
         raise ConfigError("--pretrain.OPTION needs --pretrain without a directory, which has its own options")
     out = given.get("out") or _free_directory(model, data.name, given)
-    if "pretrain" in given and start is None:
-        start = _pretrained(data, source, model, overrides, out, chosen.seed, given)
-        overrides = dict(start.overrides)
-    size = {"image_size": data.image_size, **overrides}
-    cost = deployed_cost(model, len(data.classes), data.channels, size)
-    return train(
-        model,
-        data,
-        chosen,
-        out,
-        overrides=overrides,
-        initial=start.weights if start else settings.initial,
-        data_source=source,
-        cost={"parameters": cost.parameters, "macs": cost.macs, "flops": cost.flops},
-        **options,
-    )
+    try:
+        if "pretrain" in given and start is None:
+            start = _pretrained(data, source, model, overrides, out, chosen.seed, given)
+            overrides = dict(start.overrides)
+        size = {"image_size": data.image_size, **overrides}
+        cost = deployed_cost(model, len(data.classes), data.channels, size)
+        return train(
+            model,
+            data,
+            chosen,
+            out,
+            overrides=overrides,
+            initial=start.weights if start else settings.initial,
+            data_source=source,
+            cost={"parameters": cost.parameters, "macs": cost.macs, "flops": cost.flops},
+            **options,
+        )
+    finally:
+        if "out" not in given:
+            with suppress(OSError):  # one in which something has been written
+                out.rmdir()
+                out.parent.rmdir()
 
 
 def _pretrained(
@@ -187,7 +194,10 @@ def _pretrained(
 
 def _resume(given: Mapping[str, Any], options: Mapping[str, Any]) -> Run:
     if others := sorted(set(given) - _WITH_RESUME - {"command", "run"}):
-        names = ", ".join(f"--{name.replace('_', '-') if '.' not in name else name}" for name in others)
+        words = {"check": "no-check"}
+        names = ", ".join(
+            f"--{words.get(name, name.replace('_', '-') if '.' not in name else name)}" for name in others
+        )
         raise ConfigError(f"--resume goes on with a run as it was started; leave out {names}")
     return resume(given["resume"], **options)
 
@@ -209,10 +219,21 @@ def _free_directory(model: str, data: str, given: Mapping[str, Any]) -> Path:
         raise ConfigError("processes that are started one by one need --out DIR, the same for all of them")
     if "LOCAL_RANK" in os.environ:
         return Path(os.environ[_SHARED])
-    path = next(path for number in count(1) if not (path := Path("runs", f"{model}-{data}-{number}")).exists())
+    path = _reserved(Path("runs"), f"{model}-{data}")
     # Lightning starts the others with the same command line, and they inherit the choice.
     os.environ[_SHARED] = str(path)
     return path
+
+
+def _reserved(folder: Path, name: str) -> Path:
+    """A new, empty directory, which no other training that starts now can have."""
+    folder.mkdir(exist_ok=True)
+    for number in count(1):
+        path = folder / f"{name}-{number}"
+        with suppress(FileExistsError):
+            path.mkdir()
+            return path
+    raise AssertionError("numbers do not end")
 
 
 @rank_zero_only  # several processes may have trained together: one speaks

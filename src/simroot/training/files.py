@@ -72,7 +72,17 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} is damaged: its contents do not have the checksums that they were written with")
     if not isinstance(checkpoint, dict) or not {"state_dict", "history"} <= checkpoint.keys():
         raise CheckpointError(f"{path} is no checkpoint of simroot train: it lacks the weights or the history")
+    if not _is_history(checkpoint["history"]):
+        raise CheckpointError(f"{path} is no checkpoint of simroot train: its history has no row for every epoch")
     return checkpoint
+
+
+def _is_history(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(row, dict) and "val_accuracy" in row for row in value)
+    )
 
 
 class AtomicCheckpoints(CheckpointIO):

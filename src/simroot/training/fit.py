@@ -10,6 +10,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
@@ -17,7 +18,7 @@ from torch import nn
 
 from simroot import data as datasets
 from simroot.data import ImageData
-from simroot.errors import CheckpointError, DataError
+from simroot.errors import CheckpointError, ConfigError, DataError
 from simroot.training.callbacks import ProgressBar, RunWriter, StatisticsWarning
 from simroot.training.environment import versions
 from simroot.training.files import AtomicCheckpoints, read_checkpoint, remove_torn
@@ -28,9 +29,12 @@ from simroot.training.run import (
     INITIAL,
     LAST,
     LOG,
+    WEIGHTS,
     Run,
     build_model,
+    check_same_data,
     create_run,
+    discard_run,
     load_run,
     load_weights,
     make_config,
@@ -117,7 +121,12 @@ def train(
         if start is not None:
             save_weights(path / INITIAL, model)
     trainer_options = {"accelerator": accelerator, "devices": devices, "num_nodes": num_nodes, "strategy": strategy}
-    return _fit(path, config, model, data, recipe, None, trainer_options, workers=workers, progress=progress)
+    try:
+        return _fit(path, config, model, data, recipe, None, trainer_options, workers=workers, progress=progress)
+    except (ConfigError, DataError):
+        if _first_process():
+            discard_run(path)
+        raise
 
 
 def resume(
@@ -148,12 +157,16 @@ def resume(
         if config["data"].get("source") is None:
             raise CheckpointError(f"{path} does not say where its data came from; pass the data to resume")
         data = datasets.load(**config["data"]["source"])
-    _check_same_data(config["data"], data, path)
+    check_same_data(config, data, path)
     _warn_of_other_versions(config.get("versions", {}))
     if _first_process():
         remove_torn(path)
     checkpoint = _newest_checkpoint(path)
     model = _initial_model(config, recipe, path / INITIAL if config["model"].get("initial") else None)
+    if checkpoint is not None:
+        load_weights(checkpoint, model)
+        if checkpoint.name == BEST and _first_process():
+            save_weights(path / WEIGHTS, model)  # an interruption may have come between the two
     trainer_options = {"accelerator": accelerator, "devices": devices, "num_nodes": num_nodes, "strategy": strategy}
     return _fit(path, config, model, data, recipe, checkpoint, trainer_options, workers=workers, progress=progress)
 
@@ -215,23 +228,32 @@ def _fit(
 def make_trainer(
     path: Path, recipe: Recipe, callbacks: list[Callback], trainer_options: Mapping[str, Any]
 ) -> L.Trainer:
-    """Lightning's Trainer for a recipe: silent, without files of its own."""
-    return L.Trainer(
+    """Lightning's Trainer for a recipe: silent, without files of its own.
+
+    Raises:
+        ConfigError: for devices or a strategy that it does not know or this machine does not have.
+    """
+    given = {
         **trainer_options,
-        max_epochs=recipe.epochs,
-        precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
-        gradient_clip_val=recipe.clip_norm,
-        callbacks=callbacks,
-        plugins=[AtomicCheckpoints()],
-        default_root_dir=path,
-        logger=False,
-        enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,  # the loader shares the batches out
-        sync_batchnorm=torch.cuda.is_available(),
-    )
+        "max_epochs": recipe.epochs,
+        "precision": "bf16-mixed" if recipe.precision == "bf16" else "32-true",
+        "gradient_clip_val": recipe.clip_norm,
+        "callbacks": callbacks,
+        "plugins": [AtomicCheckpoints()],
+        "default_root_dir": path,
+        "logger": False,
+        "enable_checkpointing": any(isinstance(callback, Checkpoint) for callback in callbacks),
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+        "use_distributed_sampler": False,  # the loader shares the batches out
+        "sync_batchnorm": torch.cuda.is_available(),
+    }
+    try:
+        return L.Trainer(**given)
+    except (MisconfigurationException, ValueError, RuntimeError) as error:
+        chosen = ", ".join(f"{name} {value}" for name, value in trainer_options.items())
+        raise ConfigError(f"Lightning cannot train with {chosen}: {' '.join(str(error).split())}") from error
 
 
 def _initial_model(config: Mapping[str, Any], recipe: Recipe, weights: Path | None) -> nn.Module:
@@ -247,24 +269,6 @@ def _initial_model(config: Mapping[str, Any], recipe: Recipe, weights: Path | No
 
 def _first_process() -> bool:
     return getattr(rank_zero_only, "rank", 0) == 0
-
-
-def _check_same_data(config: Mapping[str, Any], data: ImageData, path: Path) -> None:
-    found = {
-        "classes": list(data.classes),
-        "image_size": data.image_size,
-        "channels": data.channels,
-        "train": len(data.train),
-        "val": len(data.val),
-        "mean": list(data.mean),
-        "std": list(data.std),
-    }
-    for name, value in found.items():
-        if config[name] != value:
-            raise DataError(
-                f"the data has changed since {path} was started: {name} is {value}, expected {config[name]}; restore "
-                "the data or train anew"
-            )
 
 
 def _warn_of_other_versions(before: Mapping[str, Any]) -> None:

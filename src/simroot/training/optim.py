@@ -63,7 +63,11 @@ def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     groups = parameter_groups(model, recipe)
     if not groups:
         raise ConfigError("the network has no parameter to train; at least one must be learned")
-    fused = all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for g in groups for p in g["params"])
+    # Mixed precision would have a fused optimizer undo the scaling of gradients, which must not be clipped before.
+    clipped = recipe.precision == "bf16" and recipe.clip_norm is not None
+    fused = not clipped and all(
+        p.device.type in ("cpu", "cuda") and p.is_floating_point() for g in groups for p in g["params"]
+    )
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(recipe.momentum, 0.999), fused=fused)
     return torch.optim.SGD(

@@ -26,7 +26,7 @@ _MOST_NUMBERS = 12
 def plot_curves(path: Path, history: Sequence[Row], title: str) -> None:
     """Loss and accuracy of training and validation by epoch, side by side."""
     figure = _figure(10, 4)
-    figure.suptitle(title)
+    figure.suptitle(_plain(title), parse_math=False)
     epochs = [row["epoch"] for row in history]
     marker = "o" if len(history) <= 30 else None
     for axes, what, scale in zip(figure.subplots(1, 2), ("loss", "accuracy"), (1, 100), strict=True):
@@ -51,18 +51,26 @@ def plot_confusion(path: Path, confusion: Tensor, classes: Sequence[str], title:
     share = 100 * confusion.double() / confusion.sum(1, keepdim=True).clamp(min=1)
     image = axes.imshow(share.numpy(), cmap="Blues", vmin=0, vmax=100)
     figure.colorbar(image, ax=axes, label="share of the true class (%)", fraction=0.046, pad=0.04)
-    axes.set_title(title)
+    axes.set_title(_plain(title), parse_math=False)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
     if count <= _MOST_NAMES:
         long = max(map(len, classes)) > 3
-        axes.set_xticks(range(count), classes, rotation=45 if long else 0, ha="right" if long else "center")
-        axes.set_yticks(range(count), classes)
+        names = [_plain(name) for name in classes]
+        axes.set_xticks(
+            range(count), names, rotation=45 if long else 0, ha="right" if long else "center", parse_math=False
+        )
+        axes.set_yticks(range(count), names, parse_math=False)
     if count <= _MOST_NUMBERS:
         for row, column in torch.nonzero(confusion).tolist():
             colour = "white" if share[row, column] > 50 else "black"
             axes.text(column, row, str(int(confusion[row, column])), ha="center", va="center", color=colour, fontsize=9)
     _save(figure, path)
+
+
+def _plain(text: str) -> str:
+    """Text with a question mark in place of what was no text: names of files may be any bytes."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _figure(width: float, height: float) -> Figure:

@@ -125,7 +125,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "weight_decay": (_real(lambda value: 0 <= value < _INFINITY), "a number of at least 0"),
     "schedule": (lambda value: value in SCHEDULES, f"one of {', '.join(SCHEDULES)}"),
     "milestones": (
-        lambda value: all(map(_positive, value)) and list(value) == sorted(value),
+        lambda value: isinstance(value, list | tuple) and all(map(_positive, value)) and list(value) == sorted(value),
         "rising numbers above 0: epochs, or fractions of the training if below 1",
     ),
     "gamma": (_positive, "a number above 0"),
@@ -183,7 +183,15 @@ def recipe(name: str = "default", **overrides: Any) -> Recipe:
 
 
 def for_data(recipe: Recipe, data: str, image_size: int) -> Recipe:
-    """The recipe with shift and mirror decided, as a run on the data of this name and image size records it."""
+    """The recipe with shift and mirror decided, as a run on the data of this name and image size records it.
+
+    Raises:
+        ConfigError: for shifts by whole images.
+    """
+    if recipe.shift is not None and recipe.shift >= image_size:
+        raise ConfigError(
+            f"recipe field shift is {recipe.shift}; expected less than the image size, {image_size} pixels"
+        )
     shift = (image_size // 8 if recipe.crop == "whole" else 0) if recipe.shift is None else recipe.shift
     mirror = data not in _NEVER_MIRRORED if recipe.mirror is None else recipe.mirror
     return replace(recipe, shift=shift, mirror=mirror)
@@ -193,7 +201,9 @@ def _changed(base: Recipe, values: Mapping[str, Any]) -> Recipe:
     known = [field.name for field in fields(Recipe)]
     for name in values:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=3)
+            close = difflib.get_close_matches(str(name), known, n=3)
             hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(known)}"
             raise ConfigError(f"a recipe has no field {name!r}; {hint}")
+    if isinstance(values.get("precision"), int):  # as YAML has it without quotes
+        values = {**values, "precision": str(values["precision"])}
     return replace(base, **values)

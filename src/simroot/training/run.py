@@ -16,7 +16,7 @@ import yaml
 from torch import Tensor, nn
 
 from simroot.data import ImageData
-from simroot.errors import CheckpointError, ConfigError
+from simroot.errors import CheckpointError, ConfigError, DataError
 from simroot.models import create_model
 from simroot.training.environment import versions
 from simroot.training.files import read_checkpoint, write_atomic, write_text
@@ -32,6 +32,20 @@ WEIGHTS = "model.safetensors"
 # The weights that a training started from, if it was given some.
 INITIAL = "initial.safetensors"
 
+# What config.yaml must hold, and its type.
+_KINDS: Mapping[str, Mapping[str, Any]] = {
+    "model": {"name": str, "overrides": dict},
+    "data": {
+        "source": dict | None,
+        "classes": list,
+        "image_size": int,
+        "channels": int,
+        "mean": list,
+        "std": list,
+        "train": int,
+        "val": int,
+    },
+}
 # The classifier of a checkpoint holds the network under this name.
 _PREFIX = "model."
 
@@ -149,6 +163,13 @@ def create_run(path: Path, config: Mapping[str, Any]) -> None:
     write_text(path / CONFIG, text)
 
 
+def discard_run(path: Path) -> None:
+    """Take back what ``create_run`` made if no epoch was completed, so that the directory can be used again."""
+    if not any((path / name).exists() for name in (LAST, BEST, WEIGHTS)):
+        for name in (CONFIG, INITIAL, LOG):
+            (path / name).unlink(missing_ok=True)
+
+
 def read_config(path: Path) -> dict[str, Any]:
     """Read and check a run's config.yaml.
 
@@ -161,14 +182,35 @@ def read_config(path: Path) -> dict[str, Any]:
     try:
         config = yaml.safe_load(file.read_text(encoding="utf-8"))
         Recipe.from_dict(config["recipe"])
-        names = ("classes", "image_size", "channels", "mean", "std", "train", "val")
-        missing = [name for name in names if name not in config["data"]]
-        missing += [name for name in ("name", "overrides") if name not in config["model"]]
-    except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError, ConfigError) as error:
+        given = {(section, name): config[section].get(name) for section, kinds in _KINDS.items() for name in kinds}
+        wrong = [
+            f"it lacks {name}" if value is None else f"{section}.{name} is {value!r}"
+            for (section, name), value in given.items()
+            if not isinstance(value, _KINDS[section][name])
+        ]
+        data = config["data"]
+        if not wrong and not len(data["mean"]) == len(data["std"]) == data["channels"]:
+            wrong = [f"data.mean and data.std have no value for each of {data['channels']} channels"]
+    except (yaml.YAMLError, UnicodeDecodeError, AttributeError, TypeError, KeyError, ConfigError) as error:
         raise CheckpointError(f"{file} is damaged: {' '.join(str(error).split())}") from error
-    if missing:
-        raise CheckpointError(f"{file} is damaged: it lacks {', '.join(missing)}")
+    if wrong:
+        raise CheckpointError(f"{file} is damaged: {', '.join(wrong)}")
     return config
+
+
+def check_same_data(config: Mapping[str, Any], data: ImageData, path: Path) -> None:
+    """Make sure that images are those that a run was started with.
+
+    Raises:
+        DataError: if classes, size, channels, numbers or means of the images differ from those of config.yaml.
+    """
+    before, now = config["data"], data_config(data, None)
+    for name in ("classes", "image_size", "channels", "train", "val", "mean", "std"):
+        if before[name] != now[name]:
+            raise DataError(
+                f"the data has changed since {path} was started: {name} is {now[name]}, expected {before[name]}; "
+                "restore the data or train anew"
+            )
 
 
 def resume_command(path: Path) -> str:
@@ -253,5 +295,5 @@ def _read_summary(path: Path) -> dict[str, Any]:
         return {}
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error

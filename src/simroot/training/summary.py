@@ -25,10 +25,6 @@ def finish(path: Path, history: list[Row], data: ImageData, device: torch.device
     best, last = best_row(history), history[-1]
     title = f"{run.model_name} on {data.name}"
     write_metrics(path / METRICS, history)
-    plot_curves(path / CURVES, history, title)
-    plot_confusion(
-        path / CONFUSION, validation.confusion, run.classes, f"{title}: validation accuracy {validation.accuracy:.2%}"
-    )
     seconds = sum(row["seconds"] for row in history)
     cost = run.config["cost"] or {}
     summary: dict[str, Any] = {
@@ -55,3 +51,7 @@ def finish(path: Path, history: list[Row], data: ImageData, device: torch.device
         "commit": commit(),
     }
     write_text(path / SUMMARY, json.dumps(summary, indent=2) + "\n")
+    plot_curves(path / CURVES, history, title)
+    plot_confusion(
+        path / CONFUSION, validation.confusion, run.classes, f"{title}: validation accuracy {validation.accuracy:.2%}"
+    )
