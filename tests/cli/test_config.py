@@ -46,6 +46,7 @@ def test_what_is_left_out_is_empty(tmp_path: Path, text: str) -> None:
         ("recipe: 3", "recipe is 3; expected names and values"),
         ("model: {name: 5}", "model.name is 5; expected str or null"),
         ("model: {overrides: {1: 2}}", "model.overrides has the name 1; expected words"),
+        ("model: {overrides: {num_classes: 5}}", "has num_classes, which comes from the images"),
         ("data: {source: {image_size: big}}", "data.source.image_size is 'big'; expected int or null"),
         ("data: {source: {limit: 20.5}}", "data.source.limit is 20.5; expected int or null"),
         ("data: {source: {check: 'no'}}", "data.source.check is 'no'; expected bool"),

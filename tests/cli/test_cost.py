@@ -46,6 +46,24 @@ def test_cost_takes_overrides(simroot: Simroot) -> None:
     assert narrow["parameters"] < wide["parameters"]
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["cost", "nin", "--set", "groups=4"], "groups of nin is 4; expected 2 numbers, for conv2a and conv3a"),
+        (["cost", "nin", "--set", "dropout=x"], "nin cannot be built with"),
+        (["cost", "nin", "--set", "batch_norm=no"], "batch_norm of nin is 'no'; expected True or False"),
+        (["cost", "nin", "--set", "num_classes=5"], "num_classes is no override"),
+        (["cost", "nin", "--input-size", "3,32,48"], "--input-size is 3x32x48; the networks take square images"),
+        (["bench", "nin:in_channels=1"], "in_channels is no override"),
+        (["export", "nin", "--set", "num_classes=5"], "num_classes is no override"),
+    ],
+)
+def test_wrong_overrides_are_one_line(simroot: Simroot, words: list[str], message: str) -> None:
+    result = simroot(*words)
+    assert (result.code, len(result.err.splitlines())) == (2, 1)
+    assert message in result.err
+
+
 def test_cost_table(simroot: Simroot, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     out = simroot("cost", "simnet2").out

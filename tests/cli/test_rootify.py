@@ -60,6 +60,21 @@ def test_torchvision(simroot: Simroot) -> None:
     assert sum(p.numel() for p in loaded.parameters()) == found["parameters"]
 
 
+def test_image_size_as_an_override(simroot: Simroot) -> None:
+    small, same = (
+        simroot("rootify", "nin_compact", "--degree", 2, *words, "--json").json
+        for words in (["--set", "image_size=8"], ["--input-size", "3,8,8"])
+    )
+    assert small == same
+    assert small["input_size"] == [3, 8, 8]
+
+
+def test_a_network_without_convolutions(simroot: Simroot) -> None:
+    result = simroot("rootify", "simnet_mlp", "--degree", 2)
+    assert result.code == 0
+    assert "0 of 0 spatial convolutions grouped: 100.00 % of the parameters, - of the MACs" in result.out
+
+
 def test_files_that_do_not_belong_together(simroot: Simroot, tmp_path: Path) -> None:
     simroot("rootify", "nin", "--degree", 4, "--input-size", "3,8,8", "--num-classes", 3, "--out", "a.safetensors")
     simroot("rootify", "nin", "--degree", 2, "--input-size", "3,8,8", "--num-classes", 5, "--out", "b.safetensors")
@@ -80,6 +95,24 @@ def test_files_that_do_not_belong_together(simroot: Simroot, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
+    "damage",
+    [
+        {"model": 5},
+        {"arguments": [1]},
+        {"groups": 3},
+        {"input_size": ["a"]},
+        {"input_size": [-1, 2, 2]},
+        {"input_size": [3, 8]},
+    ],
+)
+def test_a_damaged_description(damage: dict[str, object]) -> None:
+    whole = {"model": "nin_compact", "arguments": {"image_size": 8}, "groups": {"conv2a": 2}, "input_size": [3, 8, 8]}
+    Path("a.json").write_text(json.dumps(whole | damage))
+    with pytest.raises(CheckpointError, match=r"a\.json is damaged"):
+        load_rootified("a.safetensors")
+
+
+@pytest.mark.parametrize(
     ("words", "message"),
     [
         (["nim", "--degree", "2"], "did you mean nin"),
@@ -88,6 +121,12 @@ def test_files_that_do_not_belong_together(simroot: Simroot, tmp_path: Path) -> 
         (["keras:vgg", "--degree", "2"], "'keras' is no source of networks"),
         (["nin"], "required: --degree"),
         (["nin", "--degree", "0"], "no whole number of at least 1"),
+        (
+            ["nin", "--degree", "2", "--input-size", "3,32,48"],
+            "--input-size is 3x32x48; the networks take square images",
+        ),
+        (["nin", "--degree", "2", "--out", "foo.json"], "--out is foo.json; expected a name that ends in .safetensors"),
+        (["nin", "--degree", "2", "--out", "no/x.safetensors"], "no, the folder of --out, does not exist"),
     ],
 )
 def test_mistakes_are_one_line(simroot: Simroot, words: list[str], message: str) -> None:
@@ -95,6 +134,7 @@ def test_mistakes_are_one_line(simroot: Simroot, words: list[str], message: str)
     assert result.code == 2
     assert message in result.err
     assert len(result.err.splitlines()) == 1
+    assert not list(Path().iterdir())
 
 
 def test_weights_that_do_not_fit(simroot: Simroot, tmp_path: Path) -> None:

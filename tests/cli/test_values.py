@@ -103,6 +103,9 @@ def test_positive() -> None:
         ("order=1.5", ("order", 1.5)),
         ("learned=true", ("learned", True)),
         ("bias=null", ("bias", None)),
+        ("learned=True", ("learned", True)),
+        ("learned=False", ("learned", False)),
+        ("bias=None", ("bias", None)),
         ("widths=[8, 16]", ("widths", [8, 16])),
         ("order=learned", ("order", "learned")),
         ("pool_beta=inf", ("pool_beta", math.inf)),
@@ -112,6 +115,15 @@ def test_positive() -> None:
 )
 def test_override(text: str, pair: tuple[str, Any]) -> None:
     assert override(text) == pair
+    assert type(override(text)[1]) is type(pair[1])
+
+
+@pytest.mark.parametrize(("key", "option"), [("num_classes", "--num-classes"), ("in_channels", "--input-size")])
+def test_what_is_no_override(key: str, option: str) -> None:
+    with pytest.raises(
+        argparse.ArgumentTypeError, match=f"{key} is no override: it comes from the images, or from {option}"
+    ):
+        override(f"{key}=5")
 
 
 @pytest.mark.parametrize("text", ["channels", "=3", "two words=3", ""])

@@ -206,6 +206,16 @@ def test_the_network_stays_as_it_is() -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
+def test_a_layer_with_two_names_is_replaced_under_both() -> None:
+    model = nn.Module()
+    model.first = model.second = MexPool2d(4, 2, beta=0.5)
+    model.third = nn.Sequential(model.first)
+    form = graph_form(model)
+    assert type(form.first) is not MexPool2d
+    assert form.second is form.first
+    assert form.get_submodule("third.0") is form.first
+
+
 def test_an_order_or_beta_that_is_no_number_is_refused() -> None:
     layer = Similarity2d(2, 2)
     layer.order = math.inf

@@ -65,10 +65,19 @@ def test_equalisation_changes_ranges_and_nothing_else(name: str, overrides: dict
     assert (after - before).abs().max() <= 1e-4 * before.abs().max()
     deviations = seen[0].std((0, 2, 3))
     assert deviations.max() > 1.5 * deviations.min()
-    torch.testing.assert_close(seen[-1].std((0, 2, 3)), torch.ones_like(deviations), rtol=1e-3, atol=0)
+    torch.testing.assert_close(seen[-1].std((0, 2, 3), correction=0), torch.ones_like(deviations), rtol=1e-3, atol=0)
     mean = seen[-1].mean((0, 2, 3)).abs().max()
     # Where the convolution pads, zeros stay zeros.
     assert mean > 0.1 if any(second[0].padding) else mean < 1e-3
+
+
+def test_a_single_value_to_calibrate_with_keeps_its_scale() -> None:
+    torch.manual_seed(0)
+    form = graph_form(create_model("simnet_pyramid", 5, channels=4, image_size=4).eval())
+    inputs = np.random.default_rng(0).standard_normal((9, 3, 4, 4), dtype=np.float32)
+    before = form(torch.from_numpy(inputs))
+    equalise(form, inputs[:1])
+    assert (form(torch.from_numpy(inputs)) - before).abs().max() <= 1e-4 * before.abs().max()
 
 
 def test_similarities_and_mex_stay_in_float(tmp_path: Path) -> None:

@@ -73,6 +73,28 @@ def test_files_are_prepared_as_for_the_network(exported: Path, pictures: list[Pa
         assert found[0][1] == pytest.approx(shares.max(), abs=1e-4)
 
 
+def test_one_file_is_enough(exported: Path, pictures: list[Path]) -> None:
+    predictor = Predictor(exported)
+    for one in (pictures[0], str(pictures[0])):
+        assert np.array_equal(predictor.predict(one), predictor.predict(pictures[:1]))
+
+
+@pytest.mark.parametrize(
+    "images",
+    [Image.new("RGB", (8, 8)), [Image.new("RGB", (8, 8))], torch.from_numpy(PIXELS), list(PIXELS), 3],
+    ids=["PIL", "list of PIL", "tensor", "list of arrays", "number"],
+)
+def test_images_that_are_neither_files_nor_an_array(exported: Path, images: Any) -> None:
+    with pytest.raises(DataError, match=r"expected paths of image files, or all images in one NumPy array"):
+        Predictor(exported).predict(images)
+
+
+@pytest.mark.parametrize("top", [0, -1, 1.5])
+def test_numbers_of_classes_that_cannot_be_named(exported: Path, top: Any) -> None:
+    with pytest.raises(ConfigError, match=f"top is {top}; expected an integer of at least 1"):
+        Predictor(exported).classify(PIXELS, top=top)
+
+
 def test_openvino(tmp_path: Path) -> None:
     require_openvino()
     model, size = network("l1")
@@ -153,6 +175,8 @@ def rewritten(source: Path, target: Path, **changes: str | None) -> Path:
         ({"mean": "null"}, "both or neither"),
         ({"mean": "[1, 2]"}, "mean is"),
         ({"std": "[1, 0, 1]"}, "std is"),
+        ({"mean": f"[1{400 * '0'}, 1, 1]"}, "damaged: OverflowError"),
+        ({"crop": 5000 * "1"}, "damaged: ValueError"),
         ({"std": "[1, NaN, 1]"}, "std is"),
         ({"crop": "0"}, "crop is"),
         ({"input_size": "[3, 9, 8]"}, "not what its metadata say"),

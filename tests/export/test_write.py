@@ -173,7 +173,12 @@ LINEAR = nn.Linear(4, 3)
         ("a.onnx", {"mean": [0.5], "std": [1.0]}, r"expected \(channels, height, width\)"),
         ("a.onnx", {"images": np.zeros((2, 4))}, r"images are float64 \(2, 4\); expected float32 \(N, 4\)"),
         ("a.onnx", {"images": np.zeros((2, 5), np.float32)}, "expected float32"),
-        ("a.onnx", {"labels": np.zeros(3, np.int64)}, "labels are int64"),
+        ("a.onnx", {"labels": np.zeros(3, np.int64), "images": np.zeros((2, 4), np.float32)}, "labels are int64"),
+        ("a.onnx", {"labels": np.zeros(8, np.int64)}, "labels are given without images"),
+        ("a.onnx", {"clases": ["a"]}, "there is no option 'clases'; did you mean classes"),
+        ("a.onnx", {"tolerence": 0.1, "classes": ["a"]}, "there is no option 'tolerence'; did you mean tolerance"),
+        ("a.onnx", {"crop": None}, "crop cannot be used: float"),
+        ("a.onnx", {"mean": 0.5, "std": 0.2}, "mean, std or crop cannot be used: 'float' object is not iterable"),
         ("a.onnx", {"calibration": np.zeros((0, 4), np.float32)}, "calibration are"),
     ],
 )
@@ -181,6 +186,20 @@ def test_arguments_that_do_not_fit(name: str, options: Any, message: str, tmp_pa
     with pytest.raises((ConfigError, ExportError), match=message):
         to_onnx(LINEAR, tmp_path / name, (4,), **options)
     assert not files(tmp_path)
+
+
+@pytest.mark.parametrize("size", [(5,), (4, 4, 3)])
+def test_inputs_that_the_network_does_not_take(size: tuple[int, ...], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"the network cannot process inputs of shape \(8, .*: mat1 and mat2"):
+        to_onnx(LINEAR, tmp_path / "a.onnx", size)
+    assert not files(tmp_path)
+
+
+def test_inputs_in_any_order_of_memory(tmp_path: Path) -> None:
+    array = np.random.default_rng(0).standard_normal((8, 4), dtype=np.float32)
+    tensor = torch.from_numpy(array).requires_grad_()
+    for images in (array[:, ::-1], tensor):
+        assert to_torch_export(LINEAR, tmp_path / "a.pt2", (4,), images=images).images == 8
 
 
 def test_a_network_that_gives_no_scores(tmp_path: Path) -> None:

@@ -24,6 +24,11 @@ def test_against_the_first_in_the_same_engine() -> None:
     assert second.as_dict().items() >= {"model": "b", "median": 1.0, "speedup": 2.0, "mac_ratio": 2.5}.items()
 
 
+def test_the_first_of_one_name_counts() -> None:
+    first, second, third = against_first([timed("a", 2.0), timed("a", 1.0), timed("b", 4.0)])
+    assert (first.speedup, second.speedup, third.speedup) == (1, 2, 0.5)
+
+
 def test_what_cannot_be_compared() -> None:
     given = [timed("a", 2.0, 100), timed("file", 1.0), timed("b", 1.0, 50, "openvino"), timed("b", 1.0, 50, batch=2)]
     _, file, elsewhere, other_batch = against_first(given)

@@ -240,6 +240,12 @@ def test_an_input_size_that_the_network_cannot_process(size: tuple[int, ...]) ->
         count(nn.Conv2d(3, 4, 3), size)
 
 
+@pytest.mark.parametrize("forward", [lambda x: x["a"], lambda x: x.nothing, lambda x: {"b": x}["a"], lambda: None])
+def test_whatever_the_network_raises_names_it(forward: Any) -> None:
+    with pytest.raises(ConfigError, match=r"Lambda cannot process an example of shape \(3,\): ."):
+        count(Lambda(forward), (3,))
+
+
 @pytest.mark.parametrize(
     ("name", "image_size", "macs"),
     [

@@ -238,6 +238,17 @@ def test_wrong_arguments(options: dict[str, Any], message: str) -> None:
 def test_input_that_does_not_fit() -> None:
     with pytest.raises(ConfigError, match=r"Sequential cannot be run in eager on inputs of shape \(2, 3, 5, 5\)"):
         latency(network(), (3, 5, 5), batch=2)
+    pytest.importorskip("onnxruntime")
+    with pytest.raises(ConfigError, match=r"the network cannot process inputs of shape \(8, 3, 5, 5\)"):
+        latency(network(), (3, 5, 5), "onnxruntime")
+
+
+def test_a_reference_or_output_that_cannot_be_compared(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    path = write_onnx(network(), tmp_path / "linear.onnx")
+    for reference in (nn.Linear(5, 5), Lambda(lambda x: (x, x))):
+        with pytest.raises(ConfigError, match=r"the outputs of linear\.onnx in onnxruntime cannot be compared"):
+            quick(path, "onnxruntime", reference=reference)
 
 
 def test_files_run_only_where_they_can() -> None:
@@ -249,6 +260,13 @@ def test_files_run_only_where_they_can() -> None:
         compare([Candidate("a", SIZE, file=Path("a.onnx"))])
     with pytest.raises(ConfigError, match=r"\.xml files run in openvino"):
         file_input_size(Path("network.pt"))
+
+
+@pytest.mark.parametrize("name", ["network.pt", "network"])
+def test_files_that_no_engine_reads(name: str) -> None:
+    pytest.importorskip("onnxruntime")
+    with pytest.raises(ConfigError, match=rf"{name}: \.onnx files run in onnxruntime and openvino"):
+        quick(name, "onnxruntime")
 
 
 def test_peak_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -72,3 +72,9 @@ def test_options_and_what_is_put_back() -> None:
     assert not model._forward_hooks
     with pytest.raises(ConfigError, match="batch 0"):
         time_layers(model, (5,), batch=0)
+    with pytest.raises(ConfigError, match=r"Linear cannot process an example of shape \(5,\): mat1 and mat2"):
+        time_layers(nn.Linear(3, 4), (5,))
+
+
+def test_inputs_are_of_the_networks_type() -> None:
+    assert time_layers(nn.Linear(3, 4).double(), (3,), seconds=1e-3).keys() == {""}

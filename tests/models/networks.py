@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +41,35 @@ def pyramid() -> nn.Sequential:
             head=nn.Conv2d(32, 5, 1),
         )
     )
+
+
+class Between(nn.Module):
+    """Four convolutions; c2 keeps everything in two groups of channels, in some order that the neighbours could follow.
+
+    Args:
+        wrap: makes something else of c3, which reads what c2 gives.
+    """
+
+    def __init__(self, wrap: Callable[[nn.Module], nn.Module] = lambda conv: conv) -> None:
+        super().__init__()
+        self.c1 = nn.Conv2d(3, 8, 3, padding=1)
+        self.c2 = nn.Conv2d(8, 8, 3, padding=1)
+        self.c3 = wrap(nn.Conv2d(8, 8, 1))
+        rows, columns = torch.randperm(8) % 2, torch.randperm(8) % 2
+        self.c2.weight.data *= (rows[:, None] == columns)[:, :, None, None]
+
+    def change(self, x: Tensor) -> Tensor:
+        """What happens between the first two."""
+        return x
+
+    def give(self, first: Tensor, scores: Tensor) -> Any:
+        """What is returned, of the first convolution's channels and the last one's."""
+        return scores
+
+    def forward(self, x: Tensor) -> Any:
+        first = functional.relu(self.c1(x))
+        x = functional.relu(self.c2(self.change(first)))
+        return self.give(first, self.c3(x))
 
 
 class Awkward(nn.Module):

@@ -160,7 +160,7 @@ def test_groups_must_divide_the_channels(groups: tuple[int, int]) -> None:
 @pytest.mark.parametrize(
     ("name", "overrides", "message"),
     [
-        ("nin", {"groups": (2, 2, 2)}, "expected two numbers"),
+        ("nin", {"groups": (2, 2, 2)}, "expected 2 numbers"),
         ("nin", {"dropout": 1.0}, "dropout of nin is 1.0"),
         ("nin_compact", {"channels": 0}, "channels of nin_compact is 0"),
         ("convnet_coates", {"channels": -1}, "channels of convnet_coates is -1"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -50,10 +52,30 @@ def test_unknown_override_is_answered_with_the_models_own() -> None:
 
 
 @pytest.mark.parametrize("argument", ["num_classes", "in_channels"])
-@pytest.mark.parametrize("value", [0, -1, 2.5, "10"])
+@pytest.mark.parametrize("value", [0, -1, 2.5, "10", True])
 def test_channels_and_classes_are_positive_integers(argument: str, value: int) -> None:
     with pytest.raises(ConfigError, match=f"{argument} of nin_compact is {value!r}"):
         create_model("nin_compact", **{argument: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "message"),
+    [
+        ("nin", {"batch_norm": "False"}, "batch_norm of nin is 'False'; expected True or False"),
+        ("nin", {"batch_norm": 0}, "batch_norm of nin is 0; expected True or False"),
+        ("nin", {"dropout": True}, "dropout of nin is True; expected a number"),
+        ("nin", {"image_size": True}, "image_size of nin is True; expected a number"),
+        ("nin", {"dropout": "x"}, "nin cannot be built with dropout='x': '<=' not supported"),
+        ("simnet2", {"learn": 3}, "simnet2 cannot be built with learn=3: "),
+        ("nin", {"groups": 4}, "groups of nin is 4; expected 2 numbers, for conv2a and conv3a"),
+        ("alexnet", {"groups": "1111"}, "groups of alexnet is '1111'; expected 4 numbers, for conv2 to conv5"),
+        ("googlenet", {"groups": None}, "groups of googlenet is None; expected 4 numbers, for conv3 and inception 3"),
+        ("resnet50", {"groups": [1, 1]}, r"groups of resnet50 is \[1, 1\]; expected 4 numbers, for the stages"),
+    ],
+)
+def test_values_that_a_network_cannot_be_built_with(name: str, overrides: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        create_model(name, **overrides)
 
 
 @pytest.mark.usefixtures("scratch_registry")

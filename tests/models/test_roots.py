@@ -56,6 +56,7 @@ def test_schedule(degree: int, stages: int, topology: Any, expected: tuple[int, 
     [
         ((0, 2), "degree is 0"),
         ((2.0, 2), "degree is 2.0"),
+        ((True, 2), "degree is True"),
         ((2, -1), "stages is -1"),
         ((2, 2, "bush"), "topology is 'bush'; expected 'root' or 'column' or 'tree'"),
     ],
@@ -160,6 +161,9 @@ def test_indivisible_channels_name_the_layer_and_the_nearest_degrees() -> None:
         ({"degree": 2, "stages": {"stem": 0}}, "layer 'stem' of Sequential cannot be grouped: the first convolution"),
         ({"degree": {"nothing": 2}}, "layer 'nothing' .* no spatial convolution .*; these can: a1, a2, b, c"),
         ({"degree": {"a1": 3}}, "3 groups for a1 of Sequential .* are 2 and 4"),
+        ({"degree": 2, "stages": {"a1": 0, "b": -1}}, "stage of layer 'b' is -1; expected an integer of at least 0"),
+        ({"degree": 2, "stages": {"a1": 0.5}}, "stage of layer 'a1' is 0.5"),
+        ({"degree": 2, "example_input": None}, r"example_input is None; expected a tensor \(N, C, H, W\)"),
         ({"degree": 2, "example_input": torch.zeros(1, 5, 8, 8)}, r"cannot process an example of shape \(1, 5, 8, 8\)"),
     ],
 )
@@ -215,6 +219,34 @@ def test_no_permutation_where_the_neighbours_cannot_take_it_up() -> None:
     blocks = torch.cat([weight[:4, :4], weight[4:, 4:]])
     assert torch.equal(root.get_parameter("conv.weight"), blocks)
     assert report.layers[1].kept == pytest.approx(float(blocks.square().sum() / weight.square().sum()))
+
+
+def test_a_convolution_with_two_names_is_replaced_under_both() -> None:
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = pyramid()
+            self.late = self.body.get_submodule("c")
+
+        def forward(self, x: Tensor) -> Tensor:
+            for layer in list(self.body)[:4]:
+                x = layer(x)
+            y: Tensor = self.late(x)
+            return y
+
+    root, report = rootify_with_report(Named(), {"body.c": [2, 1, 1]}, example_input=IMAGE)
+    assert isinstance(root.late, UnevenConv2d)
+    assert root.late is root.get_submodule("body.c")
+    assert report.parameters == sum(p.numel() for p in root.parameters())
+
+
+def test_transposed_convolutions_are_reported() -> None:
+    transposed = nn.ConvTranspose2d(8, 4, 2, 2, groups=2)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), transposed)
+    layer = rootify_with_report(model, 2, example_input=IMAGE)[1].layers[1]
+    assert (layer.in_channels, layer.out_channels, layer.groups_before) == (8, 4, 2)
+    assert layer.parameters_before == transposed.weight.numel()
+    assert (layer.grid, layer.macs_before) == (None, 0)
 
 
 @settings(max_examples=25, deadline=None)

@@ -89,7 +89,7 @@ def test_unknown_learned_parameter_is_named() -> None:
         ("simnet2", {"image_size": 14}, "image_size of simnet2 is 14; the smallest that works is 15"),
         ("simnet1", {"channels": 0}, "channels of simnet1 is 0"),
         ("simnet_mlp", {"kind": "cosine"}, "kind of simnet_mlp is 'cosine'"),
-        ("simnet2", {"order": -1.0}, "needs p > 0"),
+        ("simnet2", {"order": -1.0}, "needs a finite p > 0"),
     ],
 )
 def test_wrong_overrides_are_named(name: str, overrides: dict[str, Any], message: str) -> None:

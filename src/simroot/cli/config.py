@@ -51,11 +51,14 @@ def read_settings(path: Path) -> Settings:
     content = _mapping(content, str(path), _SECTIONS)
     model = _mapping(content.get("model"), f"{path}: model", ("name", "overrides", "initial"))
     data = _mapping(content.get("data"), f"{path}: data")
+    overrides = _mapping(model.get("overrides"), f"{path}: model.overrides")
+    if taken := {"num_classes", "in_channels"} & overrides.keys():
+        raise ConfigError(f"{path}: model.overrides has {min(taken)}, which comes from the images; leave it out")
     for name in ("name", "initial"):
         _check(model.get(name), str | None, f"{path}: model.{name}")
     return Settings(
         model=model.get("name"),
-        overrides=_mapping(model.get("overrides"), f"{path}: model.overrides"),
+        overrides=overrides,
         source=_source(data.get("source"), f"{path}: data.source"),
         recipe=_mapping(content.get("recipe"), f"{path}: recipe"),
         initial=model.get("initial"),

@@ -105,7 +105,20 @@ def _run_network(arguments: argparse.Namespace) -> tuple[str, nn.Module, tuple[i
 
 
 def _named_network(arguments: argparse.Namespace) -> tuple[str, nn.Module, tuple[int, int, int]]:
-    from simroot.models import create_model, deploy, model_entry
+    from simroot.models import create_model, deploy
+
+    options, size = network_arguments(arguments)
+    title = f"{arguments.model}, {size_text(size)} to {options['num_classes']} classes"
+    return title, deploy(create_model(arguments.model, **options)), size
+
+
+def network_arguments(arguments: argparse.Namespace) -> tuple[dict[str, Any], tuple[int, int, int]]:
+    """What ``--input-size``, ``--num-classes`` and ``--set`` say: arguments of ``create_model``, and an image's shape.
+
+    Raises:
+        ConfigError: for an unknown network, or images that are no squares.
+    """
+    from simroot.models import model_entry
 
     entry = model_entry(arguments.model)
     channels, height, width = arguments.input_size or entry.input_size
@@ -113,9 +126,8 @@ def _named_network(arguments: argparse.Namespace) -> tuple[str, nn.Module, tuple
         raise ConfigError(f"--input-size is {size_text((channels, height, width))}; the networks take square images")
     num_classes = arguments.num_classes or entry.num_classes
     overrides = {"image_size": height, **dict(arguments.set or [])}
-    size = (channels, overrides["image_size"], overrides["image_size"])
-    title = f"{entry.name}, {size_text(size)} to {num_classes} classes"
-    return title, deploy(create_model(entry.name, num_classes, channels, **overrides)), size
+    options = {"num_classes": num_classes, "in_channels": channels, **overrides}
+    return options, (channels, overrides["image_size"], overrides["image_size"])
 
 
 def deployed_cost(name: str, num_classes: int, in_channels: int, overrides: Mapping[str, Any]) -> Cost:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from simroot.cli.cost import network_arguments
 from simroot.cli.output import console, count_text, percent, print_json, print_table
 from simroot.cli.values import add_model_overrides, image_shape, positive, seed
-from simroot.errors import CheckpointError
+from simroot.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -65,6 +67,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     from simroot.models import rootify_with_report
 
+    variant = f"{arguments.topology}{arguments.degree}"
+    out = arguments.out or Path(f"{arguments.model.replace(':', '_')}_{variant}.safetensors")
+    _require_place(out)
     torch.manual_seed(arguments.seed)
     model, config = _build(arguments)
     if arguments.load is not None:
@@ -78,8 +83,6 @@ def run(arguments: argparse.Namespace) -> int:
     )
     config |= {name: getattr(arguments, name) for name in ("degree", "topology", "weights", "seed")}
     config["groups"] = {layer.name: layer.groups for layer in report.layers if layer.groups != layer.groups_before}
-    variant = f"{arguments.topology}{arguments.degree}"
-    out = arguments.out or Path(f"{arguments.model.replace(':', '_')}_{variant}.safetensors")
     _save(result, config, out)
     if arguments.json:
         print_json({**config, **dataclasses.asdict(report)})
@@ -89,22 +92,24 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _require_place(out: Path) -> None:
+    if out.suffix != ".safetensors":
+        raise ConfigError(f"--out is {out}; expected a name that ends in .safetensors (the .json file lies beside it)")
+    if not out.parent.is_dir():
+        raise ConfigError(f"{out.parent}, the folder of --out, does not exist; make it first")
+
+
 def _build(arguments: argparse.Namespace) -> tuple[nn.Module, dict[str, Any]]:
     """The network, and what it takes to build it again."""
-    from simroot.models import build_network, model_entry
+    from simroot.models import build_network
 
-    options = dict(arguments.set or [])
     if ":" not in arguments.model:
-        entry = model_entry(arguments.model)
-        channels, size, _ = arguments.input_size or entry.input_size
-        classes = arguments.num_classes or entry.num_classes
-        options = {"num_classes": classes, "in_channels": channels, "image_size": size, **options}
-        input_size = [channels, size, size]
+        options, input_size = network_arguments(arguments)
     else:
+        options, input_size = dict(arguments.set or []), arguments.input_size or _IMAGENET
         if arguments.num_classes:
             options["num_classes"] = arguments.num_classes
-        input_size = list(arguments.input_size or _IMAGENET)
-    config = {"model": arguments.model, "arguments": options, "input_size": input_size}
+    config = {"model": arguments.model, "arguments": options, "input_size": list(input_size)}
     return build_network(arguments.model, options), config
 
 
@@ -121,6 +126,7 @@ def _load(model: nn.Module, path: Path) -> None:
 
 
 def _save(model: nn.Module, config: dict[str, Any], path: Path) -> None:
+    from safetensors import SafetensorError
     from safetensors.torch import save_model
 
     from simroot.training.files import write_text
@@ -129,6 +135,8 @@ def _save(model: nn.Module, config: dict[str, Any], path: Path) -> None:
     try:
         save_model(model, str(temporary))
         temporary.replace(path)
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} cannot be written: {error}") from error
     finally:
         temporary.unlink(missing_ok=True)
     write_text(path.with_suffix(".json"), json.dumps(config, indent=2) + "\n")
@@ -154,9 +162,13 @@ def _print(title: str, report: RootReport) -> None:
     grouped = sum(layer.groups != layer.groups_before for layer in report.layers)
     console().print(
         f"{grouped} of {len(rows)} spatial convolutions grouped: "
-        f"{percent(report.parameters / report.parameters_before)} of the parameters, "
-        f"{percent(report.macs / report.macs_before)} of the MACs of convolutions and linear layers."
+        f"{_left(report.parameters, report.parameters_before)} of the parameters, "
+        f"{_left(report.macs, report.macs_before)} of the MACs of convolutions and linear layers."
     )
+
+
+def _left(after: int, before: int) -> str:
+    return percent(after / before if before else math.nan)
 
 
 def _remark(layer: RootLayer) -> str:

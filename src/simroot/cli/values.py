@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 import types
 from collections.abc import Callable
@@ -16,6 +17,12 @@ _WORDS: dict[type, dict[str, bool | None]] = {
     bool: {"true": True, "false": False},
     type(None): {"none": None, "null": None},
 }
+
+# Of an override's values, what JSON does not have.
+_NOT_JSON = {"True": True, "False": False, "None": None, "inf": math.inf, "-inf": -math.inf}
+
+# Arguments of every network that are no overrides, and the option that sets them.
+_NO_OVERRIDES = {"num_classes": "--num-classes", "in_channels": "--input-size"}
 
 
 def image_shape(text: str) -> tuple[int, int, int]:
@@ -69,15 +76,19 @@ def positive_number(text: str) -> float:
 
 
 def override(text: str) -> tuple[str, Any]:
-    """Read ``key=value``; the value is JSON (number, true, null, list), ``inf``, or else a word."""
+    """Read ``key=value``; the value is JSON (number, true, null, list), ``True``, ``None``, ``inf``, or else a word."""
     key, equals, value = text.partition("=")
     if not (key.isidentifier() and equals):
         raise argparse.ArgumentTypeError(f"{text!r} is no override; expected KEY=VALUE, as in channels=100")
-    if value.lstrip("-") == "inf":
-        return key, float(value)
+    if key in _NO_OVERRIDES:
+        raise argparse.ArgumentTypeError(
+            f"{key} is no override: it comes from the images, or from {_NO_OVERRIDES[key]} where a command has it"
+        )
+    if value in _NOT_JSON:
+        return key, _NOT_JSON[value]
     try:
         return key, json.loads(value)
-    except json.JSONDecodeError:
+    except ValueError:
         return key, value
 
 

@@ -108,10 +108,10 @@ class Description:
                 precision=str(found["precision"]),
                 version=str(found["version"]),
             )
-        except (KeyError, TypeError, json.JSONDecodeError, RecursionError) as error:
-            raise ExportError(f"the metadata of {source} are damaged: {error!r}") from error
         except ExportError as error:
             raise ExportError(f"the metadata of {source} cannot be used: {error}") from error
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise ExportError(f"the metadata of {source} are damaged: {error!r}") from error
 
 
 def _tuple(value: Any) -> tuple[Any, ...] | None:

@@ -6,6 +6,8 @@ them. Values cannot be looked at in a graph: each form is one that is accurate f
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import nn
 
@@ -13,6 +15,7 @@ from simroot.export.mex_forms import MexMatrix, pooling_form
 from simroot.export.similarity_forms import Lp, LpDifferences, similarity_form, whitened_form
 from simroot.layers import GlobalMexPool2d, MexDense, MexPool2d, Similarity2d, WhitenedSimilarity2d
 from simroot.models import deploy
+from simroot.models.common import replace_modules
 
 
 def graph_form(model: nn.Module, lp: Lp | None = None) -> nn.Module:
@@ -25,12 +28,12 @@ def graph_form(model: nn.Module, lp: Lp | None = None) -> nn.Module:
     Raises:
         ConfigError: for a layer with an order or beta that is not finite.
     """
-    form = _replace(deploy(model), lp or LpDifferences)
+    with torch.no_grad():
+        form = replace_modules(deploy(model), partial(_form, lp=lp or LpDifferences))
     return form.float().requires_grad_(False)
 
 
-@torch.no_grad()
-def _replace(module: nn.Module, lp: Lp) -> nn.Module:
+def _form(module: nn.Module, lp: Lp) -> nn.Module | None:
     if isinstance(module, WhitenedSimilarity2d):
         return whitened_form(module, lp)
     if isinstance(module, Similarity2d):
@@ -39,6 +42,4 @@ def _replace(module: nn.Module, lp: Lp) -> nn.Module:
         return MexMatrix(module)
     if isinstance(module, MexPool2d | GlobalMexPool2d):
         return pooling_form(module)
-    for name, child in module.named_children():
-        setattr(module, name, _replace(child, lp))
-    return module
+    return None

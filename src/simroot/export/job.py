@@ -21,6 +21,7 @@ from simroot.export.files import appearing
 from simroot.export.forms import graph_form
 from simroot.export.native import require_operators
 from simroot.export.similarity_forms import Lp, LpDifferences, LpOperator
+from simroot.models.common import nearest, processing
 
 TOLERANCE = 1e-3
 """Largest difference of a float32 file's scores from the network's, as a share of the largest score.
@@ -130,28 +131,23 @@ class Job:
         """Check the arguments and compute the network's own scores.
 
         Raises:
-            ConfigError: for a path with another suffix.
+            ConfigError: for a path with another suffix, an unknown option, or a network that cannot process the inputs.
             ExportError: if the arguments do not fit together or to the network.
         """
+        if unknown := sorted(options.keys() - Options.__annotations__.keys()):
+            raise ConfigError(f"there is no option {unknown[0]!r}; {nearest(unknown[0], Options.__annotations__)}")
         path = Path(path)
         if path.suffix != suffix:
             raise ConfigError(f"{path} should end in {suffix}")
-        classes, mean, std = options.get("classes"), options.get("mean"), options.get("std")
         images, labels = _array(options.get("images")), _array(options.get("labels"))
         calibration = _array(options.get("calibration"))
-        description = Description(
-            input_size=tuple(input_size),
-            classes=None if classes is None else tuple(map(str, classes)),
-            mean=None if mean is None else tuple(map(float, mean)),
-            std=None if std is None else tuple(map(float, std)),
-            crop=float(options.get("crop", 1.0)),
-            model=options.get("name", ""),
-            precision="float32" if calibration is None else "int8",
-        )
+        description = _description(input_size, options, "float32" if calibration is None else "int8")
         inputs = _random(description) if images is None else images
         for what, array in (("images", inputs), ("calibration", calibration)):
             if array is not None:
                 _require_inputs(what, array, description)
+        if labels is not None and images is None:
+            raise ExportError("labels are given without images; give the images that they belong to, too")
         if labels is not None and (labels.shape != inputs.shape[:1] or labels.dtype.kind not in "iu"):
             raise ExportError(f"labels are {labels.dtype} {labels.shape}; expected an integer for each image")
         network = Deployed(copy.deepcopy(model).cpu().float().eval(), description)
@@ -252,7 +248,29 @@ def _lp(options: Options, suffix: str) -> Lp:
 
 
 def _array(values: Any) -> NDArray[Any] | None:
-    return None if values is None else np.asarray(values.cpu() if isinstance(values, Tensor) else values)
+    return (
+        None
+        if values is None
+        else np.ascontiguousarray(values.detach().cpu() if isinstance(values, Tensor) else values)
+    )
+
+
+def _description(input_size: Sequence[int], options: Options, precision: str) -> Description:
+    classes, mean, std = options.get("classes"), options.get("mean"), options.get("std")
+    try:
+        return Description(
+            input_size=tuple(input_size),
+            classes=None if classes is None else tuple(map(str, classes)),
+            mean=None if mean is None else tuple(map(float, mean)),
+            std=None if std is None else tuple(map(float, std)),
+            crop=float(options.get("crop", 1.0)),
+            model=options.get("name", ""),
+            precision=precision,
+        )
+    except ExportError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise ExportError(f"input_size, classes, mean, std or crop cannot be used: {error}") from error
 
 
 def _kind(description: Description) -> np.dtype[Any]:
@@ -276,7 +294,8 @@ def _require_inputs(what: str, array: NDArray[Any], description: Description) ->
 @torch.inference_mode()
 def _scores(network: nn.Module, inputs: NDArray[Any], description: Description) -> NDArray[np.float32]:
     batches = torch.from_numpy(inputs).split(_BATCH)
-    scores = [network(batch) for batch in batches]
+    with processing(f"the network cannot process inputs of shape {inputs.shape}"):
+        scores = [network(batch) for batch in batches]
     first = scores[0]
     if not isinstance(first, Tensor) or first.ndim != 2 or len(first) != len(batches[0]):
         found = tuple(first.shape) if isinstance(first, Tensor) else type(first).__name__

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simroot.errors import DataError, ExportError
+from simroot.errors import ConfigError, DataError, ExportError
 from simroot.export.description import Description
 from simroot.export.engines import open_file
 from simroot.images import centre_box, read_image
 
 _BATCH = 256
 
-Images = Sequence[str | Path] | NDArray[Any]
+Images = str | Path | Sequence[str | Path] | NDArray[Any]
 
 
 class Predictor:
@@ -57,15 +57,22 @@ class Predictor:
         """The network's scores, float32 (N, classes).
 
         Args:
-            images: image files, prepared as for the network's evaluation; or an array. Of pixels: uint8 (N, C, H, W)
-                or (N, H, W, C), or (N, H, W) of grey images. Of a file without preprocessing: float32 (N, *input_size).
+            images: image files, or a single one, prepared as for the network's evaluation; or an array. Of pixels:
+                uint8 (N, C, H, W) or (N, H, W, C), or (N, H, W) of grey images. Of a file without preprocessing:
+                float32 (N, *input_size).
 
         Raises:
-            DataError: for an image that cannot be read, or an array of another type or shape.
+            DataError: for an image that cannot be read, an array of another type or shape, or anything else.
         """
+        if isinstance(images, str | Path):
+            images = [images]
         if isinstance(images, np.ndarray):
             array = self._array(images)
             parts = [self._run(array[start : start + _BATCH]) for start in range(0, len(array), _BATCH)]
+        elif not isinstance(images, Sequence) or not all(isinstance(path, str | Path) for path in images):
+            raise DataError(
+                f"images are a {type(images).__name__}; expected paths of image files, or all images in one NumPy array"
+            )
         else:
             parts = [self._run(self._read(images[k : k + _BATCH])) for k in range(0, len(images), _BATCH)]
         return np.concatenate(parts) if parts else np.empty((0, len(self.classes)), dtype=np.float32)
@@ -77,7 +84,14 @@ class Predictor:
         return exponentials / exponentials.sum(1, keepdims=True)
 
     def classify(self, images: Images, top: int = 1) -> list[list[tuple[str, float]]]:
-        """For each image the ``top`` most probable classes with their probabilities, best first."""
+        """For each image the ``top`` most probable classes with their probabilities, best first.
+
+        Raises:
+            ConfigError: if ``top`` is no integer of at least 1.
+            DataError: as ``scores``.
+        """
+        if not isinstance(top, int) or top < 1:
+            raise ConfigError(f"top is {top!r}; expected an integer of at least 1")
         probabilities = self.predict(images)
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
         return [

@@ -61,7 +61,8 @@ def _activations(form: nn.Module, layer: nn.Module, inputs: NDArray[Any]) -> Ten
 
 
 def _equalise(similarity: nn.Module, conv: nn.Conv2d, activations: Tensor) -> None:
-    mean, deviation = activations.mean((0, 2, 3)), activations.std((0, 2, 3)).clamp_min(1e-6)
+    mean, deviation = activations.mean((0, 2, 3)), activations.std((0, 2, 3), correction=0)
+    deviation = deviation.where(deviation > 1e-6, 1.0)  # what is constant keeps its scale
     if any(conv.padding):
         mean = torch.zeros_like(mean)
     assert isinstance(similarity, Quadratic | LpDifferences | LpOperator)

@@ -40,7 +40,10 @@ class Comparison:
 
 def against_first(latencies: Sequence[Latency]) -> list[Comparison]:
     """Compare every timing with that of the first network named, where it was timed in the same way."""
-    first = {_key(each): each for each in latencies if each.model == latencies[0].model}
+    first: dict[tuple[str, int, int], Latency] = {}
+    for each in latencies:
+        if each.model == latencies[0].model:
+            first.setdefault(_key(each), each)
     return [_compare(each, first.get(_key(each))) for each in latencies]
 
 

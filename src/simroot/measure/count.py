@@ -15,10 +15,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from simroot.errors import ConfigError, SimrootError, UnknownOperatorError
+from simroot.errors import ConfigError, UnknownOperatorError
 from simroot.layers import FoldedNorm2d
 from simroot.measure.formulas import Operator, find_formula
-from simroot.models.common import evaluating
+from simroot.models.common import evaluating, processing
 
 # Modules without a row: what they do is nothing, or is done once, when the network is deployed (normalisation folds
 # into its neighbours, parametrised weights are evaluated).
@@ -90,13 +90,8 @@ def count(model: nn.Module, input_size: Sequence[int]) -> Cost:
         counter.watch(model, stack)
         stack.enter_context(_FunctionCalls(counter))
         stack.enter_context(counter)
-        try:
+        with processing(f"{type(model).__name__} cannot process an example of shape {size}"):
             model(example)
-        except SimrootError:
-            raise
-        except (RuntimeError, ValueError, IndexError, AssertionError) as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise ConfigError(f"{type(model).__name__} cannot process an example of shape {size}: {reason}") from error
     layers = tuple(counter.rows)
     return Cost(
         parameters=sum(p.numel() for p in model.parameters()),

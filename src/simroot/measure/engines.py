@@ -67,6 +67,17 @@ def many_compilations() -> Iterator[None]:
         yield
 
 
+def engines_of(path: Path) -> tuple[str, ...]:
+    """The engines that read a file.
+
+    Raises:
+        ConfigError: if none reads files with this suffix.
+    """
+    if path.suffix not in READERS:
+        raise ConfigError(f"{path}: {_readers_text()}")
+    return READERS[path.suffix]
+
+
 def require_engine(engine: str) -> None:
     """Refuse an engine that is unknown or not installed.
 
@@ -121,7 +132,8 @@ def file_input_size(path: Path) -> tuple[int, ...]:
     Raises:
         ConfigError, ExportError: as ``load_file``; also if the file leaves a length open.
     """
-    for engine in READERS.get(path.suffix, ()):
+    engines = engines_of(path)
+    for engine in engines:
         try:
             library = _library(engine)
         except ConfigError:
@@ -130,10 +142,7 @@ def file_input_size(path: Path) -> tuple[int, ...]:
         if len(shape) < 2 or not all(isinstance(length, int) for length in shape[1:]):
             raise ExportError(f"the input of {path} is of shape {shape}; expected fixed lengths after the first")
         return tuple(shape[1:])
-    engines = READERS.get(path.suffix)
-    raise ConfigError(
-        f"{path} needs {' or '.join(engines)}; {_install(engines[-1])}" if engines else f"{path}: {_readers_text()}"
-    )
+    raise ConfigError(f"{path} needs {' or '.join(engines)}; {_install(engines[-1])}")
 
 
 def _load_onnxruntime(library: ModuleType, path: Path, images: Tensor, threads: int) -> Session:

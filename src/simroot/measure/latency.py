@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from simroot.errors import ConfigError, SimrootError
 from simroot.measure.engines import (
-    READERS,
     TORCH_ENGINES,
     Session,
+    engines_of,
     load_file,
     load_network,
     many_compilations,
@@ -27,6 +27,7 @@ from simroot.measure.engines import (
 )
 from simroot.measure.memory import peak_growth
 from simroot.models import deploy
+from simroot.models.common import processing
 
 TOLERANCE = 1e-3
 """Largest difference between the outputs of an engine and of eager float32, as a share of the largest output. Engines
@@ -142,7 +143,8 @@ def latency(
         reference: the network that the file was made from; without it only the file's shape is checked.
 
     Raises:
-        ConfigError: for a wrong argument, or an engine that is not installed.
+        ConfigError: for a wrong argument, an engine that is not installed, a file that no engine reads, or a network
+            that cannot process such inputs.
         ExportError, DataError: for a file that cannot be loaded, or that takes other inputs.
         MismatchError: if the outputs differ.
     """
@@ -261,7 +263,7 @@ def _load(candidate: Candidate, engine: str, threads: int, batch: int, progress:
         _, grown = peak_growth(session.run)
     else:
         assert candidate.file is not None
-        if candidate.network is None and engine not in READERS[candidate.file.suffix]:
+        if candidate.network is None and engine not in engines_of(candidate.file):
             return None
         file = candidate.file
 
@@ -285,23 +287,17 @@ def _load(candidate: Candidate, engine: str, threads: int, batch: int, progress:
 
 
 def _first_run(session: Session, candidate: Candidate, engine: str, images: Tensor) -> None:
-    try:
+    with processing(f"{candidate.name} cannot be run in {engine} on inputs of shape {tuple(images.shape)}"):
         session.run()
-    except SimrootError:
-        raise
-    except (RuntimeError, ValueError, IndexError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise ConfigError(
-            f"{candidate.name} cannot be run in {engine} on inputs of shape {tuple(images.shape)}: {reason}"
-        ) from error
 
 
 @torch.inference_mode()
 def _error(candidate: Candidate, engine: str, images: Tensor, session: Session) -> float:
     """Largest difference between the session's outputs and the network's, as a share of the largest output."""
     assert candidate.network is not None
-    expected = deploy(candidate.network).cpu().float()(images)
-    found = session.scores(session.run())
+    with processing(f"the outputs of {candidate.name} in {engine} cannot be compared"):
+        expected = deploy(candidate.network).cpu().float()(images).float()
+        found = session.scores(session.run())
     if found.shape != expected.shape:
         raise MismatchError(
             f"the outputs of {candidate.name} in {engine} are of shape {tuple(found.shape)}; "

@@ -13,7 +13,7 @@ from torch import nn
 
 from simroot.errors import ConfigError
 from simroot.measure.engines import torch_threads
-from simroot.models.common import evaluating
+from simroot.models.common import evaluating, processing
 
 
 def time_layers(
@@ -21,8 +21,8 @@ def time_layers(
 ) -> dict[str, float]:
     """Median seconds a batch of every module of an evaluated network, without those of the modules inside it.
 
-    Eager, channels-last, in inference mode, on N(0,1). Clocks around every call cost about a microsecond each, which
-    is part of the times; the sum is the whole network's time.
+    Eager, channels-last, in inference mode, on N(0,1) of the type of the first parameter. Clocks around every call cost
+    about a microsecond each, which is part of the times; the sum is the whole network's time.
 
     Args:
         model: any network on the CPU with one input; pass ``deploy(model)`` to time it as it would be used.
@@ -36,11 +36,12 @@ def time_layers(
         times has the sum.
 
     Raises:
-        ConfigError: for a batch, threads or seconds that are not above 0.
+        ConfigError: for a batch, threads or seconds that are not above 0, or a network that cannot process such inputs.
     """
     if batch < 1 or threads < 1 or not seconds > 0:
         raise ConfigError(f"batch {batch}, threads {threads}, seconds {seconds}; expected numbers above 0")
     images = torch.randn(batch, *input_size, generator=torch.Generator().manual_seed(0))
+    images = images.to(next((p.dtype for p in model.parameters() if p.is_floating_point()), images.dtype))
     if images.ndim == 4:
         images = images.contiguous(memory_format=torch.channels_last)
     clock = _Clock()
@@ -53,7 +54,8 @@ def time_layers(
             stack.callback(module.register_forward_pre_hook(clock.entering(name), prepend=True).remove)
             stack.callback(module.register_forward_hook(clock.leave).remove)
         for _ in range(3):  # to warm up
-            model(images)
+            with processing(f"{type(model).__name__} cannot process an example of shape {tuple(input_size)}"):
+                model(images)
         end = time.perf_counter() + seconds
         while not runs or time.perf_counter() < end:
             clock.seconds = {}

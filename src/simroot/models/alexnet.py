@@ -10,7 +10,7 @@ from torch import nn
 from simroot.errors import ConfigError
 from simroot.layers import NormalisedConv2d
 from simroot.layers.root import Groups, grouped_conv2d, he_grouped_
-from simroot.models.common import dense, require_image_size
+from simroot.models.common import dense, require_group_list, require_image_size
 from simroot.models.registry import register
 from simroot.models.roots import require_groups
 from simroot.models.variants import register_variant
@@ -51,8 +51,7 @@ def alexnet(
         ConfigError: if the groups do not divide a layer's channels, or another argument is out of range.
     """
     require_image_size("alexnet", image_size, smallest=63)
-    if len(groups) != 4:
-        raise ConfigError(f"groups of alexnet is {tuple(groups)}; expected 4 numbers, for conv2 to conv5")
+    require_group_list("alexnet", groups, 4, "conv2 to conv5")
     if not 0 <= dropout < 1:
         raise ConfigError(f"dropout of alexnet is {dropout!r}; expected a number from 0 to below 1")
     modules: OrderedDict[str, nn.Module] = OrderedDict()

@@ -7,6 +7,7 @@ import copy
 from torch import nn
 
 from simroot.layers import NormalisedConv2d
+from simroot.models.common import replace_modules
 
 
 def deploy(model: nn.Module) -> nn.Module:
@@ -18,15 +19,13 @@ def deploy(model: nn.Module) -> nn.Module:
     Args:
         model: any network; it stays as it is.
     """
-    return _fold(copy.deepcopy(model).eval())
+    return replace_modules(copy.deepcopy(model).eval(), _folded)
 
 
-def _fold(module: nn.Module) -> nn.Module:
+def _folded(module: nn.Module) -> nn.Module | None:
     if isinstance(module, NormalisedConv2d):
         return module.fold()
-    if callable(fold := getattr(module, "fold", None)):
-        fold()
+    if any("fold" in vars(kind) and kind.__module__.startswith("simroot.") for kind in type(module).__mro__):
+        module.fold()  # type: ignore[operator]
         return module
-    for name, child in module.named_children():
-        setattr(module, name, _fold(child))
-    return module
+    return None  # modules of others may call something else "fold"

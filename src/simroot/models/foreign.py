@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 from simroot.errors import CheckpointError, ConfigError
+from simroot.models.common import is_whole
 from simroot.models.registry import create_model
 from simroot.models.roots import rootify
 
@@ -30,9 +32,13 @@ def build_network(name: str, arguments: Mapping[str, Any]) -> nn.Module:
         return create_model(name, **arguments)
     try:
         if source in ("torchvision", "tv"):
-            from torchvision.models import get_model
+            from torchvision.models import get_model_builder
 
-            return get_model(plain, weights=None, **arguments)
+            build = get_model_builder(plain)
+            # Networks for segmentation and detection download weights for a part of theirs otherwise.
+            backbone = {"weights_backbone": None} if "weights_backbone" in inspect.signature(build).parameters else {}
+            network: nn.Module = build(**{"weights": None, **backbone, **arguments})
+            return network
         if source == "timm":
             import timm
 
@@ -54,20 +60,14 @@ def load_rootified(path: str | Path) -> nn.Module:
 
     Raises:
         CheckpointError: if a file is missing or damaged, or the weights do not fit the network.
-        ConfigError: if the network comes from a library that is not installed.
+        ConfigError: if the network comes from a library that is not installed, or cannot be built as described.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_model
 
     path = Path(path)
     description = path.with_suffix(".json")
-    try:
-        config = json.loads(description.read_text(encoding="utf-8"))
-        name, arguments, groups, size = (config[key] for key in ("model", "arguments", "groups", "input_size"))
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{description} does not exist; simroot rootify writes it beside {path.name}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{description} is damaged, or not written by simroot rootify: {error!r}") from error
+    name, arguments, groups, size = _read(description, path.name)
     with torch.random.fork_rng(devices=[]):  # the initial weights are drawn for nothing
         model = rootify(build_network(name, arguments), groups, example_input=torch.zeros(1, *size))
     try:
@@ -82,3 +82,20 @@ def load_rootified(path: str | Path) -> nn.Module:
             f"{path} is damaged or does not fit the network of {description.name}: {reason}"
         ) from error
     return model.eval()
+
+
+def _read(description: Path, weights: str) -> tuple[str, dict[str, Any], dict[str, Any], list[int]]:
+    try:
+        config = json.loads(description.read_text(encoding="utf-8"))
+        name, arguments, groups, size = (config[key] for key in ("model", "arguments", "groups", "input_size"))
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{description} does not exist; simroot rootify writes it beside {weights}") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{description} is damaged, or not written by simroot rootify: {error!r}") from error
+    kinds = isinstance(name, str) and isinstance(arguments, dict) and isinstance(groups, dict)
+    if not (kinds and isinstance(size, list) and len(size) == 3 and all(is_whole(length, 1) for length in size)):
+        raise CheckpointError(
+            f"{description} is damaged: expected a word as model, mappings as arguments and groups, and three positive "
+            f"integers as input_size; found {name!r}, {arguments!r}, {groups!r} and {size!r}"
+        )
+    return name, arguments, groups, size

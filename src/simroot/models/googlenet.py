@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from simroot.errors import ConfigError
 from simroot.layers import NormalisedConv2d
 from simroot.layers.root import Groups, grouped_conv2d, he_composite_, he_grouped_
-from simroot.models.common import dense, require_image_size
+from simroot.models.common import dense, require_group_list, require_image_size
 from simroot.models.registry import register
 from simroot.models.roots import require_groups
 from simroot.models.variants import register_roots
@@ -229,8 +229,7 @@ def googlenet(
         raise ConfigError(f"layout of googlenet is {layout!r}; expected {', '.join(get_args(Layout))}")
     if layout == "padded" and image_size != 224:
         raise ConfigError(f"image_size of googlenet is {image_size}; the padded layout works with 224 alone")
-    if len(groups) != 4:
-        raise ConfigError(f"groups of googlenet is {tuple(groups)}; expected 4 numbers, for conv3 and inception 3 to 5")
+    require_group_list("googlenet", groups, 4, "conv3 and inception 3 to 5")
     require_groups("googlenet", "conv3", groups[0], 64, 192)
     for name, (_, reduce3, three, reduce5, five, _) in _INCEPTIONS.items():
         stage_groups = groups[int(name[-2]) - 2]

@@ -11,7 +11,7 @@ from torch import nn
 from simroot.errors import ConfigError
 from simroot.layers import NormalisedConv2d
 from simroot.layers.root import Groups, grouped_conv2d
-from simroot.models.common import require_image_size, require_positive
+from simroot.models.common import require_group_list, require_image_size, require_positive
 from simroot.models.registry import register
 from simroot.models.roots import require_groups
 from simroot.models.variants import register_roots
@@ -103,8 +103,7 @@ def _build(
 
 def _layer_groups(name: str, groups: Sequence[Groups], channels: Sequence[int]) -> dict[str, Groups]:
     grouped = ("conv2a", "conv3a")
-    if len(groups) != len(grouped):
-        raise ConfigError(f"groups of {name} is {tuple(groups)}; expected two numbers, for {' and '.join(grouped)}")
+    require_group_list(name, groups, len(grouped), " and ".join(grouped))
     for layer, number in zip(grouped, groups, strict=True):
         index = _LAYERS.index(layer)
         require_groups(name, layer, number, channels[index], channels[index + 1])

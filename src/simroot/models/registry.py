@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,8 +11,8 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from simroot.errors import ConfigError
-from simroot.models.common import require_positive
+from simroot.errors import ConfigError, SimrootError
+from simroot.models.common import nearest, require_positive
 
 Builder = TypeVar("Builder", bound=Callable[..., nn.Module])
 
@@ -115,7 +114,7 @@ def model_entry(name: str) -> ModelEntry:
         ConfigError: if no network has this name; the message lists the nearest names.
     """
     if name not in _ENTRIES:
-        raise ConfigError(f"unknown model {name!r}; {_nearest(name, list_models())}")
+        raise ConfigError(f"unknown model {name!r}; {nearest(name, list_models())}")
     return _ENTRIES[name]
 
 
@@ -133,13 +132,23 @@ def create_model(name: str, num_classes: int = 10, in_channels: int = 3, **overr
     """
     entry = model_entry(name)
     require_positive(name, num_classes=num_classes, in_channels=in_channels)
-    known = list(entry.overrides)
-    for override in overrides:
+    known = entry.overrides
+    for override, value in overrides.items():
         if override not in known:
-            raise ConfigError(f"{name} has no override {override!r}; {_nearest(override, known)}")
-    return entry.build(num_classes, in_channels, **overrides)
+            raise ConfigError(f"{name} has no override {override!r}; {nearest(override, known)}")
+        _require_truth_or_number(f"{override} of {name}", value, known[override])
+    try:
+        return entry.build(num_classes, in_channels, **overrides)
+    except SimrootError:
+        raise
+    except (TypeError, ValueError) as error:
+        given = ", ".join(f"{override}={value!r}" for override, value in overrides.items())
+        raise ConfigError(f"{name} cannot be built with {given or 'its defaults'}: {error}") from error
 
 
-def _nearest(word: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=3)
-    return f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(sorted(known))}"
+def _require_truth_or_number(what: str, value: object, default: object) -> None:
+    """Refuse a word or number for True or False, which would be as good as True, and True or False for a number."""
+    if isinstance(default, bool) and not isinstance(value, bool):
+        raise ConfigError(f"{what} is {value!r}; expected True or False")
+    if isinstance(value, bool) and isinstance(default, int | float) and not isinstance(default, bool):
+        raise ConfigError(f"{what} is {value!r}; expected a number")

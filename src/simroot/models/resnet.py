@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from simroot.errors import ConfigError
 from simroot.layers.root import Groups, grouped_conv2d, he_composite_
-from simroot.models.common import require_image_size
+from simroot.models.common import require_group_list, require_image_size
 from simroot.models.registry import register
 from simroot.models.roots import require_groups
 from simroot.models.variants import register_roots
@@ -131,8 +131,7 @@ Block = Callable[[int, int, int, Groups, bool], nn.Module]
 
 def _stages(name: str, groups: Sequence[Groups], blocks: Sequence[int], block: Block) -> list[nn.Module]:
     """Stages of 64, 128, 256 and 512 filters."""
-    if len(groups) != len(blocks):
-        raise ConfigError(f"groups of {name} is {tuple(groups)}; expected {len(blocks)} numbers, one for each stage")
+    require_group_list(name, groups, len(blocks), "the stages")
     stages: list[nn.Module] = []
     channels = 64
     for stage, (number, stage_groups) in enumerate(zip(blocks, groups, strict=True)):

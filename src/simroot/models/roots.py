@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from simroot.errors import ConfigError
 from simroot.layers import GroupedConv2d
 from simroot.layers.root import Groups, UnevenConv2d, group_sizes, he_grouped_
+from simroot.models.common import is_whole
 from simroot.models.slicing import balanced_blocks, diagonal_blocks, permute_inputs, permute_outputs
 from simroot.models.tracing import Trace, TracedConv, trace
 
@@ -37,7 +38,7 @@ def root_schedule(degree: int, stages: int, topology: Topology = "root") -> tupl
     """
     _require_choice("topology", topology, get_args(Topology))
     for name, value in (("degree", degree), ("stages", stages)):
-        if not isinstance(value, int) or value < 1:
+        if not is_whole(value, 1):
             raise ConfigError(f"{name} is {value!r}; expected an integer of at least 1")
     if topology == "tree":
         return tuple(degree * 2**stage for stage in range(stages))
@@ -69,7 +70,8 @@ class RootLayer:
         kernel_size: height and width of the filters.
         in_channels: channels of the input.
         out_channels: channels of the output.
-        grid: height and width of the output; None if the example does not reach the layer.
+        grid: height and width of the output; None if the example does not reach the layer, and for what is no plain
+            convolution.
         groups_before: filter groups of the given network.
         groups: filter groups of the root network.
         note: why the groups cannot be changed; empty if they can.
@@ -120,7 +122,8 @@ class RootReport:
         layers: the spatial convolutions, in the order of execution, then those that the example does not reach.
         parameters_before: all parameters of the given network.
         parameters: all parameters of the root network.
-        macs_before: multiply-accumulates of all convolutions and linear layers of the given network, for one example.
+        macs_before: multiply-accumulates of all convolutions, except transposed and deformable ones, and linear layers
+            of the given network, for one example.
         macs: those of the root network.
     """
 
@@ -165,12 +168,13 @@ def rootify(
         weights: ``"random"`` draws new filters for the grouped layers (He's initialisation); the rest keeps its
             weights. ``"slice"`` keeps those old filters that connect channels of the same group; channels are first
             permuted so that the strongest connections fall inside the groups, where a neighbouring convolution takes
-            up the permutation.
+            up the permutation. It changes nothing for whatever reads the channels while the example is processed; what
+            reads them in training alone (an auxiliary head), or in a hook or an attribute, is not seen.
         generator: source of new filters; torch's global one if None.
 
     Raises:
         ConfigError: if the groups do not divide a layer's channels (with the nearest degrees that work for all layers),
-            a named layer cannot be grouped, or the network cannot process the example.
+            a named layer cannot be grouped, or the network cannot be copied or cannot process the example.
     """
     return rootify_with_report(
         model,
@@ -195,7 +199,9 @@ def rootify_with_report(
 ) -> Rootified:
     """``rootify``, and the report of what was done: the same arguments and errors."""
     _require_choice("weights", weights, get_args(Weights))
-    result = copy.deepcopy(model)
+    if not isinstance(example_input, Tensor):
+        raise ConfigError(f"example_input is {example_input!r}; expected a tensor (N, C, H, W)")
+    result = _copy(model)
     traced = trace(result, example_input)
     plan = _plan(type(model).__name__, traced.convolutions, degree, topology, stages)
     surgeon = _Surgeon(result, traced, weights, generator)
@@ -208,6 +214,16 @@ def rootify_with_report(
         macs=traced.macs - sum(layer.macs_before - layer.macs for layer in layers),
     )
     return Rootified(result, report)
+
+
+def _copy(model: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(model)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"{type(model).__name__} cannot be copied, as it holds tensors that are computed from parameters: first "
+            "remove weight normalisation (torch.nn.utils.remove_weight_norm) or pruning (torch.nn.utils.prune.remove)"
+        ) from error
 
 
 def _plan(
@@ -228,6 +244,9 @@ def _plan(
     if stages is None:
         stages = _stages_by_resolution(groupable)
     _require_groupable(model, stages, convolutions)
+    for name, stage in stages.items():
+        if not is_whole(stage, 0):
+            raise ConfigError(f"the stage of layer {name!r} is {stage!r}; expected an integer of at least 0")
 
     def schedule(first: int) -> dict[str, int]:
         groups = root_schedule(first, 1 + max(stages.values(), default=0), topology)
@@ -302,7 +321,8 @@ class _Surgeon:
             _set_weight(conv, torch.cat(blocks))
         else:
             grouped = _uneven(conv, blocks)
-            self.model.set_submodule(traced.name, grouped)
+            for name in [name for name, module in self.model.named_modules(remove_duplicate=False) if module is conv]:
+                self.model.set_submodule(name, grouped)
         self._done.add(conv)
         if self.weights == "random":
             he_grouped_(grouped, self.generator)
@@ -328,7 +348,7 @@ class _Surgeon:
         return " and ".join(side for side, moved in (("inputs", move_inputs), ("outputs", move_outputs)) if moved)
 
     def _is_free(self, conv: nn.Module) -> bool:
-        return isinstance(conv, nn.Conv2d) and conv.groups == 1 and conv not in self._done
+        return conv in self.traced.plain and isinstance(conv, nn.Conv2d) and conv.groups == 1 and conv not in self._done
 
 
 def _set_weight(conv: nn.Conv2d, weight: Tensor) -> None:

@@ -14,8 +14,7 @@ from torch.nn.utils.parametrize import ParametrizationList
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from simroot.errors import ConfigError
-from simroot.models.common import evaluating
+from simroot.models.common import evaluating, processing
 
 _CONVOLUTIONS = (torch.conv2d, torch.convolution)
 # Modules that treat every channel alike and apart from the others: channels may be permuted before or after them.
@@ -63,7 +62,7 @@ class TracedConv:
 
     Attributes:
         name: of the module, as in ``named_modules()``.
-        grid: height and width of its output; None if the example does not reach it.
+        grid: height and width of its output; None if the example does not reach it, or it is no plain convolution.
         reason: why its groups cannot be changed; empty if they can.
     """
 
@@ -93,11 +92,13 @@ class Trace:
 
     Attributes:
         convolutions: the spatial ones, in the order of execution, then those that were not reached.
-        macs: multiply-accumulates of all convolutions and linear layers.
+        macs: multiply-accumulates of all convolutions, except transposed and deformable ones, and linear layers.
+        plain: modules that convolved with the filters that they hold, not with computed ones.
     """
 
     convolutions: list[TracedConv]
     macs: int
+    plain: frozenset[nn.Module]
     _nodes: dict[nn.Module, list[_Node]]
     _shared: frozenset[int]
 
@@ -152,15 +153,11 @@ def trace(model: nn.Module, example_input: Tensor) -> Trace:
         stack.enter_context(torch.no_grad())
         stack.enter_context(recorder.hooks())
         stack.enter_context(recorder)
-        try:
-            model(example_input)
-        except (RuntimeError, ValueError, IndexError, AssertionError, TypeError) as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise ConfigError(
-                f"{type(model).__name__} cannot process an example of shape {tuple(example_input.shape)}: {reason}"
-            ) from error
+        with processing(f"{type(model).__name__} cannot process an example of shape {tuple(example_input.shape)}"):
+            recorder.returned(model(example_input))
     shared = frozenset(key for key, users in recorder.users.items() if users > 1)
-    return Trace(recorder.convolutions(), recorder.macs, recorder.nodes, shared)
+    plain = frozenset(m for m, calls in recorder.calls.items() if all(call.own_weight for call in calls))
+    return Trace(recorder.convolutions(), recorder.macs, plain, recorder.nodes, shared)
 
 
 @dataclass
@@ -223,19 +220,23 @@ class _Recorder(TorchFunctionMode):
         output = func(*args, **(kwargs or {}))
         if func in _CONVOLUTIONS:
             self._convolved(output, *args, **(kwargs or {}))
-        if not self._units:
-            self._add(None, func in _PER_CHANNEL_FUNCTIONS, (args, kwargs), output)
+        made = args[0] if func is Tensor.__setitem__ else output
+        if not self._units and _tensors(made):  # otherwise somebody asked for a shape
+            self._add(None, func in _PER_CHANNEL_FUNCTIONS, (args, kwargs), made)
         return output
 
+    def returned(self, output: Any) -> None:
+        """Record that whoever called the network reads what it returns, also in a dataclass or the like."""
+        parts = [getattr(leaf, "__dict__", None) for leaf in tree_leaves(output)]
+        self._add(None, per_channel=False, inputs=(output, parts), output=None)
+
     def _add(self, module: nn.Module | None, per_channel: bool, inputs: Any, output: Any) -> None:
-        if not (outputs := _tensors(output)):
-            return  # somebody asked for a shape
         node = _Node(module, per_channel)
         for tensor in _tensors(inputs):
             if (maker := self._made_by.get(id(tensor))) is not None:
                 node.inputs.append(maker)
                 maker.readers.append(node)
-        for tensor in outputs:
+        for tensor in _tensors(output):
             self._made_by[id(tensor)] = node
             self._kept.append(tensor)
         if module is not None:
@@ -281,10 +282,13 @@ class _Recorder(TorchFunctionMode):
             return TracedConv(name, kind, call.kernel_size, *call.channels, call.groups, call.grid, reason)
         for parameter in module.parameters(recurse=False):
             if parameter.ndim == 4 and max(parameter.shape[2:]) > 1:
-                outputs, inputs, *kernel_size = parameter.shape
+                first_channels, second_channels, *kernel_size = parameter.shape
                 groups = int(getattr(module, "groups", 1))
+                channels = (second_channels * groups, first_channels)
+                if isinstance(module, nn.ConvTranspose2d):  # its filters are (in_channels, out_channels / groups, ...)
+                    channels = channels[::-1]
                 reason = f"{kind} is not a convolution that can be regrouped"
-                return TracedConv(name, kind, tuple(kernel_size), inputs * groups, outputs, groups, None, reason)
+                return TracedConv(name, kind, tuple(kernel_size), *channels, groups, None, reason)
         return None
 
 
