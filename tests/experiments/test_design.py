@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +153,10 @@ def test_report_says_what_to_do_with_the_best(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(frontier, "report", lambda by_budget, finished, data: Report(f"| {list(by_budget)} |"))
     networks = [CANDIDATES[name].at(Budget(parameters=5_000)) for name in ("simnet_mixed", "convnet_plain")]
     plan = comparison(Budget(parameters=5_000), networks)
-    rows = [{"accuracy": accuracy, "command": f"simroot train {accuracy}"} for accuracy in (0.7, 0.6)]
+    rows = [
+        {"model": model, "overrides": {}, "accuracy": accuracy, "command": f"simroot train {accuracy}"}
+        for model, accuracy in (("simnet_mixed", 0.7), ("convnet_plain", 0.6))
+    ]
     places = [tmp_path / "one", None]
     runs = [Finished(*each) for each in zip(plan.trials(3, 1), places, rows, strict=True)]
     data = from_arrays(torch.zeros(20, 3, 32, 32).byte(), torch.arange(20) % 2, validation=4)
@@ -163,3 +167,7 @@ def test_report_says_what_to_do_with_the_best(tmp_path: Path, monkeypatch: pytes
         f"epochs. For the device, as it is: `simroot export {tmp_path / 'one'}`."
     )
     assert "simroot export" not in plan.report([runs[1]], data).markdown
+    # one lucky seed is not the best network
+    again = [(run, accuracy) for run, both in zip(runs, ((0.65, 0.65), (0.4, 0.8)), strict=True) for accuracy in both]
+    lucky = [replace(run, row={**run.row, "accuracy": accuracy}) for run, accuracy in again]
+    assert "The best is simnet_mixed" in plan.report(lucky, data).markdown

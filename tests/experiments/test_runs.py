@@ -76,8 +76,11 @@ def finish(path: Path, accuracy: float = 0.5) -> None:
         "recipe": used,
         **dict.fromkeys(("parameters", "macs", "flops", "seconds"), 1),
         "versions": {},
+        "commit": None,
     }
-    (path / "metrics.csv").write_text(f"epoch,val_accuracy\n1,{accuracy + 0.1}\n2,{accuracy}\n")
+    curve = [accuracy + 0.1] * (used["epochs"] - 1) + [accuracy]
+    lines = [f"{epoch},{value}" for epoch, value in enumerate(curve, start=1)]
+    (path / "metrics.csv").write_text("\n".join(["epoch,val_accuracy", *lines, ""]))
     (path / "summary.json").write_text(json.dumps(summary))
 
 
@@ -287,6 +290,42 @@ def test_report_only_keeps_rows_of_runs_that_are_elsewhere(trainings: Trainings,
     assert trainings.asked == []
 
 
+@pytest.mark.parametrize("train", [False, True])
+def test_rows_of_other_seeds_stay(trainings: Trainings, tmp_path: Path, train: bool) -> None:
+    where: dict[str, Any] = {"results": tmp_path / "results"}
+    conduct("noise", experiment([]), trainings.data, runs=tmp_path / "runs", seeds=(0, 1), **where)
+    path = conduct("noise", experiment([]), trainings.data, runs=tmp_path / "runs", seeds=(1,), train=train, **where)
+    assert sorted(row["seed"] for row in json.loads(path.read_text())["rows"]) == [0, 0, 0, 1, 1, 1]
+    (tmp_path / "runs").rename(tmp_path / "elsewhere")
+    conduct("noise", experiment([]), trainings.data, runs=tmp_path / "runs", seeds=(2,), train=train, **where)
+    expected = [0, 0, 0, 1, 1, 1, *[2] * 3 * train]
+    assert sorted(row["seed"] for row in json.loads(path.read_text())["rows"]) == expected
+
+
+@pytest.mark.parametrize("damage", ["summary.json", "metrics.csv"])
+def test_a_damaged_run_does_not_end_the_others(
+    trainings: Trainings, tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
+    where: dict[str, Any] = {"runs": tmp_path / "runs", "results": tmp_path / "results"}
+    conduct("noise", experiment([]), trainings.data, **where)
+    broken = Runs(where["runs"], trainings.data, None).find(Trial(MODEL, usual(epochs=5), {"channels": 6}))
+    assert broken is not None
+    (broken / damage).write_text("{}")
+    (where["results"] / "noise.json").unlink()
+    path = conduct("noise", experiment([]), trainings.data, **where)
+    assert [row["overrides"]["channels"] for row in json.loads(path.read_text())["rows"]] == [4, 8]
+    assert f"channels=6, seed 0 is left out: summary.json or metrics.csv of {broken}" in caplog.text or (
+        f"metrics.csv of {broken} has 0 epochs; expected 5" in caplog.text
+    )
+
+
+def test_a_network_that_cannot_be_built_does_not_end_the_others(trainings: Trainings, tmp_path: Path) -> None:
+    plan = experiment([])
+    trials = replace(plan, trials=lambda epochs, seed: [Trial("nonet", usual()), *plan.trials(epochs, seed)])
+    path = conduct("noise", trials, trainings.data, runs=tmp_path, results=tmp_path)
+    assert len(json.loads(path.read_text())["rows"]) == 3
+
+
 def test_report_only_keeps_rows_of_early_reports(trainings: Trainings, tmp_path: Path) -> None:
     """They did not tell random starts, nor fields of the recipe that came later."""
     begin(tmp_path / "one", trainings.data, Trial(MODEL, usual(epochs=5), {"channels": 4}))
@@ -300,7 +339,7 @@ def test_report_only_keeps_rows_of_early_reports(trainings: Trainings, tmp_path:
     assert json.loads(path.read_text())["rows"] == content["rows"]
 
 
-@pytest.mark.parametrize("changes", [{"epochs": 6}, {"seeds": (1,)}, {"data": images(50)}])
+@pytest.mark.parametrize("changes", [{"epochs": 6}, {"data": images(50)}])
 def test_report_only_keeps_no_row_of_another_experiment(
     trainings: Trainings, tmp_path: Path, changes: dict[str, Any]
 ) -> None:

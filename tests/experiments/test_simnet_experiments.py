@@ -145,7 +145,7 @@ def test_table_compares_with_the_first_and_has_the_papers_column() -> None:
         row(bn, 0.775),
         row(pretrained, 0.79, start="pre-trained"),
     )
-    report = simnets_table_1.EXPERIMENT.report(runs, small_data())
+    report = simnets_table_1.EXPERIMENT.report(runs, cifar10())
     size = ["4,902", "1,606,400", "3,500,000"]
     assert table(report) == [
         ["simnet2", *size, "76.00 ± 2.83 (2 seeds)", "", "85.5"],
@@ -153,7 +153,7 @@ def test_table_compares_with_the_first_and_has_the_papers_column() -> None:
         ["simnet2, pre-trained", *size, "79.00", "-3.00", "-"],
         ["convnet_caffe", *size, "70.00", "+6.00", "81.1"],
     ]
-    assert "Accuracy on 20 validation images of arrays after 2 epochs on 40" in report.markdown
+    assert "Accuracy on 20 validation images of cifar10-train-images.tar.gz after 2 epochs on 40" in report.markdown
     assert report.figure is not None
     lines = report.figure.axes[0].lines
     labels = ["simnet2", "convnet_caffe_bn", "simnet2, pre-trained", "convnet_caffe"]
@@ -161,16 +161,21 @@ def test_table_compares_with_the_first_and_has_the_papers_column() -> None:
     assert list(lines[0].get_ydata()) == pytest.approx([38, 76])  # type: ignore[arg-type]
 
 
-def test_papers_column_is_that_of_the_data() -> None:
+def cifar10() -> ImageData:
+    return replace(small_data(), name="cifar10-train-images.tar.gz")
+
+
+@pytest.mark.parametrize(("name", "printed"), [("cifar10.zip", "85.5"), ("cifar100", "54.6"), ("svhn", "93.8")])
+def test_papers_column_is_that_of_the_data(name: str, printed: str) -> None:
     runs = finished(row(simnets_table_1.NETWORKS[0], 0.5))
     report = simnets_table_1.EXPERIMENT.report
-    assert table(report(runs, small_data(400, 100)))[0][-1] == "54.6"
-    assert table(report(runs, replace(small_data(), name="svhn")))[0][-1] == "93.8"
+    assert table(report(runs, replace(small_data(), name=name)))[0][-1] == printed
+    assert table(report(runs, replace(small_data(), name="photos")))[0][-1] == "-"
 
 
 def test_published_networks_are_rows_too() -> None:
     simnet3 = Network("simnet3", "simnet3")
-    rows = table(experiment("simnets-table-2").report(finished(row(simnet3, 0.9)), small_data()))
+    rows = table(experiment("simnets-table-2").report(finished(row(simnet3, 0.9)), cifar10()))
     assert rows[0][-1] == "92.18"
     assert rows[1:] == [
         [name, *["-"] * 5, accuracy]
@@ -185,7 +190,7 @@ def test_published_networks_are_rows_too() -> None:
 
 def test_compact_nin_without_normalisation_is_the_papers() -> None:
     runs = finished(*(row(network, 0.6) for network in simnets_compact.NETWORKS))
-    printed = {cells[0]: cells[-1] for cells in table(simnets_compact.EXPERIMENT.report(runs, small_data()))}
+    printed = {cells[0]: cells[-1] for cells in table(simnets_compact.EXPERIMENT.report(runs, cifar10()))}
     assert printed["nin_compact, no normalisation"] == "72.3"
     assert printed["nin_compact"] == "-"
 
@@ -314,9 +319,9 @@ def test_runs_on_a_part_of_the_data_are_made_again_by_the_experiment(
     assert seen == [(23, None)]
     content = json.loads(path.read_text())
     assert content["split"] == {"training": 23, "validation": 10, "classes": 10}
-    assert content["rows"][0]["command"] == "simroot reproduce part"
+    assert content["rows"][0]["command"] == "simroot reproduce part --data arrays"
     path = conduct("part", plan, small_data(100), runs=tmp_path, results=tmp_path, source=source, epochs=3)
-    assert json.loads(path.read_text())["rows"][0]["command"] == "simroot reproduce part --epochs 3"
+    assert json.loads(path.read_text())["rows"][0]["command"] == "simroot reproduce part --data arrays --epochs 3"
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from simroot.cli.datasource import add_data_arguments, data_source, logging_to_stderr
 from simroot.cli.output import console, count_text, print_json, print_table
-from simroot.cli.trials import add_trial_arguments, conduct_and_print
+from simroot.cli.trials import add_trial_arguments, asks_for_runs, conduct_and_print
 from simroot.cli.values import positive, positive_number, quantity
 from simroot.errors import ConfigError
 
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     given = vars(arguments)
     budget = Budget(*(given.get(limit) for limit in ("parameters", "macs", "milliseconds")))
-    trained = arguments.train or arguments.quick or arguments.report_only
+    trained = asks_for_runs(arguments)
     if trained and "data" not in given:
         raise ConfigError("there is nothing to train on; --data names the images")
     with logging_to_stderr():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from simroot.cli.datasource import add_data_arguments, data_source, logging_to_stderr
 from simroot.cli.output import console, count_text, print_facts, print_json, print_table
-from simroot.cli.trials import add_trial_arguments, conduct_and_print
+from simroot.cli.trials import add_trial_arguments, asks_for_runs, conduct_and_print
 from simroot.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     name = vars(arguments).get("name")
     if name is None:
         _list(arguments.json)
-    elif name in TABLES and not arguments.train:
+    elif name in TABLES and not (arguments.train or (name in EXPERIMENTS and asks_for_runs(arguments))):
         table = TABLES[name]()
         if arguments.json:
             print_json([row.as_dict() for row in table.rows])

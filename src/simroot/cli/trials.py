@@ -52,6 +52,11 @@ def add_trial_arguments(parser: argparse.ArgumentParser, train_help: str) -> Non
     )
 
 
+def asks_for_runs(arguments: argparse.Namespace) -> bool:
+    """Whether trainings, or what they left, are wanted: by ``--train`` or an option that says how."""
+    return bool(arguments.train or arguments.quick or arguments.report_only)
+
+
 def conduct_and_print(
     arguments: argparse.Namespace, name: str, plan: Experiment, data: ImageData, source: Mapping[str, Any]
 ) -> None:

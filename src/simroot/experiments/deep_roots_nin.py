@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -101,7 +102,7 @@ def _plot(models: Mapping[str, Sequence[Finished]], times: Mapping[str, float]) 
             names.sort(key=values.__getitem__)
             accuracies = [[100 * each.row["accuracy"] for each in models[name]] for name in names]
             means = [statistics.fmean(each) for each in accuracies]
-            spreads = [statistics.stdev(each) if len(each) > 1 else 0.0 for each in accuracies]
+            spreads = [statistics.stdev(each) if len(each) > 1 else math.nan for each in accuracies]
             if names:
                 places = [values[name] for name in names]
                 axes.errorbar(places, means, spreads, marker=marker, capsize=3, label=topology or "without groups")

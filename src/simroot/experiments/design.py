@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -84,7 +85,14 @@ def comparison(budget: Budget, networks: Sequence[Network]) -> Experiment:
 
 
 def _next(finished: Sequence[Finished]) -> str:
-    """What to do with the best run."""
-    best = max(finished, key=lambda each: float(each.row["accuracy"]))
+    """What to do with the best run of the network that is best on average over the seeds."""
+
+    def accuracy(each: Finished) -> float:
+        return float(each.row["accuracy"])
+
+    networks: dict[str, list[Finished]] = {}
+    for each in finished:
+        networks.setdefault(f"{each.row['model']} {each.row['overrides']}", []).append(each)
+    best = max(max(networks.values(), key=lambda runs: statistics.fmean(map(accuracy, runs))), key=accuracy)
     again = f"The best is {best.trial.name}. To train it for longer: `{best.row['command']}` with more epochs."
     return again if best.path is None else f"{again} For the device, as it is: `simroot export {best.path}`."

@@ -141,13 +141,16 @@ class Runs:
         except CheckpointError as error:
             log.warning("left out a run: %s", error)
             return False
-        weights = self._initial(trial)
-        initial = {} if weights is None else {"initial": str(weights.resolve())}
+        model, expected = dict(config["model"]), self._initial(trial)
+        # Of a pre-trained start its name in the folder says which it is, wherever the folder lies.
+        last = -3 if trial.pretrained else 0
+        starts = [path and Path(path).resolve().parts[last:] for path in (model.pop("initial", None), expected)]
         data = self.data
         same = {"classes": list(data.classes), "image_size": data.image_size, "channels": data.channels}
         same |= {"train": len(data.train), "val": len(data.val), "mean": list(data.mean), "std": list(data.std)}
         return (
-            config["model"] == {"name": trial.model, "overrides": dict(trial.overrides), **initial}
+            model == {"name": trial.model, "overrides": dict(trial.overrides)}
+            and starts[0] == starts[1]
             and Recipe.from_dict(config["recipe"]) == for_data(trial.recipe, data.name, data.image_size)
             and same.items() <= config["data"].items()
         )
@@ -158,20 +161,27 @@ def row(path: Path) -> Row:
 
     ``accuracy`` is the last epoch's, on the validation images: the best epoch's would favour whoever's curve is
     rougher.
+
+    Raises:
+        CheckpointError: if a file of the run is missing or damaged.
     """
-    summary = json.loads((path / SUMMARY).read_text(encoding="utf-8"))
-    with (path / METRICS).open(encoding="utf-8") as file:
-        curve = [float(line["val_accuracy"]) for line in csv.DictReader(file)]
     kept = ("model", "overrides", "seed", "epochs")
-    sizes = ("parameters", "macs", "flops", "seconds", "recipe", "versions")
-    return {
-        **{key: summary[key] for key in kept},
-        "accuracy": summary["last_accuracy"],
-        "best_accuracy": summary["accuracy"],
-        **{key: summary[key] for key in sizes},
-        "command": command(read_config(path)),
-        "validation_accuracy_by_epoch": curve,
-    }
+    sizes = ("parameters", "macs", "flops", "seconds", "recipe", "versions", "commit")
+    try:
+        summary = json.loads((path / SUMMARY).read_text(encoding="utf-8"))
+        with (path / METRICS).open(encoding="utf-8") as file:
+            curve = [float(line["val_accuracy"]) for line in csv.DictReader(file)]
+        found = {
+            **{key: summary[key] for key in kept},
+            "accuracy": summary["last_accuracy"],
+            "best_accuracy": summary["accuracy"],
+            **{key: summary[key] for key in sizes},
+        }
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{SUMMARY} or {METRICS} of {path} is missing or damaged ({error!r})") from error
+    if len(curve) != found["epochs"]:
+        raise CheckpointError(f"{METRICS} of {path} has {len(curve)} epochs; expected {found['epochs']}")
+    return {**found, "command": command(read_config(path)), "validation_accuracy_by_epoch": curve}
 
 
 def command(config: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Network's name -> learning rate, where `simroot reproduce learning-rates` found a better one than the usual.
+# Network's name -> learning rate, where `simroot reproduce learning-rates` found, or once had found, a better one than
+# the usual.
 RATES = {"nin_compact": 0.4, "nin_compact, no normalisation": 0.025, "simnet3_compact": 0.4, "ConvNet": 0.04}
 
 _PRETRAINED = ", pre-trained"
@@ -105,6 +107,11 @@ def setting(finished: Sequence[Finished], data: ImageData) -> str:
 Printed = Callable[[ImageData], Mapping[str, float]]
 
 
+def on_cifar10(printed: Mapping[str, float]) -> Printed:
+    """Accuracies that the paper has for CIFAR-10, which say nothing about other images."""
+    return lambda data: printed if data.name.startswith("cifar10") and len(data.classes) == 10 else {}
+
+
 def table_experiment(title: str, epochs: int, networks: Sequence[Network], printed: Printed) -> Experiment:
     """Networks in a table beside the paper's accuracies, and a plot of the accuracy by epoch.
 
@@ -166,7 +173,7 @@ def plot_against(axes: Axes, runs: Runs, cost: Callable[[Network], float], label
     for name in dict.fromkeys(network.name for network in runs):
         members = sorted((network for network in runs if network.name == name), key=cost)
         values = [[100 * each.row["accuracy"] for each in runs[network]] for network in members]
-        spreads = [statistics.stdev(each) if len(each) > 1 else 0.0 for each in values]
+        spreads = [statistics.stdev(each) if len(each) > 1 else math.nan for each in values]
         means, places = [statistics.fmean(each) for each in values], [cost(network) for network in members]
         style = "--" if name in dashed else "-"
         axes.errorbar(places, means, spreads, marker="o", markersize=4, capsize=3, linestyle=style, label=name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simroot.experiments.simnets import Network, pretrained, registered, table_experiment
+from simroot.experiments.simnets import Network, on_cifar10, pretrained, registered, table_experiment
 
 # Beside the paper's two, of which NiN had no batch normalisation, that with it, the SimNet from a pre-trained start,
 # the ReLU twin and the SimNet of both forms of similarity that has as many parameters.
@@ -17,4 +17,4 @@ NETWORKS = (
 )
 _PRINTED = {"simnet3_compact": 76.8, "nin_compact, no normalisation": 72.3}
 
-EXPERIMENT = table_experiment("Deep SimNets, section 6.4: 5K parameters", 10, NETWORKS, lambda data: _PRINTED)
+EXPERIMENT = table_experiment("Deep SimNets, section 6.4: 5K parameters", 10, NETWORKS, on_cifar10(_PRINTED))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simroot.experiments.simnets import registered, table_experiment
+from simroot.experiments.simnets import on_cifar10, registered, table_experiment
 
 NETWORKS = registered("simnet3")
 
@@ -14,4 +14,4 @@ _PRINTED = {
     "ALL-CNN": 92.75,
 }
 
-EXPERIMENT = table_experiment("Deep SimNets, table 2: the three layer SimNet", 10, NETWORKS, lambda data: _PRINTED)
+EXPERIMENT = table_experiment("Deep SimNets, table 2: the three layer SimNet", 10, NETWORKS, on_cifar10(_PRINTED))

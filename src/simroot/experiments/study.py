@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from simroot.data import ImageData
 from simroot.data.splits import Split, stratified
-from simroot.errors import ConfigError, TrainingError
+from simroot.errors import CheckpointError, ConfigError, TrainingError
 from simroot.experiments.runs import Row, Runs, Trial, row
 from simroot.training import Recipe, for_data
 from simroot.training.environment import versions
@@ -86,8 +86,9 @@ def conduct(
 ) -> Path:
     """Train what is not trained yet, then write ``NAME.json``, ``NAME.md`` and ``NAME.png``.
 
-    Killed and called again it goes on where it stopped. Without training, rows that ``NAME.json`` has already stay
-    where their runs are not here: what several machines trained comes together in one file.
+    Killed and called again it goes on where it stopped. Rows that ``NAME.json`` has already, of any seed, stay where
+    their runs are not here: what several machines trained comes together in one file. A trial that cannot be trained,
+    or whose run is damaged, is left out and named in the log.
 
     Args:
         name: of the files.
@@ -115,34 +116,42 @@ def conduct(
         name, epochs, seeds, source = f"{name}-quick", 1, seeds[:1], None
         data = replace(data, train=_few(data.train), val=_few(data.val))
     folder = Runs(runs, data, source)
-    trials = [trial for seed in seeds for trial in experiment.trials(epochs or experiment.epochs, seed)]
-    reported = [] if train else _reported(results / f"{name}.json", data)
+    reported = [] if quick else _reported(results / f"{name}.json", data)
     length = "" if epochs in (None, experiment.epochs) else f" --epochs {epochs}"
     finished = []
-    for trial in trials[: _QUICK_TRIALS if quick else None]:
-        path = _completed(folder, trial, options) if train else folder.finished(trial)
-        if path is not None:
-            # `simroot train` alone does not know parts.
-            again = {} if experiment.part is None else {"command": f"simroot reproduce {name}{length}"}
-            finished.append(Finished(trial, path, row(path) | {"start": _start(trial)} | again))
-        else:
-            finished += [Finished(trial, None, found) for found in reported if _is_of(found, trial, data)]
+    for seed in [*seeds, *sorted({found["seed"] for found in reported} - set(seeds))]:
+        for trial in experiment.trials(epochs or experiment.epochs, seed)[: _QUICK_TRIALS if quick else None]:
+            done = _completed(folder, trial, options if train and seed in seeds else None)
+            if done is not None:
+                path, figures = done
+                # `simroot train` alone does not know parts.
+                again = {} if experiment.part is None else {"command": _command(name, length, data, seed)}
+                finished.append(Finished(trial, path, figures | {"start": _start(trial)} | again))
+            else:
+                finished += [Finished(trial, None, found) for found in reported if _is_of(found, trial, data)]
+    if not finished and train:
+        raise ConfigError(f"no training of {experiment.title} could be completed; the log says why")
     if not finished:
         raise ConfigError(
             f"{runs} holds no finished run of {experiment.title}; expected one with the same network, recipe, epochs "
             "and data: leave out --report-only to train"
         )
     report = experiment.report(finished, data)
-    return _write(results / name, experiment.title, finished, report, data)
+    return _write(results / name, experiment.title, finished, report, data, commands=not quick)
 
 
-def _completed(folder: Runs, trial: Trial, options: Mapping[str, Any]) -> Path | None:
-    """The trial's run directory; None if the training failed, which the other trials survive."""
+def _completed(folder: Runs, trial: Trial, options: Mapping[str, Any] | None) -> tuple[Path, Row] | None:
+    """The trial's run and its figures, without options only if it is complete already; None if that fails."""
     try:
-        return folder.complete(trial, **options)
-    except TrainingError as error:
+        path = folder.finished(trial) if options is None else folder.complete(trial, **options)
+        return None if path is None else (path, row(path))
+    except (TrainingError, ConfigError, CheckpointError) as error:
         log.warning("%s is left out: %s", trial.name, error)
         return None
+
+
+def _command(name: str, length: str, data: ImageData, seed: int) -> str:
+    return f"simroot reproduce {name} --data {data.name}{length}{f' --seeds {seed}' if seed else ''}"
 
 
 def _start(trial: Trial) -> str:
@@ -174,7 +183,9 @@ def _few(split: Split) -> Split:
     return split.subset(stratified(split.labels, min(_QUICK_IMAGES, len(split)), seed=0)[0])
 
 
-def _write(stem: Path, title: str, finished: Sequence[Finished], report: Report, data: ImageData) -> Path:
+def _write(
+    stem: Path, title: str, finished: Sequence[Finished], report: Report, data: ImageData, *, commands: bool
+) -> Path:
     stem.parent.mkdir(parents=True, exist_ok=True)
     content = {
         "title": title,
@@ -186,8 +197,10 @@ def _write(stem: Path, title: str, finished: Sequence[Finished], report: Report,
     }
     path = stem.with_name(f"{stem.name}.json")
     write_text(path, json.dumps(content, indent=1) + "\n")
-    commands = "\n".join(dict.fromkeys(f"    {each.row['command']}" for each in finished))
-    origin = f"Made from {path.name}, whose runs these commands make again:\n\n{commands}"
+    origin = f"Made from {path.name}"
+    if commands:
+        words = "\n".join(dict.fromkeys(f"    {each.row['command']}" for each in finished))
+        origin += f", whose runs these commands make again:\n\n{words}"
     write_text(stem.with_name(f"{stem.name}.md"), f"# {title}\n\n{report.markdown}\n\n{origin}\n")
     if (figure := report.figure) is not None:
         write_atomic(stem.with_name(f"{stem.name}.png"), lambda file: figure.savefig(file, format="png"))

@@ -6,7 +6,7 @@ import ctypes
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -154,20 +154,25 @@ def reference_chosen() -> bool:
 
 
 @cache
-def _function(name: str, instruction_set: str, types: tuple[Any, ...]) -> Any:
-    """A function of ctypes values that returns an int and runs without the GIL."""
+def _function(name: str, instruction_set: str, arguments: tuple[Any, ...], result: Any) -> Any:
     library = _library()
     assert isinstance(library, _Library)
-    return ctypes.CFUNCTYPE(ctypes.c_int, *types)(library.address(name, instruction_set))
+    return ctypes.CFUNCTYPE(result, *arguments)(library.address(name, instruction_set))
+
+
+def kernel(name: str, arguments: Sequence[Any], result: Any = None) -> Any:
+    """A kernel of csrc/simroot.h for the instruction set in use, as a function of ctypes values without the GIL."""
+    return _function(name, kernels_in_use().name, tuple(arguments), result)
 
 
 def run(name: str, types: Sequence[Any], *arguments: Any, purpose: str) -> None:
-    """Call a kernel of csrc/simroot.h for the instruction set in use, with as many threads as PyTorch has.
+    """Call a kernel with as many threads as PyTorch has.
 
     Raises:
         MemoryError: if none is left for it; `purpose` says what it computes.
     """
     # The choice may have changed since the forward pass, or since a graph was compiled.
-    chosen = kernels_in_use() if native() else _choose("auto")
-    if _function(name, chosen.name, (*types, ctypes.c_int))(*arguments, torch.get_num_threads()):
+    with nullcontext() if native() else use_kernels("auto"):
+        failed = kernel(name, (*types, ctypes.c_int), ctypes.c_int)(*arguments, torch.get_num_threads())
+    if failed:
         raise MemoryError(f"no memory left for {purpose}; use smaller batches")
