@@ -263,7 +263,7 @@ def test_kernels_may_change_before_the_backward_pass() -> None:
     expected = torch.autograd.grad(ops.mex_dense(x, offsets, 1.5).sum(), x)[0]
     outs = ops.mex_dense(x, offsets, 1.5), ops.mex_pool2d(image, 1.5, 2)
     with ops.use_kernels("reference"):
-        assert torch.equal(torch.autograd.grad(outs[0].sum(), x)[0], expected)
+        assert_close("mex_dense.gradient", torch.autograd.grad(outs[0].sum(), x)[0], expected.double())
         assert torch.autograd.grad(outs[1].sum(), image)[0].isfinite().all()
 
 

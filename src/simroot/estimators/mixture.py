@@ -49,7 +49,8 @@ class _Units(NamedTuple):
         return cls(center, torch.where(constant, 1.0, spread), seen)
 
     def reduce(self, rows: Tensor) -> Tensor:
-        return (rows - self.center.to(rows)).div_(self.spread.to(rows))[:, self.seen]
+        reduced = (rows - self.center.to(rows)).div_(self.spread.to(rows))
+        return reduced if bool(self.seen.all()) else reduced[:, self.seen]
 
     def restore(self, parameters: Parameters, least_scale: float) -> Parameters:
         means, scales = (
