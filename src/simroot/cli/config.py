@@ -11,6 +11,7 @@ from typing import Any, get_type_hints
 import yaml
 
 from simroot.cli.datasource import data_path
+from simroot.cli.values import NO_OVERRIDES
 from simroot.data import NAMES, load
 from simroot.errors import ConfigError
 
@@ -52,7 +53,7 @@ def read_settings(path: Path) -> Settings:
     model = _mapping(content.get("model"), f"{path}: model", ("name", "overrides", "initial"))
     data = _mapping(content.get("data"), f"{path}: data")
     overrides = _mapping(model.get("overrides"), f"{path}: model.overrides")
-    if taken := {"num_classes", "in_channels"} & overrides.keys():
+    if taken := NO_OVERRIDES.keys() & overrides.keys():
         raise ConfigError(f"{path}: model.overrides has {min(taken)}, which comes from the images; leave it out")
     for name in ("name", "initial"):
         _check(model.get(name), str | None, f"{path}: model.{name}")

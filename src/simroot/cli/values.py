@@ -22,7 +22,7 @@ _WORDS: dict[type, dict[str, bool | None]] = {
 _NOT_JSON = {"True": True, "False": False, "None": None, "inf": math.inf, "-inf": -math.inf}
 
 # Arguments of every network that are no overrides, and the option that sets them.
-_NO_OVERRIDES = {"num_classes": "--num-classes", "in_channels": "--input-size"}
+NO_OVERRIDES = {"num_classes": "--num-classes", "in_channels": "--input-size"}
 
 
 def image_shape(text: str) -> tuple[int, int, int]:
@@ -80,9 +80,9 @@ def override(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not (key.isidentifier() and equals):
         raise argparse.ArgumentTypeError(f"{text!r} is no override; expected KEY=VALUE, as in channels=100")
-    if key in _NO_OVERRIDES:
+    if key in NO_OVERRIDES:
         raise argparse.ArgumentTypeError(
-            f"{key} is no override: it comes from the images, or from {_NO_OVERRIDES[key]} where a command has it"
+            f"{key} is no override: it comes from the images, or from {NO_OVERRIDES[key]} where a command has it"
         )
     if value in _NOT_JSON:
         return key, _NOT_JSON[value]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import statistics
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -13,7 +12,7 @@ from simroot.errors import ConfigError
 from simroot.experiments import frontier
 from simroot.experiments.budgets import Budget, Task, deployed, milliseconds
 from simroot.experiments.families import FAMILIES, Family
-from simroot.experiments.simnets import Network, trials
+from simroot.experiments.simnets import Network, accuracy, trained, trials
 from simroot.experiments.study import Experiment, Finished, Report
 from simroot.measure import count
 
@@ -79,20 +78,14 @@ def comparison(budget: Budget, networks: Sequence[Network]) -> Experiment:
 
     def report(finished: Sequence[Finished], data: ImageData) -> Report:
         found = frontier.report({str(budget): networks}, finished, data)
-        return replace(found, markdown=f"{found.markdown}\n\n{_next(finished)}")
+        return replace(found, markdown=f"{found.markdown}\n\n{_next(trained(networks, finished).values())}")
 
     return Experiment(f"Networks within {budget}", 10, partial(trials, networks), report)
 
 
-def _next(finished: Sequence[Finished]) -> str:
+def _next(runs: Collection[Sequence[Finished]]) -> str:
     """What to do with the best run of the network that is best on average over the seeds."""
-
-    def accuracy(each: Finished) -> float:
-        return float(each.row["accuracy"])
-
-    networks: dict[str, list[Finished]] = {}
-    for each in finished:
-        networks.setdefault(f"{each.row['model']} {each.row['overrides']}", []).append(each)
-    best = max(max(networks.values(), key=lambda runs: statistics.fmean(map(accuracy, runs))), key=accuracy)
+    network: Sequence[Finished] = max(runs, key=accuracy)
+    best = max(network, key=lambda each: float(each.row["accuracy"]))
     again = f"The best is {best.trial.name}. To train it for longer: `{best.row['command']}` with more epochs."
     return again if best.path is None else f"{again} For the device, as it is: `simroot export {best.path}`."

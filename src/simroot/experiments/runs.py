@@ -18,7 +18,7 @@ from simroot.measure import count
 from simroot.models import create_model, deploy, model_entry
 from simroot.pretraining import pretrain
 from simroot.training import Recipe, Run, for_data, recipe, resume, train
-from simroot.training.run import CONFIG, METRICS, SUMMARY, WEIGHTS, origin, read_config
+from simroot.training.run import CONFIG, METRICS, SUMMARY, WEIGHTS, data_changes, origin, read_config
 
 log = logging.getLogger(__name__)
 
@@ -145,14 +145,11 @@ class Runs:
         # Of a pre-trained start its name in the folder says which it is, wherever the folder lies.
         last = -3 if trial.pretrained else 0
         starts = [path and Path(path).resolve().parts[last:] for path in (model.pop("initial", None), expected)]
-        data = self.data
-        same = {"classes": list(data.classes), "image_size": data.image_size, "channels": data.channels}
-        same |= {"train": len(data.train), "val": len(data.val), "mean": list(data.mean), "std": list(data.std)}
         return (
             model == {"name": trial.model, "overrides": dict(trial.overrides)}
             and starts[0] == starts[1]
-            and Recipe.from_dict(config["recipe"]) == for_data(trial.recipe, data.name, data.image_size)
-            and same.items() <= config["data"].items()
+            and Recipe.from_dict(config["recipe"]) == for_data(trial.recipe, self.data.name, self.data.image_size)
+            and not data_changes(config, self.data)
         )
 
 

@@ -192,9 +192,9 @@ def _reference(
             x = x.nan_to_num(0.0, math.inf, -math.inf)
         product = templates if weights is None else weights * templates
         return F.conv2d(x, product, stride=shape.stride, groups=shape.groups)
-    learned = isinstance(order, Tensor) and order.requires_grad and torch.is_grad_enabled()
     if without_branches():
         return plain_lp(x, templates, weights, order, shape)
+    learned = isinstance(order, Tensor) and order.requires_grad and torch.is_grad_enabled()
     if isinstance(order, Tensor) and not learned:
         order = order.item()
     if not isinstance(order, Tensor) and order == 2:

@@ -233,24 +233,23 @@ def make_trainer(
     Raises:
         ConfigError: for devices or a strategy that it does not know or this machine does not have.
     """
-    given = {
-        **trainer_options,
-        "max_epochs": recipe.epochs,
-        "precision": "bf16-mixed" if recipe.precision == "bf16" else "32-true",
-        "gradient_clip_val": recipe.clip_norm,
-        "callbacks": callbacks,
-        "plugins": [AtomicCheckpoints()],
-        "default_root_dir": path,
-        "logger": False,
-        "enable_checkpointing": any(isinstance(callback, Checkpoint) for callback in callbacks),
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "num_sanity_val_steps": 0,
-        "use_distributed_sampler": False,  # the loader shares the batches out
-        "sync_batchnorm": torch.cuda.is_available(),
-    }
     try:
-        return L.Trainer(**given)
+        return L.Trainer(
+            **trainer_options,
+            max_epochs=recipe.epochs,
+            precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
+            gradient_clip_val=recipe.clip_norm,
+            callbacks=callbacks,
+            plugins=[AtomicCheckpoints()],
+            default_root_dir=path,
+            logger=False,
+            enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,  # the loader shares the batches out
+            sync_batchnorm=torch.cuda.is_available(),
+        )
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         chosen = ", ".join(f"{name} {value}" for name, value in trainer_options.items())
         raise ConfigError(f"Lightning cannot train with {chosen}: {' '.join(str(error).split())}") from error

@@ -204,13 +204,19 @@ def check_same_data(config: Mapping[str, Any], data: ImageData, path: Path) -> N
     Raises:
         DataError: if classes, size, channels, numbers or means of the images differ from those of config.yaml.
     """
-    before, now = config["data"], data_config(data, None)
-    for name in ("classes", "image_size", "channels", "train", "val", "mean", "std"):
-        if before[name] != now[name]:
-            raise DataError(
-                f"the data has changed since {path} was started: {name} is {now[name]}, expected {before[name]}; "
-                "restore the data or train anew"
-            )
+    if changed := data_changes(config, data):
+        name = changed[0]
+        raise DataError(
+            f"the data has changed since {path} was started: {name} is {data_config(data, None)[name]}, expected "
+            f"{config['data'][name]}; restore the data or train anew"
+        )
+
+
+def data_changes(config: Mapping[str, Any], data: ImageData) -> list[str]:
+    """What of images is other than config.yaml has it, by its names there; where they lie does not matter."""
+    now = data_config(data, None)
+    names = ("classes", "image_size", "channels", "train", "val", "mean", "std")
+    return [name for name in names if config["data"][name] != now[name]]
 
 
 def resume_command(path: Path) -> str:
