@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from simroot.cli.train import choose_recipe
 from simroot.experiments import EXPERIMENTS, TABLES
 from simroot.experiments.runs import command
 from simroot.models import model_entry
-from simroot.training import Recipe, for_data, recipe
+from simroot.training import Recipe, TrainingInterrupted, for_data, recipe
 
 
 def test_names(simroot: Simroot) -> None:
@@ -63,6 +64,17 @@ def test_mistakes(
     result = simroot("reproduce", *words)
     assert result.code == 2
     assert message in result.err.splitlines()[-1]
+
+
+def test_a_signal(simroot: Simroot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def conduct(*_: Any, **__: Any) -> None:
+        raise TrainingInterrupted("stopped. To go on: simroot train --resume runs/nin", tmp_path, "SIGTERM")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("simroot.experiments.study.conduct", conduct)
+    result = simroot("reproduce", "--data", "digits", "simnets-compact")
+    assert result.code == 128 + signal.SIGTERM
+    assert result.err.endswith("--resume runs/nin, or, with the trainings that are left, the same command again\n")
 
 
 @pytest.mark.slow

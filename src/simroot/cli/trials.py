@@ -64,23 +64,28 @@ def conduct_and_print(
     import torch
 
     from simroot.experiments.study import conduct
+    from simroot.training import TrainingInterrupted
 
     given = vars(arguments)
     if "threads" in given:
         torch.set_num_threads(given["threads"])
-    path = conduct(
-        name,
-        plan,
-        data,
-        runs=arguments.runs,
-        results=arguments.results,
-        source=source,
-        epochs=given.get("epochs"),
-        seeds=arguments.seeds,
-        quick=arguments.quick,
-        train=not arguments.report_only,
-        progress=False,  # the log says what a bar would
-    )
+    try:
+        path = conduct(
+            name,
+            plan,
+            data,
+            runs=arguments.runs,
+            results=arguments.results,
+            source=source,
+            epochs=given.get("epochs"),
+            seeds=arguments.seeds,
+            quick=arguments.quick,
+            train=not arguments.report_only,
+            progress=False,  # the log says what a bar would
+        )
+    except TrainingInterrupted as stopped:
+        more = "or, with the trainings that are left, the same command again"
+        raise TrainingInterrupted(f"{stopped}, {more}", stopped.path, stopped.signal) from stopped
     if arguments.json:
         print_json(json.loads(path.read_text(encoding="utf-8")))
     else:

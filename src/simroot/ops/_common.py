@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from itertools import product
 from operator import index
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from simroot.errors import ConfigError
 
@@ -65,9 +67,35 @@ def pair(value: int | Sequence[int], name: str, minimum: int) -> tuple[int, int]
     return first, second
 
 
-def without_branches() -> bool:
-    """Whether a graph is being recorded, in which no value may be looked at."""
+def windows(x: Tensor, kernel: Sequence[int], stride: Sequence[int], size: Sequence[int]) -> Tensor:
+    """(N, C, H, W) as (kh kw, N, C, *size): all pixels at each position of the window."""
+    (sh, sw), (height, width) = stride, size
+    return torch.stack(
+        [
+            x[:, :, i : i + (height - 1) * sh + 1 : sh, j : j + (width - 1) * sw + 1 : sw]
+            for i, j in product(*map(range, kernel))
+        ]
+    )
+
+
+def recording() -> bool:
+    """Whether a graph is being recorded for an engine."""
     return torch.compiler.is_exporting() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+
+
+def transformed() -> bool:
+    """Whether a transform of torch.func or forward-mode differentiation is at work, which kernels know nothing of."""
+    return forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
+
+
+def without_branches() -> bool:
+    """Whether no value may be looked at, and all is done by PyTorch's operations."""
+    return recording() or transformed()
+
+
+def plain_gradient() -> bool:
+    """Whether a backward pass, too, is done by PyTorch's operations, as it is differentiated again or batched."""
+    return torch.is_grad_enabled() or transformed()
 
 
 def beta_tensor(beta: float | Tensor, like: Tensor) -> Tensor:
@@ -80,13 +108,15 @@ def beta_tensor(beta: float | Tensor, like: Tensor) -> Tensor:
 def differentiable_vjp(
     function: Callable[..., Tensor], inputs: Sequence[Tensor | None], grad: Tensor, needed: Sequence[bool]
 ) -> list[Tensor | None]:
-    """Gradients of `function` that can be differentiated again.
+    """Gradients of `function` that can be differentiated again, if gradients are enabled, and batched.
 
     Aliases stand for the inputs, so that one input that was computed from another is not followed back.
     """
     if not any(needed):
         return [None] * len(needed)
-    aliases: list[Any] = [None if item is None else item.view_as(item) for item in inputs]
-    wanted = [alias for alias, need in zip(aliases, needed, strict=True) if need]
-    found = iter(torch.autograd.grad(function(*aliases), wanted, grad, create_graph=True))
+    again = torch.is_grad_enabled()
+    with torch.enable_grad():
+        aliases: list[Any] = [None if item is None else item.view_as(item) for item in inputs]
+        wanted = [alias for alias, need in zip(aliases, needed, strict=True) if need]
+        found = iter(torch.autograd.grad(function(*aliases), wanted, grad, create_graph=again))
     return [next(found) if need else None for need in needed]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from simroot.ops._common import differentiable_vjp, no_autocast
+from simroot.ops._common import differentiable_vjp, no_autocast, plain_gradient
 
 _LIBRARY = torch.library.Library("simroot", "FRAGMENT")
 _TAGS = (torch.Tag.pt2_compliant_tag,)
@@ -107,7 +107,7 @@ def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     x, weight, bias = ctx.saved_tensors
     needed = ctx.needs_input_grad[:3]
     with no_autocast(grad):
-        if torch.is_grad_enabled():
+        if plain_gradient():
             plain = partial(F.conv2d, stride=ctx.stride, padding=ctx.padding, groups=ctx.groups)
             return (*differentiable_vjp(plain, (x, weight, bias), grad, needed), None, None, None)
         return (*_gradients(grad, x, weight, needed, ctx.stride, ctx.padding, ctx.groups), None, None, None)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from simroot.ops._common import no_autocast, without_branches
+from simroot.ops._common import no_autocast, recording, transformed, without_branches
 
 # Below this, exponentials are taken around the mean with expm1, and log1p; above, around the largest. Both are
 # accurate here: they meet where e^t - 1 is neither close to 0 nor large.
@@ -29,22 +29,33 @@ def log_mean_exp(x: Tensor, beta: Tensor, dim: int, present: Tensor | None = Non
 
     In a recorded graph, where no value may be looked at, beta must be finite.
     """
-    if without_branches():
+    if recording():
         return _recorded(Axis(x, dim, present), beta)
+    if transformed():
+        return _of_any_beta(x, beta, dim, present)
     along = 1 if dim == 0 else 0
     size = _CHUNK * x.shape[along] // x.numel() if x.ndim > 1 and x.numel() else 0
     if 0 < size < x.shape[along]:
         parts = zip(x.split(size, along), beta.split(size, along), strict=True)
         return torch.cat([log_mean_exp(*part, dim, present) for part in parts], along)
+    if beta.isinf().any():
+        return _of_any_beta(x, beta, dim, present)
+    out: Tensor = _LogMeanExp.apply(x, beta, dim, present)
+    return out
+
+
+def _of_any_beta(x: Tensor, beta: Tensor, dim: int, present: Tensor | None) -> Tensor:
     infinite = beta.isinf()
-    if not infinite.any():
-        out: Tensor = _LogMeanExp.apply(x, beta, dim, present)
-        return out
     finite: Tensor = _LogMeanExp.apply(x, beta.masked_fill(infinite, 1.0), dim, present)
     absent = None if present is None else ~present
     largest = (x if absent is None else x.masked_fill(absent, -math.inf)).amax(dim, keepdim=True)
     smallest = (x if absent is None else x.masked_fill(absent, math.inf)).amin(dim, keepdim=True)
     return torch.where(infinite, torch.where(beta > 0, largest, smallest), finite)
+
+
+def _everywhere(condition: Tensor) -> bool:
+    """Whether a condition is known to hold everywhere, so that work can be saved."""
+    return not without_branches() and bool(condition.all())
 
 
 class Axis:
@@ -71,7 +82,7 @@ class Axis:
         """The exponents beta (x - c) <= 0 and c, the element where beta x is largest, a constant to gradients."""
         values = self.values.detach()
         positive = beta > 0
-        if not without_branches() and positive.all():
+        if _everywhere(positive):
             reference = values.amax(self.dim, keepdim=True)
         else:
             largest, smallest = values.amax(self.dim, keepdim=True), values.amin(self.dim, keepdim=True)
@@ -126,11 +137,11 @@ def derivative_of_beta(axis: Axis, beta: Tensor, out: Tensor) -> Tensor:
     phi(q) = (e^q (q - 1) + 1) / q^2 = sum_k q^k / (k! (k + 2)): nothing cancels in it and nothing is divided by beta.
     """
     small = _is_small(axis, beta)
-    if small.all():
+    if _everywhere(small):
         return _series(axis, beta, out)
     logs = axis.log_probabilities(beta).clamp(min=-1e30)  # 0 times it is 0, which 0 times -inf is not
     divergence = (logs.exp() * logs).sum(axis.dim, keepdim=True) + axis.count.log()
-    if not small.any():
+    if _everywhere(~small):
         return divergence / beta.square()
     series = _series(axis, beta.masked_fill(~small, 0.0), out)
     return torch.where(small, series, divergence / beta.masked_fill(small, 1.0).square())
@@ -147,13 +158,15 @@ def _series(axis: Axis, beta: Tensor, out: Tensor) -> Tensor:
 
 
 class _LogMeanExp(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
     def forward(x: Tensor, beta: Tensor, dim: int, present: Tensor | None) -> Tensor:
         axis = Axis(x, dim, present)
         small = _is_small(axis, beta)
-        if small.all():
+        if _everywhere(small):
             return _around_mean(axis, beta)
-        if not small.any():
+        if _everywhere(~small):
             return _around_largest(axis, beta)
         far = _around_largest(axis, beta.masked_fill(small, 1.0))
         return torch.where(small, _around_mean(axis, beta.masked_fill(~small, 0.0)), far)
@@ -162,6 +175,7 @@ class _LogMeanExp(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         x, beta, ctx.dim, present = inputs
         ctx.save_for_backward(x, beta, present, output)
+        ctx.save_for_forward(x, beta, present, output)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -171,3 +185,12 @@ class _LogMeanExp(torch.autograd.Function):
             dx = grad * axis.log_probabilities(beta).exp() if ctx.needs_input_grad[0] else None
             dbeta = grad * derivative_of_beta(axis, beta, out) if ctx.needs_input_grad[1] else None
         return dx, dbeta, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, dx: Tensor | None, dbeta: Tensor | None, *_: None) -> Tensor:
+        x, beta, present, out = ctx.saved_tensors
+        axis = Axis(x, ctx.dim, present)
+        change = torch.zeros_like(out)
+        if dx is not None:
+            change = change + (axis.log_probabilities(beta).exp() * dx).sum(ctx.dim, keepdim=True)
+        return change if dbeta is None else change + dbeta * derivative_of_beta(axis, beta, out)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from simroot.errors import ConfigError
-from simroot.ops._common import differentiable_vjp, no_autocast, tile_elements
+from simroot.ops._common import differentiable_vjp, no_autocast, plain_gradient, tile_elements
 from simroot.ops._lp_plain import Geometry, plain_lp
 
 
@@ -157,7 +157,7 @@ class _DirectLp(torch.autograd.Function):
         p, shape, missing = ctx.settings
         needed = ctx.needs_input_grad[:4]
         with no_autocast(grad):
-            if torch.is_grad_enabled():
+            if plain_gradient():
 
                 def again(x: Tensor, z: Tensor, u: Tensor | None, order: Tensor | None) -> Tensor:
                     return plain_lp(x, z, u, p if order is None else order, shape)

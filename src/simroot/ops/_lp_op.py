@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from simroot.ops._common import differentiable_vjp, no_autocast
+from simroot.ops._common import differentiable_vjp, no_autocast, plain_gradient
 from simroot.ops._lp_plain import Geometry, plain_lp
 
 # x is padded already. An order given as a tensor of one element takes the place of p and may require gradient.
@@ -90,7 +90,7 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     tensors = ctx.saved_tensors
     p, stride, groups = ctx.settings
     needed = ctx.needs_input_grad[:5]
-    if not torch.is_grad_enabled():
+    if not plain_gradient():
         found = torch.ops.simroot.lp_backward(grad, *tensors, p, stride, groups, needed)
         return (*(item if need else None for item, need in zip(found, needed, strict=True)), None, None, None)
     templates = tensors[1]

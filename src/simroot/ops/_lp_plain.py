@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from simroot.ops._common import windows
+
 
 class Geometry(NamedTuple):
     """How receptive fields lie on an image that has been padded already."""
@@ -29,13 +31,16 @@ def plain_lp(x: Tensor, templates: Tensor, weights: Tensor | None, order: float 
     """-sum_i u_i |x_i - z_i|^p, for orders other than 2 by broadcasting. NaN in x: missing."""
     if not isinstance(order, Tensor) and order == 2:
         return quadratic(x, templates, weights, shape, missing=True)[0]
-    (kh, kw), (sh, sw), groups = shape
-    patches = x.unfold(2, kh, sh).unfold(3, kw, sw).unflatten(1, (groups, 1, -1))
-    difference = patches - templates.unflatten(0, (groups, -1))[:, :, :, None, None]
-    terms = _power(difference.masked_fill(patches.isnan(), 0.0), order)
+
+    def columns(parameter: Tensor) -> Tensor:
+        """(kh kw, 1, groups, R / groups, C / groups, 1, 1)."""
+        return parameter.flatten(2).movedim(2, 0).unflatten(1, (1, shape.groups, -1))[..., None, None]
+
+    patches = windows(x, shape.kernel, shape.stride, shape.output_size(x)).unflatten(2, (shape.groups, 1, -1))
+    terms = _power((patches - columns(templates)).masked_fill(patches.isnan(), 0.0), order)
     if weights is not None:
-        terms = terms * weights.unflatten(0, (groups, -1))[:, :, :, None, None]
-    return -terms.sum((3, 6, 7)).flatten(1, 2)
+        terms = terms * columns(weights)
+    return -terms.sum((0, 4)).flatten(1, 2)
 
 
 def _power(difference: Tensor, order: float | Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from simroot.ops._common import differentiable_vjp, no_autocast, tile_elements
+from simroot.ops._common import differentiable_vjp, no_autocast, plain_gradient, tile_elements
 from simroot.ops._log_mean_exp import Axis, away_from_zero, derivative_of_beta, log_mean_exp
 
 _SMALL = 0.5
@@ -142,7 +142,7 @@ class _MexDense(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         tensors, needed = ctx.saved_tensors, ctx.needs_input_grad[:3]
         with no_autocast(grad):
-            if torch.is_grad_enabled():
+            if plain_gradient():
                 return (*differentiable_vjp(summed_mex_dense, tensors, grad, needed), None)
             return (*_gradients(tensors, grad, ctx.b, needed[2]), None)
 

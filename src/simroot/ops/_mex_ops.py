@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from simroot.ops._common import differentiable_vjp, no_autocast
+from simroot.ops._common import differentiable_vjp, no_autocast, plain_gradient
 from simroot.ops._mex_dense import summed_mex_dense
 from simroot.ops._mex_pool import plain_mex_pool
 
@@ -77,7 +77,7 @@ def _keep_dense(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _differentiate_dense(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     tensors, needed = ctx.saved_tensors, ctx.needs_input_grad
     with no_autocast(grad):
-        if torch.is_grad_enabled():
+        if plain_gradient():
             return tuple(differentiable_vjp(summed_mex_dense, tensors, grad, needed))
         return torch.ops.simroot.mex_dense_backward(grad, *tensors, needed[2])
 
@@ -90,7 +90,7 @@ def _keep_pool(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _differentiate_pool(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     tensors, needed = ctx.saved_tensors, ctx.needs_input_grad[:2]
     with no_autocast(grad):
-        if torch.is_grad_enabled():
+        if plain_gradient():
             plain = partial(plain_mex_pool, kernel=ctx.kernel, stride=ctx.stride, padding=ctx.padding, size=ctx.size)
             found = differentiable_vjp(plain, tensors, grad, needed)
         else:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from simroot.ops._common import windows
 from simroot.ops._log_mean_exp import log_mean_exp
 
 Pair = Sequence[int]
@@ -25,18 +25,7 @@ def plain_mex_pool(x: Tensor, beta: Tensor, kernel: Pair, stride: Pair, padding:
     around = (padding[1], max(0, ends[1]), padding[0], max(0, ends[0]))
     present = None
     if any(around):
-        present = _stack(F.pad(torch.ones_like(x[:1, :1]), around), kernel, stride, size) > 0
+        present = windows(F.pad(torch.ones_like(x[:1, :1]), around), kernel, stride, size) > 0
         x = F.pad(x, around)
-    stacked = _stack(x, kernel, stride, size)
+    stacked = windows(x, kernel, stride, size)
     return log_mean_exp(stacked, beta.expand(stacked[:1].shape), 0, present).squeeze(0)
-
-
-def _stack(x: Tensor, kernel: Pair, stride: Pair, size: Pair) -> Tensor:
-    """(positions of the window, N, C, H', W')."""
-    (sh, sw), (height, width) = stride, size
-    return torch.stack(
-        [
-            x[:, :, i : i + (height - 1) * sh + 1 : sh, j : j + (width - 1) * sw + 1 : sw]
-            for i, j in product(*map(range, kernel))
-        ]
-    )

@@ -29,8 +29,8 @@ def grouped_conv2d(
 
     Float32 tensors on the CPU meet a native kernel where it is the faster one by measurement: 3 x 3 and 5 x 5 filters
     with stride 1 (or 2) and 2 to 12 (or 4) channels a group (``_grouped_ops.passes_of_kernel``). All else is PyTorch's
-    ``conv2d``: other shapes, dtypes and devices, autocast, graphs that are exported, subclasses of tensors, and calls
-    under a ``TorchFunctionMode``, which sees ``torch.conv2d``.
+    ``conv2d``: other shapes, dtypes and devices, autocast, graphs that are exported, ``torch.func`` and forward mode,
+    subclasses of tensors, and calls under a ``TorchFunctionMode``, which sees ``torch.conv2d``.
 
     Args:
         x: (N, C, H, W); the memory format of the result is that of x.

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
 
 from simroot.errors import ConfigError
-from simroot.ops._common import beta_tensor, cast, no_autocast, precision, without_branches
+from simroot.ops._common import beta_tensor, cast, no_autocast, precision, recording, transformed, without_branches
 from simroot.ops._log_mean_exp import log_mean_exp
-from simroot.ops._mex_dense import mex_dense_rows, plain_mex_dense
+from simroot.ops._mex_dense import mex_dense_rows, plain_mex_dense, summed_mex_dense
 from simroot.ops._native import has_native
 from simroot.ops._triton import has_triton
 
@@ -122,13 +122,15 @@ def mex_dense(x: Tensor, offsets: Tensor, beta: Beta) -> Tensor:
 
 
 def _dense(x: Tensor, offsets: Tensor, beta: Beta) -> Tensor:
-    if without_branches() and not isinstance(beta, Tensor) and math.isinf(beta):
+    if recording() and not isinstance(beta, Tensor) and math.isinf(beta):
         return reduce(x.unsqueeze(1) + offsets, beta, (2,)).squeeze(2)
     compute: Callable[[Tensor, Tensor, Tensor], Tensor] = mex_dense_rows
     if has_native(x) or has_triton(x):
         compute = torch.ops.simroot.mex_dense
-    elif without_branches():
+    elif recording():
         compute = plain_mex_dense
+    elif transformed():
+        compute = summed_mex_dense
     b = beta_tensor(beta, x)
     return compute(x, offsets, b if b.ndim == 0 else b.reshape(()))
 
