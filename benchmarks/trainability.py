@@ -24,8 +24,9 @@ from rich.console import Console
 from rich.table import Table
 
 from simroot.data import ImageData, load
+from simroot.experiments.runs import Row, Runs, Trial, row
 from simroot.models import model_entry
-from simroot.training import Recipe, recipe, train
+from simroot.training import Recipe, recipe
 from simroot.training.environment import versions
 
 
@@ -43,17 +44,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     source = Path(arguments.data) if Path(arguments.data).exists() else arguments.data
     data = load(source, validation=arguments.validation, limit=arguments.train)
+    rate = "" if arguments.learning_rate is None else f" --learning-rate {arguments.learning_rate}"
+    command = (
+        f"python benchmarks/trainability.py --data {data.name} --models {' '.join(arguments.models)} "
+        f"--seeds {arguments.seeds} --train {arguments.train} --validation {arguments.validation} "
+        f"--epochs {arguments.epochs}{rate}"
+    )
     rows = []
     for model in arguments.models:
         for seed in range(arguments.seeds):
-            rows.append(_train(model, data, _recipe(model, seed, arguments)))
+            rows.append(_train(model, data, _recipe(model, seed, arguments), command))
             print(json.dumps(rows[-1]), file=sys.stderr)
     result = {
         "data": {"source": data.name, "train": len(data.train), "validation": len(data.val)},
         "versions": versions(),
-        "command": f"python benchmarks/trainability.py --data {data.name} --models {' '.join(arguments.models)} "
-        f"--seeds {arguments.seeds} --train {arguments.train} --validation {arguments.validation} "
-        f"--epochs {arguments.epochs}",
+        "command": command,
         "threads": torch.get_num_threads(),
         "rows": rows,
         "summary": [_summary(model, rows) for model in arguments.models],
@@ -71,21 +76,14 @@ def _recipe(model: str, seed: int, arguments: argparse.Namespace) -> Recipe:
     return recipe("default", **{**changes, "epochs": arguments.epochs, "seed": seed, "shift": 0, "mirror": False})
 
 
-def _train(model: str, data: ImageData, how: Recipe) -> dict[str, Any]:
+def _train(model: str, data: ImageData, how: Recipe, command: str) -> Row:
     with tempfile.TemporaryDirectory() as folder:
-        run = train(model, data, how, Path(folder) / "run", progress=False)
-    return {
-        "model": model,
-        "seed": how.seed,
-        "accuracy": run.summary["last_accuracy"],
-        "loss": run.summary["last_loss"],
-        "seconds": run.summary["seconds"],
-        "recipe": how.to_dict(),
-    }
+        path = Runs(Path(folder), data, None).complete(Trial(model, how), progress=False)
+        return {**row(path), "command": command}
 
 
-def _summary(model: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    accuracies = [row["accuracy"] for row in rows if row["model"] == model]
+def _summary(model: str, rows: list[Row]) -> dict[str, Any]:
+    accuracies = [each["accuracy"] for each in rows if each["model"] == model]
     return {
         "model": model,
         "seeds": len(accuracies),
@@ -97,9 +95,9 @@ def _summary(model: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _print(summary: list[dict[str, Any]]) -> None:
     table = Table("model", "seeds", "mean accuracy", "std", "lowest")
-    for row in summary:
-        std = "" if row["std"] is None else f"{row['std']:.2%}"
-        table.add_row(row["model"], str(row["seeds"]), f"{row['mean']:.2%}", std, f"{row['lowest']:.2%}")
+    for each in summary:
+        std = "" if each["std"] is None else f"{each['std']:.2%}"
+        table.add_row(each["model"], str(each["seeds"]), f"{each['mean']:.2%}", std, f"{each['lowest']:.2%}")
     Console().print(table)
 
 

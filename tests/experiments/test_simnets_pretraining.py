@@ -34,7 +34,11 @@ def test_trains_both_starts_and_goes_on_where_it_stopped(tmp_path: Path, monkeyp
     assert [(row["start"], row["labels"]) for row in result["rows"]] == [(RANDOM, 150), (PRETRAINED, 150)]
     for row in result["rows"]:
         curve = row["validation_accuracy_by_epoch"]
-        assert row["accuracy"] == {"1": curve[0], "2": curve[1]}
+        assert row["accuracies"] == {"1": curve[0], "2": curve[1]}
+        assert row["accuracy"] == pytest.approx(curve[1])
+        assert row.keys() >= {"model", "seed", "epochs", "parameters", "macs", "flops", "seconds"}
+        assert row["command"].startswith("python benchmarks/pretraining.py --data digits --networks simnet2_small")
+        assert row["command"].endswith("--labels 150 --seeds 0 --patches 500 --epochs 1 2")
         assert (row["pretraining_seconds"] > 0) == (row["start"] == PRETRAINED)
     random, pretrained = (row["recipe"] for row in result["rows"][:2])
     assert random == pretrained
@@ -42,7 +46,7 @@ def test_trains_both_starts_and_goes_on_where_it_stopped(tmp_path: Path, monkeyp
 
 def test_gains_are_means_over_the_seeds_of_both() -> None:
     def row(start: str, seed: int, accuracy: float) -> dict[str, Any]:
-        return {"network": "n", "labels": 9, "start": start, "seed": seed, "accuracy": {"1": accuracy}}
+        return {"network": "n", "labels": 9, "start": start, "seed": seed, "accuracies": {"1": accuracy}}
 
     rows = [row(RANDOM, 0, 0.4), row(RANDOM, 1, 0.5), row(PRETRAINED, 0, 0.5), row(PRETRAINED, 1, 0.7)]
     (found,) = summary([*rows, row(RANDOM, 2, 0.9)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -95,7 +96,9 @@ def conduct(
                 for kind in (RANDOM, PRETRAINED):
                     weights = _with_offsets(start, network, data[count]) if kind == PRETRAINED else None
                     path = folder.complete(_trial(network, max(epochs), seed, weights), progress=False)
-                    rows.append(_row(network, kind, len(data[count].train), row(path), start, epochs))
+                    facts = {"network": network.name, "start": kind, "labels": len(data[count].train)}
+                    again = _command(network, data[count], count, seed, epochs, options or {})
+                    rows.append(_row({**facts, **row(path), "command": again}, start, epochs))
                     log.info("%s", _line(rows[-1]))
                     result = _result(full, rows, epochs, options or {})
                     _write(out, result)
@@ -138,24 +141,26 @@ def _with_offsets(start: Path, network: Network, data: ImageData) -> Path:
     return path
 
 
-def _row(network: Network, kind: str, labels: int, found: Row, start: Path, epochs: Sequence[int]) -> Row:
+def _row(found: Row, start: Path, epochs: Sequence[int]) -> Row:
     curve = found["validation_accuracy_by_epoch"]
     report = json.loads((start / "report.json").read_text(encoding="utf-8"))
     return {
-        "network": network.name,
-        "start": kind,
-        "labels": labels,
-        "seed": found["seed"],
-        "accuracy": {str(epoch): curve[epoch - 1] for epoch in epochs},
-        "validation_accuracy_by_epoch": curve,
-        "seconds": found["seconds"],
-        "pretraining_seconds": report["seconds"] if kind == PRETRAINED else 0.0,
-        "recipe": found["recipe"],
+        **found,
+        "accuracies": {str(epoch): curve[epoch - 1] for epoch in epochs},
+        "pretraining_seconds": report["seconds"] if found["start"] == PRETRAINED else 0.0,
     }
 
 
+def _command(
+    network: Network, data: ImageData, count: int | None, seed: int, epochs: Sequence[int], options: Mapping[str, Any]
+) -> str:
+    given = {"data": data.name, "networks": network.model, "labels": count or 0, "seeds": seed}
+    words = [word for key, value in {**given, **options}.items() for word in (f"--{key}", value)]
+    return shlex.join(map(str, ["python", "benchmarks/pretraining.py", *words, "--epochs", *epochs]))
+
+
 def _line(found: Row) -> str:
-    accuracies = ", ".join(f"{value:.2%} after {epoch}" for epoch, value in found["accuracy"].items())
+    accuracies = ", ".join(f"{value:.2%} after {epoch}" for epoch, value in found["accuracies"].items())
     return f"{found['network']}, {found['labels']} labels, {found['start']}, seed {found['seed']}: {accuracies}"
 
 
@@ -179,15 +184,15 @@ def summary(rows: Sequence[Row]) -> list[Row]:
     cases = dict.fromkeys((row["network"], row["labels"]) for row in rows)
     for network, labels in cases:
         starts = {
-            kind: {row["seed"]: row["accuracy"] for row in rows if _case(row) == (network, labels, kind)}
+            kind: {row["seed"]: row["accuracies"] for row in rows if _case(row) == (network, labels, kind)}
             for kind in (RANDOM, PRETRAINED)
         }
         seeds = sorted(starts[RANDOM].keys() & starts[PRETRAINED].keys())
         if not seeds:
             continue
         means = {
-            kind: {epoch: statistics.fmean(accuracy[seed][epoch] for seed in seeds) for epoch in accuracy[seeds[0]]}
-            for kind, accuracy in starts.items()
+            kind: {epoch: statistics.fmean(found[seed][epoch] for seed in seeds) for epoch in found[seeds[0]]}
+            for kind, found in starts.items()
         }
         gain = {epoch: 100 * (means[PRETRAINED][epoch] - value) for epoch, value in means[RANDOM].items()}
         found.append({"network": network, "labels": labels, "seeds": seeds, **means, "gain": gain})
