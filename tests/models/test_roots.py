@@ -143,6 +143,16 @@ def test_deformable_convolutions_are_reported() -> None:
     assert (layers["offsets"].groups, layers["offsets"].permuted) == (2, "")
 
 
+def test_channels_without_a_common_divisor_are_left_and_reported() -> None:
+    """As in spatial attention: one output channel, which no number of groups divides."""
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 1, 3))
+    _, report = rootify_with_report(model, 4, topology="column", example_input=IMAGE)
+    assert [layer.groups for layer in report.layers] == [1, 4, 1]
+    assert report.layers[2].note == "its 8 input and 1 output channels have no common divisor"
+    with pytest.raises(ConfigError, match="layer '2' of Sequential cannot be grouped: its 8 input"):
+        rootify(model, {"2": 2}, example_input=IMAGE)
+
+
 def test_indivisible_channels_name_the_layer_and_the_nearest_degrees() -> None:
     message = "8 groups for wide of Sequential do not divide its 12 input and 24 output .* are 6 and 12"
     model = nn.Sequential()

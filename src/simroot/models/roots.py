@@ -155,7 +155,7 @@ def rootify(
 
     The convolutions are found by running the network on ``example_input``. The first one, 1 x 1 convolutions and what
     is grouped already stay as they are, and so does what cannot be regrouped (functional convolutions, shared or
-    computed filters); ``rootify_with_report`` says what was done and why.
+    computed filters, channel counts without a common divisor); ``rootify_with_report`` says what was done and why.
 
     Args:
         model: any network with one input; it stays as it is.
@@ -263,7 +263,8 @@ def _plan(
             conv = groupable[name]
             raise ConfigError(
                 f"{groups} groups for {name} of {model} do not divide its {conv.in_channels} input and "
-                f"{conv.out_channels} output channels; the nearest degrees that work for all layers are {near}"
+                f"{conv.out_channels} output channels; the nearest degrees that work for all layers are {near}; "
+                "in Python, stages can name the layers to group"
             )
     return dict(plan)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -297,6 +298,8 @@ def _reason(conv: nn.Conv2d, calls: Sequence[_Call], first: bool, users: int) ->
         return "not used for this example"
     if first:
         return "the first convolution is never grouped"
+    if math.gcd(conv.in_channels, conv.out_channels) == 1:
+        return f"its {conv.in_channels} input and {conv.out_channels} output channels have no common divisor"
     if conv.groups == conv.in_channels:
         return "depthwise already"
     if conv.groups > 1:
