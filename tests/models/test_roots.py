@@ -143,6 +143,21 @@ def test_deformable_convolutions_are_reported() -> None:
     assert (layers["offsets"].groups, layers["offsets"].permuted) == (2, "")
 
 
+def test_all_that_read_the_image_count_as_first() -> None:
+    class Branches(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.wide, self.narrow = nn.Conv2d(3, 8, 5, padding=2), nn.Conv2d(3, 8, 3, padding=1)
+            self.behind = nn.Conv2d(8, 8, 3, padding=1, padding_mode="reflect")
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.as_tensor(self.behind(self.wide(x) + self.narrow(x)))
+
+    _, report = rootify_with_report(Branches(), 4, example_input=IMAGE)
+    assert [layer.groups for layer in report.layers] == [1, 1, 4]
+    assert {layer.note for layer in report.layers[:2]} == {"the first convolution is never grouped"}
+
+
 def test_channels_without_a_common_divisor_are_left_and_reported() -> None:
     """As in spatial attention: one output channel, which no number of groups divides."""
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 1, 3))

@@ -260,20 +260,24 @@ class _Recorder(TorchFunctionMode):
     def convolutions(self) -> list[TracedConv]:
         """The spatial convolutions, and modules that hold filters like theirs."""
         names = {module: name for name, module in self.model.named_modules()}
-        first = next(iter(self.calls), None)
         others = (m for m in names if m not in self.calls and not isinstance(m, ParametrizationList))
         order = [*self.calls, *others]
-        found = (self._describe(m, names[m], m is first, self.users[id(m._parameters.get("weight"))]) for m in order)
+        found = (self._describe(m, names[m], self.users[id(m._parameters.get("weight"))]) for m in order)
         return [conv for conv in found if conv is not None]
 
-    def _describe(self, module: nn.Module, name: str, first: bool, users: int) -> TracedConv | None:
+    def _is_first(self, module: nn.Module) -> bool:
+        """Whether it convolves before all others, or the image itself: stems may have branches."""
+        nodes = self.nodes.get(module, [])
+        return module is next(iter(self.calls)) or (bool(nodes) and not any(node.inputs for node in nodes))
+
+    def _describe(self, module: nn.Module, name: str, users: int) -> TracedConv | None:
         calls = self.calls.get(module, [])
         kind = type(module).__name__
         if isinstance(module, nn.Conv2d):
             kernel, channels = module.kernel_size, (module.in_channels, module.out_channels)
             if kernel == (1, 1):
                 return None
-            reason = _reason(module, calls, first, users)
+            reason = _reason(module, calls, bool(calls) and self._is_first(module), users)
             return TracedConv(name, kind, kernel, *channels, module.groups, calls[0].grid if calls else None, reason)
         if calls:
             call = max(calls, key=lambda call: call.kernel_size)
