@@ -83,24 +83,25 @@ def conduct(
     Returns:
         What the JSON file holds.
     """
+    options = options or {}
     full = load(**source)
     data = {count: full if count is None else load(**{**source, "limit": count}) for count in labels}
     rows: list[Row] = []
     for seed in seeds:
         for network in networks:
-            slug = _slug({**network.overrides, **(options or {})})
+            slug = _slug({**network.overrides, **options})
             start = runs / "pre-trained" / f"{network.model}-{slug}-seed-{seed}"
-            _pretrain(start, network, full, source, seed, options or {})
+            _pretrain(start, network, full, source, seed, options)
             for count in labels:
                 folder = Runs(runs, data[count], {**source, "limit": count})
                 for kind in (RANDOM, PRETRAINED):
                     weights = _with_offsets(start, network, data[count]) if kind == PRETRAINED else None
                     path = folder.complete(_trial(network, max(epochs), seed, weights), progress=False)
                     facts = {"network": network.name, "start": kind, "labels": len(data[count].train)}
-                    again = _command(network, data[count], count, seed, epochs, options or {})
+                    again = _command(network, data[count], count, seed, epochs, options)
                     rows.append(_row({**facts, **row(path), "command": again}, start, epochs))
                     log.info("%s", _line(rows[-1]))
-                    result = _result(full, rows, epochs, options or {})
+                    result = _result(full, rows, epochs, options)
                     _write(out, result)
     return result
 

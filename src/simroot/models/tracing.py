@@ -268,7 +268,7 @@ class _Recorder(TorchFunctionMode):
     def _is_first(self, module: nn.Module) -> bool:
         """Whether it convolves before all others, or the image itself: stems may have branches."""
         nodes = self.nodes.get(module, [])
-        return module is next(iter(self.calls)) or (bool(nodes) and not any(node.inputs for node in nodes))
+        return module is next(iter(self.calls), None) or (bool(nodes) and not any(node.inputs for node in nodes))
 
     def _describe(self, module: nn.Module, name: str, users: int) -> TracedConv | None:
         calls = self.calls.get(module, [])
@@ -277,7 +277,7 @@ class _Recorder(TorchFunctionMode):
             kernel, channels = module.kernel_size, (module.in_channels, module.out_channels)
             if kernel == (1, 1):
                 return None
-            reason = _reason(module, calls, bool(calls) and self._is_first(module), users)
+            reason = _reason(module, calls, self._is_first(module), users)
             return TracedConv(name, kind, kernel, *channels, module.groups, calls[0].grid if calls else None, reason)
         if calls:
             call = max(calls, key=lambda call: call.kernel_size)
