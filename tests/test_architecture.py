@@ -22,8 +22,9 @@ ALLOWED = {
     "ops": {"errors"},
     "layers": {"errors", "ops"},
     "models": {"errors", "ops", "layers"},
-    "images": {"errors"},
-    "data": {"errors", "images"},
+    "salvage": set(),
+    "images": {"errors", "salvage"},
+    "data": {"errors", "images", "salvage"},
     "estimators": {"errors"},
     **dict.fromkeys(_MIDDLE, _BASE | _LEAVES),
     "measure": _BASE | _LEAVES | {"export"},  # an engine that runs files is given the network's export

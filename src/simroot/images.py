@@ -5,26 +5,22 @@ Without PyTorch: what runs an exported network prepares images exactly as traini
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from simroot.errors import DataError
+from simroot.salvage import FORMATS, Source, open_header, orientation, upright
 
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".pbm", ".pgm", ".ppm"))
-# Only plain raster decoders: Pillow's others include EPS, which starts an external interpreter.
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 GREY_MODES = frozenset(("1", "L", "LA", "La", "I", "F"))
-_EXIF_ORIENTATION = 0x0112
 _TIFF_SIZE = (0x0100, 0x0101)
 _TIFF = (".tif", ".tiff")
 
-Source = Path | bytes
 # Left, top, right and bottom, in pixels.
 Box = tuple[float, float, float, float]
 
@@ -42,7 +38,7 @@ def square_box(width: int, height: int, share: float, right: float, down: float)
 
 
 def open_image(source: Source) -> Image.Image:
-    """The image behind a path or its bytes, only its header read.
+    """The image behind a path or its bytes, only its header read; damaged metadata are left out.
 
     Raises:
         OSError: the file cannot be read.
@@ -52,7 +48,7 @@ def open_image(source: Source) -> Image.Image:
         raise ValueError("not a regular file")
     if isinstance(source, Path) and source.suffix.lower() in _TIFF:
         source = source.read_bytes()  # a file Pillow would map into memory, and scramble it if it is turned
-    image = Image.open(source if isinstance(source, Path) else io.BytesIO(source), formats=FORMATS)
+    image = open_header(source)
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and image.width * image.height > limit:
         raise ValueError(f"{image.width} x {image.height} pixels are more than the safe {limit}")
@@ -79,8 +75,7 @@ def decode_array(
         side = min(right - left, bottom - top)
         # A large JPEG is decoded at a fraction of its size at which what is seen of it still has all its pixels.
         opened.draft(None, (int(opened.width * image_size / side), int(opened.height * image_size / side)))
-        ImageOps.exif_transpose(opened, in_place=True)
-        image = _flatten(opened).convert("L" if channels == 1 else "RGB")
+        image = _flatten(upright(opened, source)).convert("L" if channels == 1 else "RGB")
         across, down = image.width / width, image.height / height
         box = (left * across, top * down, min(right * across, image.width), min(bottom * down, image.height))
         if image.size != (image_size, image_size) or box != (0, 0, *image.size):
@@ -117,7 +112,7 @@ def _oriented_size(image: Image.Image) -> tuple[int, int]:
     # Of a TIFF some versions of Pillow give the size as it is after orientation, so that its tags are asked.
     tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
     width, height = (tags.get(tag, size) for tag, size in zip(_TIFF_SIZE, image.size, strict=True))
-    return (height, width) if 5 <= image.getexif().get(_EXIF_ORIENTATION, 1) <= 8 else (width, height)
+    return (height, width) if orientation(image) >= 5 else (width, height)
 
 
 def _is_grey(image: Image.Image) -> bool:

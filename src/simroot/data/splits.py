@@ -13,7 +13,8 @@ from torch import Tensor
 
 from simroot.data.crop import Window, window
 from simroot.errors import DataError
-from simroot.images import Source, decode_array, reason
+from simroot.images import decode_array, reason
+from simroot.salvage import Source
 
 _CHUNK = 1024
 _SAMPLE = 1024  # images from which the statistics of unchecked ones are estimated
