@@ -132,7 +132,7 @@ def test_of_an_image_that_is_cut_off_what_is_there_is_read(
     for cut in kept:
         differs = (pixels(content[:-cut]) != pixels(content)).any(0)
         assert differs.mean() <= 1 / 12  # a sixteenth of the whole, of which the middle is seen
-    with pytest.raises(OSError, match="(?i)truncated"):
+    with pytest.raises(OSError, match=r"[tT]runcated"):
         pixels(content[: -(len(content) // lost)])
 
 
