@@ -35,6 +35,10 @@ EXPERIMENTS: dict[str, tuple[str, str]] = {
     "simnets-table-2": ("simnets_table_2:EXPERIMENT", "Train the three layer SimNet."),
     "simnets-compact": ("simnets_compact:EXPERIMENT", "Train the three layer SimNet and NiN with 5K parameters."),
     "compact-frontier": ("compact_frontier:EXPERIMENT", "Train SimNets and today's ConvNets within small budgets."),
+    "frontier-converged": (
+        "frontier_converged:EXPERIMENT",
+        "Train our best networks and the strongest rivals for long.",
+    ),
     "learning-rates": ("learning_rates:EXPERIMENT", "Choose the rates of the above within the training images."),
 }
 

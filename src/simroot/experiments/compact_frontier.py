@@ -27,11 +27,7 @@ def networks(budget: int) -> tuple[Network, ...]:
 
 
 def _trials(epochs: int, seed: int) -> list[Trial]:
-    return [network.trial(_epochs(epochs, budget), seed) for budget in BUDGETS for network in networks(budget)]
-
-
-def _epochs(epochs: int, budget: int) -> int:
-    return max(1, round(epochs * _SHARES.get(budget, 1)))
+    return frontier.trials({budget: networks(budget) for budget in BUDGETS}, _SHARES, epochs, seed)
 
 
 def _report(finished: Sequence[Finished], data: ImageData) -> Report:

@@ -11,7 +11,7 @@ from simroot.data import ImageData
 from simroot.errors import ConfigError
 from simroot.experiments import frontier
 from simroot.experiments.budgets import Budget, Task, deployed, milliseconds
-from simroot.experiments.families import FAMILIES, Family
+from simroot.experiments.families import FAMILIES, RIVALS, Family
 from simroot.experiments.simnets import Network, accuracy, trained, trials
 from simroot.experiments.study import Experiment, Finished, Report
 from simroot.measure import count
@@ -19,7 +19,7 @@ from simroot.measure import count
 log = logging.getLogger(__name__)
 
 # What a design looks at: pre-trained networks have the shape of those that start from random weights.
-CANDIDATES = {family.name: family for family in FAMILIES if not family.pretrained}
+CANDIDATES = {family.name: family for family in (*FAMILIES, *RIVALS) if not family.pretrained}
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,16 @@ def _root(width: int, depth: int) -> Mapping[str, Any]:
     return {**_grouped(width, max(1, depth - 1)), "degree": _DEGREE}
 
 
+def _wide_residual(width: int, depth: int) -> Mapping[str, Any]:
+    """Two blocks a stage, as in WRN-16, and four in the largest, as in WRN-28."""
+    return {**_three_grids(width, depth), "depth": 2 if depth < 3 else 4}
+
+
+def _in_fours(width: int, depth: int) -> Mapping[str, Any]:
+    """Channels in multiples of four; one block a stage where there are few parameters."""
+    return {"channels": 4 * width, "depth": depth}
+
+
 FAMILIES = (
     Family("simnet_mixed", "simnet_mixed", _plain, ours=True),
     Family("convnet_plain", "convnet_plain", _plain),
@@ -106,4 +116,12 @@ FAMILIES = (
     Family("mobilenet_v2_compact", "mobilenet_v2_compact", _deepening),
     Family("simnet2", "simnet2", _two_stages, ours=True),
     Family(f"simnet_mixed_twin, root {_DEGREE}", "simnet_mixed_twin", _root),
+)
+
+# The strongest published networks of this size, which the comparison after short trainings does without.
+RIVALS = (
+    Family("bsconv_wrn_s", "bsconv_wrn_s", _wide_residual),
+    Family("bsconv_wrn_u", "bsconv_wrn_u", _wide_residual),
+    Family("tiniest", "tiniest", _in_fours),
+    Family("mlperf_resnet8", "mlperf_resnet8", _three_grids),
 )

@@ -7,7 +7,8 @@ from typing import Any
 
 from simroot.data import ImageData
 from simroot.experiments.budgets import BATCH, ENGINE, THREADS, deployed, task_of
-from simroot.experiments.families import FAMILIES
+from simroot.experiments.families import FAMILIES, RIVALS
+from simroot.experiments.runs import Trial
 from simroot.experiments.simnets import Network, Runs, accuracy, plot_against, setting, trained
 from simroot.experiments.study import Finished, Report, accuracy_text, markdown_table
 from simroot.measure import Candidate, compare
@@ -16,6 +17,17 @@ from simroot.measure import Candidate, compare
 _SECONDS = 1.0
 
 _OURS = {family.model for family in FAMILIES if family.ours}
+
+
+def trials(
+    by_budget: Mapping[int, Sequence[Network]], shares: Mapping[int, float], epochs: int, seed: int
+) -> list[Trial]:
+    """A training of each network, for a budget's share of the epochs (all of them if it has none)."""
+    return [
+        network.trial(max(1, round(epochs * shares.get(budget, 1))), seed)
+        for budget, networks in by_budget.items()
+        for network in networks
+    ]
 
 
 def report(by_budget: Mapping[str, Sequence[Network]], finished: Sequence[Finished], data: ImageData) -> Report:
@@ -52,7 +64,7 @@ def report(by_budget: Mapping[str, Sequence[Network]], finished: Sequence[Finish
     )
     figure = Figure(figsize=(12, 5), dpi=120, layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    convnets = {family.name for family in FAMILIES if not family.ours}
+    convnets = {family.name for family in (*FAMILIES, *RIVALS) if not family.ours}
     plot_against(left, runs, lambda network: runs[network][0].row["macs"], "MACs", convnets)
     plot_against(right, runs, times.__getitem__, "milliseconds an image", convnets)
     return Report(text, figure, {"milliseconds": _time_facts(times)})

@@ -1,6 +1,7 @@
 """Networks: the registry, the SimNets and the papers' convolutional baselines."""
 
 from simroot.models import alexnet as alexnet
+from simroot.models import baselines as baselines
 from simroot.models import compact as compact
 from simroot.models import convnet as convnet
 from simroot.models import googlenet as googlenet

@@ -1,0 +1,137 @@
+"""Wide ResNets whose 3x3 convolutions are blueprint separable (Haase and Amthor, CVPR 2020)."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from simroot.models.common import dense
+from simroot.models.compact import ScaledConv2d, checked_widths
+from simroot.models.registry import register
+
+# Channels of the first convolution, whatever the width of the stages (Zagoruyko and Komodakis 2016).
+_STEM = 16
+# A blueprint's subspace: this share of the input channels, and no fewer than that.
+_SHARE, _FEWEST = 0.25, 4
+
+_RECIPE = {"learning_rate": 0.2}
+
+# Input channels, output channels -> layers before the depthwise convolution.
+Embedding = Callable[[int, int], OrderedDict[str, nn.Module]]
+
+
+def unconstrained(inputs: int, outputs: int) -> OrderedDict[str, nn.Module]:
+    """BSConv-U: one 1x1 convolution, M -> N."""
+    return OrderedDict(pointwise=nn.Conv2d(inputs, outputs, 1, bias=False))
+
+
+def subspace(inputs: int, outputs: int) -> OrderedDict[str, nn.Module]:
+    """BSConv-S: two 1x1 convolutions, M -> M' -> N with M' = max(4, ceil(M / 4)), each with batch normalisation."""
+    middle = min(inputs, max(_FEWEST, math.ceil(_SHARE * inputs)))
+    return OrderedDict(pointwise1=ScaledConv2d(inputs, middle, 1), pointwise2=ScaledConv2d(middle, outputs, 1))
+
+
+class PreActivationBlock(nn.Module):
+    """Two blueprint separable 3x3 convolutions, each behind batch normalisation and ReLU, added to the input.
+
+    (N, C, H, W) -> (N, D, H / stride, W / stride). Where channels or size change, the shortcut is a 1x1 convolution of
+    the activated input.
+
+    Args:
+        in_channels: C.
+        out_channels: D.
+        stride: step of the first convolution.
+        embedding: layers before each depthwise convolution.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int, embedding: Embedding) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(in_channels)
+        # The batch normalisation that follows the first convolution folds into its depthwise part.
+        first = ScaledConv2d(out_channels, out_channels, 3, stride=stride, groups=out_channels)
+        self.conv1 = nn.Sequential(embedding(in_channels, out_channels) | {"depthwise": first})
+        second = nn.Conv2d(out_channels, out_channels, 3, padding=1, groups=out_channels, bias=False)
+        self.conv2 = nn.Sequential(embedding(out_channels, out_channels) | {"depthwise": second})
+        self.shortcut: nn.Module | None = None
+        if stride > 1 or in_channels != out_channels:
+            self.shortcut = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        active = F.relu(self.norm(x))
+        y = self.conv2(F.relu(self.conv1(active)))
+        residual: Tensor = (x if self.shortcut is None else self.shortcut(active)) + y
+        return residual
+
+
+def _wide_resnet(
+    name: str, embedding: Embedding, num_classes: int, in_channels: int, image_size: int, channels: float, depth: int
+) -> nn.Module:
+    widths = checked_widths(name, image_size, channels, depth=depth)
+    stem = min(_STEM, widths[0])
+    depthwise = nn.Conv2d(stem, stem, 3, padding=1, groups=stem, bias=False)
+    layers: OrderedDict[str, nn.Module] = OrderedDict(
+        stem=nn.Sequential(embedding(in_channels, stem) | {"depthwise": depthwise})
+    )
+    for stage, (before, width) in enumerate(pairwise((stem, *widths)), start=1):
+        for index in range(1, depth + 1):
+            first = index == 1
+            stride = 2 if first and stage > 1 else 1
+            layers[f"block{stage}_{index}"] = PreActivationBlock(before if first else width, width, stride, embedding)
+    last = widths[-1]
+    layers |= {"norm": nn.BatchNorm2d(last), "relu": nn.ReLU()}
+    layers |= {"pool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten(), "classifier": dense(last, num_classes)}
+    network = nn.Sequential(layers)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            _initialise(module)
+    return network
+
+
+@torch.no_grad()
+def _initialise(conv: nn.Conv2d) -> None:
+    """Uniform with He's deviation, as the authors' networks start."""
+    nn.init.kaiming_uniform_(conv.weight)
+
+
+@register(parameters=17_866, macs=3_204_736, recipe=_RECIPE)
+def bsconv_wrn_s(
+    num_classes: int = 10, in_channels: int = 3, *, image_size: int = 32, channels: float = 16, depth: int = 2
+) -> nn.Module:
+    """WRN-16-1 of subspace blueprint separable convolutions (BSConv-S, Haase and Amthor 2020).
+
+    Every 3x3 convolution becomes two 1x1 convolutions through a quarter of the input channels and a depthwise 3x3
+    convolution. The authors' regularisation towards orthonormal first 1x1 filters is left out, and the normalisation of
+    the image, which is the data's here.
+
+    Args:
+        num_classes: number of classes.
+        in_channels: channels of the images.
+        image_size: height and width of the images, at least 4.
+        channels: channels of the first stage, 16 times the widening factor; the others have two and four times as many.
+        depth: blocks in each stage; the network is called WRN-(6 depth + 4).
+    """
+    return _wide_resnet("bsconv_wrn_s", subspace, num_classes, in_channels, image_size, channels, depth)
+
+
+@register(parameters=27_082, macs=5_161_600, recipe=_RECIPE)
+def bsconv_wrn_u(
+    num_classes: int = 10, in_channels: int = 3, *, image_size: int = 32, channels: float = 16, depth: int = 2
+) -> nn.Module:
+    """WRN-16-1 of unconstrained blueprint separable convolutions (BSConv-U, Haase and Amthor 2020).
+
+    Every 3x3 convolution becomes a 1x1 convolution and a depthwise 3x3 convolution.
+
+    Args:
+        num_classes: number of classes.
+        in_channels: channels of the images.
+        image_size: height and width of the images, at least 4.
+        channels: channels of the first stage, 16 times the widening factor; the others have two and four times as many.
+        depth: blocks in each stage; the network is called WRN-(6 depth + 4).
+    """
+    return _wide_resnet("bsconv_wrn_u", unconstrained, num_classes, in_channels, image_size, channels, depth)
