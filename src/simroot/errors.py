@@ -1,11 +1,82 @@
 """Errors that a user can cause: one clear line, no traceback on the command line.
 
-Every message says what was received, what was expected and what to do.
+Every message says what was received, what was expected and what to do. Text from outside (names of files, contents of
+files, words of a command line) is cut and shown without control characters: ``quoted`` for a value, ``one_line`` for
+a whole message, which every error of ours and every line of the log passes through.
 """
+
+from __future__ import annotations
+
+import logging
+import reprlib
+from pathlib import PurePath
+
+_LONGEST_MESSAGE = 1000
+_LONGEST_VALUE = 100
+
+
+def printable(text: str) -> str:
+    r"""The text with an escape, such as ``\x1b`` or ``\n``, for every character that is no letter, sign or space."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def one_line(text: str, longest: int = _LONGEST_MESSAGE) -> str:
+    """The text as one line of printable characters, its middle left out if it is longer than ``longest``."""
+    # Cut before it is escaped as well: a text of megabytes is not gone through for a line.
+    return _cut(printable(_cut(text, 2 * longest)), longest)
+
+
+def _cut(text: str, longest: int) -> str:
+    if len(text) <= longest:
+        return text
+    tail = (longest - 3) // 3
+    return f"{text[: longest - 3 - tail]}...{text[-tail:]}"
+
+
+class _Repr(reprlib.Repr):
+    """Looks at a few parts of plain values and calls no ``__repr__`` of anything else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring = 3, _LONGEST_VALUE
+        self.maxlist = self.maxtuple = self.maxdict = self.maxset = 4
+
+    def repr_instance(self, x: object, level: int) -> str:
+        """What is no plain value goes by its type."""
+        return repr(x) if x is None or isinstance(x, bool | float | complex) else f"<{type(x).__name__}>"
+
+    repr_float = repr_bool = repr_NoneType = repr_instance
+
+    def repr_int(self, x: int, level: int) -> str:
+        """Python refuses to write numbers of thousands of digits."""
+        return repr(x) if abs(x) < 10**40 else f"<int of {x.bit_length()} bits>"
+
+
+_REPR = _Repr()
+
+
+def quoted(value: object, longest: int = _LONGEST_VALUE) -> str:
+    """A value from outside as a message shows it: like ``repr``, cut to ``longest`` printable characters."""
+    if isinstance(value, PurePath):
+        value = str(value)
+    return one_line(_REPR.repr(value), longest)
+
+
+class LineFormatter(logging.Formatter):
+    """Records of the log as ``one_line``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Without a traceback: nothing of ours logs one."""
+        return one_line(super().format(record))
 
 
 class SimrootError(ValueError):
-    """Base of all errors that simroot raises on purpose."""
+    """Base of all errors that simroot raises on purpose; the message becomes ``one_line``."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(one_line(message))
 
 
 class ConfigError(SimrootError):

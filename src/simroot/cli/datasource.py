@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from simroot.errors import ConfigError
+from simroot.errors import ConfigError, LineFormatter
 
 
 def add_data_arguments(parser: argparse.ArgumentParser, default: str) -> argparse._ArgumentGroup:
@@ -62,6 +62,7 @@ def data_path(text: str) -> Path:
 def logging_to_stderr(*, quiet: bool = False) -> Iterator[None]:
     """Say on standard error what simroot logs, or its warnings alone."""
     logger, handler = logging.getLogger("simroot"), logging.StreamHandler()
+    handler.setFormatter(LineFormatter())
     level = logger.level
     logger.setLevel(logging.WARNING if quiet else logging.INFO)
     logger.addHandler(handler)

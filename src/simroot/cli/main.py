@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import simroot
-from simroot.errors import SimrootError
+from simroot.errors import SimrootError, one_line
 
 # Command -> what it does; each is a module of this room with add_arguments(parser) and run(arguments) -> exit code.
 COMMANDS = {
@@ -38,7 +38,7 @@ class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, without the usage of thirty options above it."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(USAGE_ERROR, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+        self.exit(USAGE_ERROR, f"{self.prog}: error: {one_line(message)} (see {self.prog} --help)\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,7 +65,8 @@ def _run(words: Sequence[str]) -> int:
     arguments, unknown = _parser(words).parse_known_args(words)
     if unknown:
         return _fail(
-            arguments.command, f"unknown arguments: {' '.join(unknown)} (see simroot {arguments.command} --help)"
+            arguments.command,
+            f"unknown arguments: {one_line(' '.join(unknown), 300)} (see simroot {arguments.command} --help)",
         )
     try:
         code: int = arguments.run(arguments)
@@ -105,5 +106,5 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
 
 
 def _fail(command: str, message: str) -> int:
-    print(f"simroot {command}: error: {message}", file=sys.stderr)
+    print(f"simroot {command}: error: {one_line(message)}", file=sys.stderr)
     return USAGE_ERROR

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from simroot.errors import LineFormatter
+
 
 class _ConsoleHandler(logging.Handler):
     """Prints records above a progress bar that may be on the same console."""
@@ -21,6 +23,7 @@ class _ConsoleHandler(logging.Handler):
     def __init__(self, console: Console) -> None:
         # On a terminal the bar says what the lines about the epochs would.
         super().__init__(logging.WARNING if console.is_terminal else logging.INFO)
+        self.setFormatter(LineFormatter())
         self.console = console
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -34,7 +37,7 @@ def logging_to(path: Path, console: Console | None) -> Iterator[None]:
     logger = logging.getLogger("simroot")
     level = logger.level
     handlers: list[logging.Handler] = [logging.FileHandler(path, encoding="utf-8")]
-    handlers[0].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handlers[0].setFormatter(LineFormatter("%(asctime)s %(levelname)s %(message)s"))
     if console is not None:
         handlers.append(_ConsoleHandler(console))
     with ExitStack() as stack:
