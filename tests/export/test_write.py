@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import collections
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -224,3 +226,37 @@ def test_a_network_that_is_no_graph(tmp_path: Path) -> None:
 def test_the_torch_program_has_no_int8(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="float32 only"):
         to_torch_export(LINEAR, tmp_path / "a.pt2", (4,), calibration=np.zeros((1, 4), np.float32))
+
+
+@contextmanager
+def small_disk() -> Iterator[None]:
+    """No file may have more than 4 kB, as on a disk that is full; the writers of libraries meet it, too."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize(("writer", "name"), [(to_onnx, "a.onnx"), (to_torch_export, "a.pt2")])
+def test_a_full_disk_is_told_and_leaves_nothing(writer: Any, name: str, tmp_path: Path) -> None:
+    require_onnx()
+    with small_disk(), pytest.raises(ExportError, match=rf"^cannot write .*{name}: File too large; make room"):
+        writer(nn.Sequential(nn.Flatten(), nn.Linear(1024, 10)), tmp_path / name, (1, 32, 32))
+    assert files(tmp_path) == []
+
+
+def test_a_full_disk_as_openvino_tells_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    require_openvino()
+    openvino = pytest.importorskip("openvino")
+
+    def full(network: Any, path: Path, **options: Any) -> None:
+        path.write_text("half a graph")
+        raise RuntimeError("basic_ios::clear: iostream error")
+
+    monkeypatch.setattr(openvino, "save_model", full)
+    with pytest.raises(ExportError, match=r"^cannot write .*a\.xml: OpenVINO failed \(basic_ios.*\); make room"):
+        to_openvino(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), tmp_path / "a.xml", (1, 2, 2))
+    assert files(tmp_path) == []

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pretraining.support import generator, smooth_images
-from simroot.errors import CheckpointError, ConfigError, DataError
+from simroot.errors import CheckpointError, ConfigError, DataError, SimrootError
 from simroot.estimators import GeneralizedGaussianMixture, Whitening
 from simroot.models import create_model
 from simroot.models.simnet_core import SimNet
@@ -131,7 +131,7 @@ def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("simroot.pretraining.files.save_model", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(SimrootError, match="No space left"):
         save(tmp_path / "start", "simnet2_small", chosen, model, report, {})
     assert list(tmp_path.iterdir()) == []
 

@@ -82,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
     comparisons = against_first(latencies)
     document = {"versions": _versions(latencies), "results": [each.as_dict() for each in comparisons]}
     if arguments.out is not None:
-        from simroot.training.files import write_text
+        from simroot.files import write_text
 
         arguments.out.mkdir(parents=True, exist_ok=True)
         write_text(arguments.out / "bench.json", json.dumps(document, indent=2) + "\n")

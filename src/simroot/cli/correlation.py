@@ -57,8 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Compute, draw and print the one number."""
+    from simroot.files import write_atomic
     from simroot.measure import joint_moments, layer_correlation
-    from simroot.training.files import write_atomic
 
     first, second = arguments.layers
     with logging_to_stderr():

@@ -13,6 +13,7 @@ from simroot.cli.cost import network_arguments
 from simroot.cli.output import console, count_text, percent, print_json, print_table
 from simroot.cli.values import add_model_overrides, image_shape, positive, seed
 from simroot.errors import CheckpointError, ConfigError
+from simroot.files import appearing
 
 if TYPE_CHECKING:
     from torch import nn
@@ -129,17 +130,12 @@ def _save(model: nn.Module, config: dict[str, Any], path: Path) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import save_model
 
-    from simroot.training.files import write_text
-
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        save_model(model, str(temporary))
-        temporary.replace(path)
-    except SafetensorError as error:
-        raise CheckpointError(f"{path} cannot be written: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    write_text(path.with_suffix(".json"), json.dumps(config, indent=2) + "\n")
+    with appearing(path) as temporary:
+        temporary.with_suffix(".json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        try:
+            save_model(model, str(temporary))
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
 
 
 def _print(title: str, report: RootReport) -> None:

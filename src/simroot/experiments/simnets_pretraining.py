@@ -17,11 +17,11 @@ from safetensors.torch import save as serialise
 from simroot.data import ImageData, load, loader
 from simroot.experiments.runs import Row, Runs, Trial, row
 from simroot.experiments.study import markdown_table
+from simroot.files import write_atomic, write_text
 from simroot.models import create_model, model_entry
 from simroot.pretraining import classify, pretrain, read_start
 from simroot.training import recipe
 from simroot.training.environment import versions
-from simroot.training.files import write_atomic, write_text
 from simroot.training.run import origin
 
 if TYPE_CHECKING:

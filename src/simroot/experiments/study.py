@@ -14,9 +14,9 @@ from simroot.data import ImageData
 from simroot.data.splits import Split, stratified
 from simroot.errors import CheckpointError, ConfigError, TrainingError
 from simroot.experiments.runs import Row, Runs, Trial, row
+from simroot.files import write_atomic, write_text
 from simroot.training import Recipe, for_data
 from simroot.training.environment import versions
-from simroot.training.files import write_atomic, write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from simroot.errors import ConfigError, ExportError
 from simroot.export.description import Description
 from simroot.export.engines import SUFFIXES
-from simroot.export.files import appearing
 from simroot.export.forms import graph_form
 from simroot.export.native import require_operators
 from simroot.export.similarity_forms import Lp, LpDifferences, LpOperator
+from simroot.files import appearing
 from simroot.models.common import nearest, processing
 
 TOLERANCE = 1e-3
@@ -162,8 +162,8 @@ class Job:
         return torch.from_numpy(self.inputs[[0, -1]])
 
     def appearing(self) -> AbstractContextManager[Path]:
-        """Where to write; see ``simroot.export.files.appearing``."""
-        return appearing(self.path)
+        """Where to write; see ``simroot.files.appearing``."""
+        return appearing(self.path, error=ExportError)
 
     def checked(self, temporary: Path, kind: str, run: Run) -> Exported:
         """Compare the file's scores with the network's: of batches, and of one input alone.

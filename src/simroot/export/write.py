@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import tempfile
 from collections.abc import Sequence
@@ -62,13 +63,16 @@ def to_openvino(model: nn.Module, path: str | Path, input_size: Sequence[int], *
     openvino = library("openvino")
     job = Job.of(model, path, input_size, ".xml", options)
     with job.appearing() as temporary:
-        with tempfile.TemporaryDirectory() as folder:
+        with _scratch(temporary) as folder:
             graph = Path(folder) / "network.onnx"
             _write_onnx(job, graph)
             network = from_onnx(openvino, graph)
         for key, value in job.description.properties().items():
             network.set_rt_info(value, key.split("."))
-        openvino.save_model(network, temporary, compress_to_fp16=False)
+        try:
+            openvino.save_model(network, temporary, compress_to_fp16=False)
+        except RuntimeError as error:  # it hides the system's reason
+            raise OSError(f"OpenVINO failed ({str(error).strip()})") from error
         return job.checked(temporary, "openvino", open_file(temporary).run)
 
 
@@ -94,8 +98,15 @@ def to_torch_export(
     with job.appearing() as temporary:
         program = _program(job)
         metadata = json.dumps(job.description.properties(), ensure_ascii=False)
-        torch.export.save(program, temporary, extra_files={"simroot.json": metadata})
+        # In memory first: PyTorch's own writer aborts the process when the disk is full.
+        buffer = io.BytesIO()
+        torch.export.save(program, buffer, extra_files={"simroot.json": metadata})
+        temporary.write_bytes(buffer.getbuffer())
         return job.checked(temporary, "torch", _loaded(temporary))
+
+
+def _scratch(path: Path) -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(dir=path.parent)
 
 
 def _write_onnx(job: Job, path: Path) -> None:
@@ -103,7 +114,7 @@ def _write_onnx(job: Job, path: Path) -> None:
         write_graph(job.form, path, job.example, job.description)
         return
     equalise(job.form, job.calibration)
-    with tempfile.TemporaryDirectory() as folder:
+    with _scratch(path) as folder:
         whole = Path(folder) / path.name
         write_graph(job.form, whole, job.example, job.description)
         quantise_graph(whole, path, job.form, job.calibration)

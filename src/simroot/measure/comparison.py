@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from simroot.files import write_atomic
 from simroot.measure.latency import Latency
 
 
@@ -69,12 +69,7 @@ def plot_latencies(latencies: Sequence[Latency], path: Path, title: str = "") ->
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=min(len(models), 4))
     if title:
         figure.suptitle(title)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        figure.savefig(temporary, format="png")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomic(path, lambda file: figure.savefig(file, format="png"))
 
 
 def _draw(axes: Any, shown: Sequence[Latency], models: Sequence[str], engines: Sequence[str]) -> None:

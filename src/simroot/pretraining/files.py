@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+from safetensors import SafetensorError
 from safetensors.torch import save_model
 from torch import nn
 
 from simroot.errors import CheckpointError, ConfigError
+from simroot.files import appearing
 from simroot.pretraining.plots import pictures
 from simroot.pretraining.report import Report
 
@@ -43,20 +43,21 @@ def save(
 
     Raises:
         ConfigError: if the directory is in use.
+        SimrootError: if it cannot be written.
     """
     require_unused(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.mkdir(parents=True)
-    try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with appearing(path) as temporary:
+        temporary.mkdir()
         config = {"model": {"name": name, "overrides": dict(overrides)}, **facts}
         (temporary / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
         (temporary / REPORT).write_text(json.dumps(report.as_dict(), indent=1) + "\n", encoding="utf-8")
-        save_model(model, str(temporary / WEIGHTS))
+        try:
+            save_model(model, str(temporary / WEIGHTS))
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
         for title, figure in pictures(report).items():
             figure.savefig(temporary / f"{title}.png")
-        os.replace(temporary, path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return Start(name, overrides, path / WEIGHTS)
 
 

@@ -1,52 +1,28 @@
-"""Writing files so that a kill, a crash or a full disk leaves the previous version untouched."""
+"""The files of a run directory: how they are written, and how checkpoints are read."""
 
 from __future__ import annotations
 
 import io
-import os
 import pickle
 import zipfile
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from lightning.pytorch.plugins.io import CheckpointIO
 
+from simroot import files
 from simroot.errors import CheckpointError, TrainingError
+from simroot.files import Words
 
-
-def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file under a temporary name in its folder, flush it to the disk, then give it its name.
-
-    Raises:
-        TrainingError: if the file cannot be written (disk full, no permission); an earlier version stays as it was.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise TrainingError(
-            f"cannot write {path}: {error.strerror or error}; the files of the last complete epoch are untouched: "
-            "make room or mend the folder, then resume the run"
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def remove_torn(folder: Path) -> None:
-    """Remove what a kill has left of files that were being written."""
-    for file in folder.glob(".*.tmp"):
-        file.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file by ``write_atomic``."""
-    write_atomic(path, lambda file: file.write(text.encode()))
+_WORDS: Words = {
+    "error": TrainingError,
+    "advice": "the files of the last complete epoch are untouched: make room or mend the folder, then resume the run",
+}
+# What a training writes into its run directory; raises TrainingError.
+write_atomic = partial(files.write_atomic, **_WORDS)
+write_text = partial(files.write_text, **_WORDS)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

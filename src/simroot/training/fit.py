@@ -19,9 +19,10 @@ from torch import nn
 from simroot import data as datasets
 from simroot.data import ImageData
 from simroot.errors import CheckpointError, ConfigError, DataError
+from simroot.files import remove_torn
 from simroot.training.callbacks import ProgressBar, RunWriter, StatisticsWarning
 from simroot.training.environment import versions
-from simroot.training.files import AtomicCheckpoints, read_checkpoint, remove_torn
+from simroot.training.files import AtomicCheckpoints, read_checkpoint
 from simroot.training.module import Classifier
 from simroot.training.recipes import Recipe, for_data
 from simroot.training.run import (

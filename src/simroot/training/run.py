@@ -160,7 +160,7 @@ def create_run(path: Path, config: Mapping[str, Any]) -> None:
             f"overrides and data_source must be plain values that {CONFIG} can hold: {' '.join(map(str, error.args))}"
         ) from error
     path.mkdir(parents=True, exist_ok=True)
-    write_text(path / CONFIG, text)
+    write_text(path / CONFIG, text, advice="make room, mend the folder or choose another --out")
 
 
 def discard_run(path: Path) -> None:
