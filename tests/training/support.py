@@ -13,7 +13,7 @@ from simroot.training import Recipe
 from simroot.training.module import epoch_seed
 
 CLASSES = ("ant", "bee", "cat")
-QUICK = Recipe(epochs=3, batch_size=16, learning_rate=0.05, shift=1, mirror=True)
+QUICK = Recipe(epochs=3, batch_size=16, learning_rate=0.05, shift=1, mirror=True, rotate=5.0, jitter=0.1)
 
 
 def tiny_network(
@@ -66,6 +66,7 @@ def training_batches(data: ImageData, recipe: Recipe) -> BatchLoader:
         train=True,
         shift=recipe.shift,
         mirror=recipe.mirror,
+        augmentation=recipe.augmentation,
         seed=recipe.seed,
         channels_last=True,
     )

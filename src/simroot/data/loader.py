@@ -1,4 +1,4 @@
-"""Batches: a permutation per epoch, random windows, shift and mirror, mean subtraction."""
+"""Batches: a permutation per epoch, random windows, mean subtraction, shift and mirror, other augmentation."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from simroot.data.augment import Augmentation
 from simroot.data.crop import window
 from simroot.data.splits import Split
 from simroot.errors import ConfigError
+
+# Of the random numbers: those of augmentation are apart, so that the others are the same with and without it.
+_AUGMENTATION = 1
 
 
 def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
@@ -40,6 +44,7 @@ class BatchLoader:
         train: permute, augment and drop the last incomplete batch.
         shift: each training image is moved by -shift..shift pixels in both directions; the mean fills the border.
         mirror: each training image is mirrored left to right with probability 1/2.
+        augmentation: what else is changed at random in training images.
         crop: what is seen of each image, see ``simroot.data.crop.window``; of images in memory always the whole.
         seed: of the permutation and of the augmentation.
         rank, world_size: this process and the number of processes.
@@ -60,6 +65,7 @@ class BatchLoader:
         train: bool,
         shift: int = 0,
         mirror: bool = False,
+        augmentation: Augmentation | None = None,
         crop: str = "whole",
         seed: int = 0,
         rank: int = 0,
@@ -86,6 +92,7 @@ class BatchLoader:
         window(crop, train=train)  # refuses what is no crop
         self.split, self.batch_size, self.train, self.crop = split, batch_size, train, crop
         self.shift, self.mirror, self.seed = (shift, mirror, seed) if train else (0, False, seed)
+        self.augmentation = augmentation if train and augmentation else None
         self.rank, self.world_size = rank, world_size
         self.workers = _default_workers(split) if workers is None else workers
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
@@ -103,30 +110,42 @@ class BatchLoader:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         order, offsets, mirrored = self._draw()
+        draws = self._draw_augmentation()
         batches = [self._slice(number) for number in range(len(self))]
         seen = window(self.crop, train=self.train, seed=self.seed, epoch=self.epoch)
         images = _map(partial(self.split.read, seen=seen), [order[batch] for batch in batches], self.workers)
         for batch, pixels in zip(batches, images, strict=True):
-            yield self._prepare(pixels, offsets[batch], mirrored[batch]), self.split.labels[order[batch]]
+            prepared = self._prepare(pixels, offsets[batch], mirrored[batch], draws[batch])
+            yield prepared, self.split.labels[order[batch]]
 
     def _draw(self) -> tuple[Tensor, Tensor, Tensor]:
         """For the epoch, in order of use: indices (N,), window offsets 0..2 shift (N,2), whether to mirror (N,)."""
         count = len(self.split)
         if not self.train:
             return torch.arange(count), torch.zeros(count, 2, dtype=torch.int64), torch.zeros(count, dtype=torch.bool)
-        words = np.random.SeedSequence([self.seed, self.epoch]).generate_state(1, np.uint64)
-        generator = torch.Generator().manual_seed(int(words[0]))
+        generator = self._generator()
         order = torch.randperm(count, generator=generator)
         offsets = torch.randint(0, 2 * self.shift + 1, (count, 2), generator=generator)
         mirrored = torch.rand(count, generator=generator) < (0.5 if self.mirror else 0.0)
         return order, offsets, mirrored
+
+    def _draw_augmentation(self) -> Tensor:
+        """For the epoch, in order of use: the random numbers of ``augmentation``, from a stream of their own."""
+        if self.augmentation is None:
+            return torch.empty(len(self.split), 0)
+        channels = self.affine[0].shape[0]
+        return self.augmentation.draw(len(self.split), channels, self._generator(_AUGMENTATION))
+
+    def _generator(self, *stream: int) -> torch.Generator:
+        words = np.random.SeedSequence([self.seed, self.epoch, *stream]).generate_state(1, np.uint64)
+        return torch.Generator().manual_seed(int(words[0]))
 
     def _slice(self, number: int) -> slice:
         start = number * self.batch_size
         size = min(self.batch_size, len(self.split) - start)
         return slice(start + size * self.rank // self.world_size, start + size * (self.rank + 1) // self.world_size)
 
-    def _prepare(self, pixels: Tensor, offsets: Tensor, mirrored: Tensor) -> Tensor:
+    def _prepare(self, pixels: Tensor, offsets: Tensor, mirrored: Tensor, draws: Tensor) -> Tensor:
         """Normalised and augmented: uint8 (B,C,H,W) to float32 (B,C,H,W)."""
         scale, offset = self.affine
         shift, (count, channels, height, width) = self.shift, pixels.shape
@@ -137,6 +156,8 @@ class BatchLoader:
             images = windows[torch.arange(count), :, offsets[:, 0], offsets[:, 1]]
         if self.mirror:
             images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(3), images)
+        if self.augmentation is not None:
+            images = self.augmentation(images, draws)
         return images.contiguous(memory_format=self.memory_format)
 
 

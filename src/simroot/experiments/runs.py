@@ -16,6 +16,7 @@ from simroot.data import ImageData
 from simroot.errors import CheckpointError
 from simroot.measure import count
 from simroot.models import create_model, deploy, model_entry
+from simroot.models.sizing import recorded
 from simroot.pretraining import pretrain
 from simroot.training import Recipe, Run, for_data, recipe, resume, train
 from simroot.training.run import CONFIG, METRICS, SUMMARY, WEIGHTS, data_changes, origin, read_config
@@ -146,7 +147,7 @@ class Runs:
         last = -3 if trial.pretrained else 0
         starts = [path and Path(path).resolve().parts[last:] for path in (model.pop("initial", None), expected)]
         return (
-            model == {"name": trial.model, "overrides": dict(trial.overrides)}
+            model == {"name": trial.model, "overrides": recorded(trial.model, self.data.image_size, trial.overrides)}
             and starts[0] == starts[1]
             and Recipe.from_dict(config["recipe"]) == for_data(trial.recipe, self.data.name, self.data.image_size)
             and not data_changes(config, self.data)

@@ -1,7 +1,8 @@
-"""Convolutional networks that a user with a small budget would take today, for images of 32 pixels.
+"""Convolutional networks that a user with a small budget would take today, for images of 32 pixels and more.
 
 Each family has three stages of c, 2c and 4c channels, on grids of the full, half and quarter image, and ends in global
-average pooling and a linear classifier. Batch normalisation folds away, its learned scale too.
+average pooling and a linear classifier. From 48 pixels on the first convolution strides and there is a fourth stage
+(``simroot.models.sizing``). Batch normalisation folds away, its learned scale too.
 """
 
 from __future__ import annotations
@@ -20,25 +21,24 @@ from simroot.errors import ConfigError
 from simroot.layers import NormalisedConv2d
 from simroot.models.common import dense, require_image_size, require_positive
 from simroot.models.registry import register
-
-STAGES = 3
+from simroot.models.sizing import STAGES, Plan, drawn
 
 # Batch normalisation bears a high rate; depthwise convolutions learn best with a higher one.
 _RECIPE, _MOBILE = {"learning_rate": 0.2}, {"learning_rate": 0.4}
 
 
-def stage_channels(model: str, channels: float, multiple: int = 1) -> tuple[int, int, int]:
-    """Channels of the three stages: c, 2c and 4c, rounded to multiples of a number.
+def stage_channels(model: str, channels: float, multiple: int = 1, grids: int = STAGES) -> tuple[int, ...]:
+    """Channels of the stages: c, 2c, 4c and 4c again for all others, rounded to multiples of a number.
 
     Raises:
         ConfigError: if ``channels`` is no number, or leaves a stage without channels.
     """
     if isinstance(channels, bool) or not isinstance(channels, int | float) or not 0 < channels < float("inf"):
         raise ConfigError(f"channels of {model} is {channels!r}; expected a number above 0")
-    first, second, third = (round(channels * 2**stage / multiple) * multiple for stage in range(STAGES))
-    if first < 1:
+    widths = tuple(round(channels * min(2**stage, 4) / multiple) * multiple for stage in range(grids))
+    if widths[0] < 1:
         raise ConfigError(f"channels of {model} is {channels!r}, none in the first stage; expected more")
-    return first, second, third
+    return widths
 
 
 class ScaledConv2d(NormalisedConv2d):
@@ -161,7 +161,7 @@ Block = Callable[[int, int, int, int], nn.Module]
 
 
 def _blocks(widths: tuple[int, ...], depth: int, block: Block) -> OrderedDict[str, nn.Module]:
-    """Three stages of blocks behind a stem of ``widths[0]`` channels; the second and the third halve the size."""
+    """Stages of blocks behind a stem of ``widths[0]`` channels; all but the first halve the size."""
     modules: OrderedDict[str, nn.Module] = OrderedDict()
     for stage, (before, width) in enumerate(pairwise((widths[0], *widths))):
         for index in range(depth):
@@ -171,12 +171,12 @@ def _blocks(widths: tuple[int, ...], depth: int, block: Block) -> OrderedDict[st
 
 
 def mobile_blocks(
-    widths: tuple[int, int, int], depth: int, expansion: int, stages: tuple[MobileStage, ...]
+    widths: tuple[int, ...], depth: int, expansion: int, stages: tuple[MobileStage, ...]
 ) -> OrderedDict[str, nn.Module]:
-    """Three stages of ``depth`` inverted residuals each, behind a stem of ``widths[0]`` channels."""
+    """Stages of ``depth`` inverted residuals, behind a stem of ``widths[0]`` channels; a fourth is as the third."""
 
     def block(inputs: int, outputs: int, stride: int, stage: int) -> nn.Module:
-        return InvertedResidual(inputs, outputs, stride, expansion, stages[stage])
+        return InvertedResidual(inputs, outputs, stride, expansion, stages[min(stage, len(stages) - 1)])
 
     return _blocks(widths, depth, block)
 
@@ -186,21 +186,32 @@ def _head(channels: int, num_classes: int) -> dict[str, nn.Module]:
 
 
 def checked_widths(
-    name: str, image_size: int, channels: float, *, groups: int = 1, **integers: int
-) -> tuple[int, int, int]:
-    """Channels of the three stages, multiples of ``groups``, of a network that takes images of four pixels and more.
+    name: str, image_size: int, channels: float, drawn_for: int | None, *, groups: int = 1, **integers: int
+) -> tuple[tuple[int, ...], Plan]:
+    """Channels of the stages, multiples of ``groups``, and the plan of a network for images of four pixels and more.
 
     Raises:
         ConfigError: for smaller images, channels of which none are left, or integers below 1.
     """
     require_image_size(name, image_size, smallest=4)
     require_positive(name, groups=groups, **integers)
-    return stage_channels(name, channels, groups)
+    found = drawn(name, image_size, drawn_for)
+    return stage_channels(name, channels, groups, found.grids), found
+
+
+def _stem(in_channels: int, out_channels: int, plan: Plan) -> ScaledConv2d:
+    return ScaledConv2d(in_channels, out_channels, plan.kernel_size, stride=plan.stride)
 
 
 @register(parameters=269_034, macs=40_551_040, recipe=_RECIPE)
 def resnet20(
-    num_classes: int = 10, in_channels: int = 3, *, image_size: int = 32, channels: float = 16, depth: int = 3
+    num_classes: int = 10,
+    in_channels: int = 3,
+    *,
+    image_size: int = 32,
+    channels: float = 16,
+    depth: int = 3,
+    drawn_for: int | None = None,
 ) -> nn.Module:
     """ResNet-20 for CIFAR-10 (He et al. 2015, section 4.2): a 3x3 convolution and nine residual blocks.
 
@@ -210,10 +221,12 @@ def resnet20(
         image_size: height and width of the images, at least 4.
         channels: channels of the first stage; the others have two and four times as many (rounded).
         depth: blocks in each stage; the network has ``6 depth + 2`` layers, so that 1 gives ResNet-8.
+        drawn_for: image size whose stem and number of stages it has, see ``simroot.models.sizing.plan``;
+            that of the images if None.
     """
-    widths = checked_widths("resnet20", image_size, channels, depth=depth)
+    widths, plan = checked_widths("resnet20", image_size, channels, drawn_for, depth=depth)
     body = _blocks(widths, depth, lambda inputs, outputs, stride, _: BasicBlock(inputs, outputs, stride))
-    stem = {"stem": ScaledConv2d(in_channels, widths[0], 3), "relu": nn.ReLU()}
+    stem = {"stem": _stem(in_channels, widths[0], plan), "relu": nn.ReLU()}
     return nn.Sequential(OrderedDict({**stem, **body, **_head(widths[-1], num_classes)}))
 
 
@@ -226,6 +239,7 @@ def mobilenet_v2_compact(
     channels: float = 8,
     depth: int = 2,
     expansion: int = 6,
+    drawn_for: int | None = None,
 ) -> nn.Module:
     """MobileNetV2's blocks (Sandler et al. 2018) in three stages for small images, with ReLU6.
 
@@ -239,10 +253,14 @@ def mobilenet_v2_compact(
         channels: channels of the stem and the first stage; the others have two and four times as many (rounded).
         depth: blocks in each stage.
         expansion: channels of the depthwise convolutions as a multiple of the block's input.
+        drawn_for: image size whose stem and number of stages it has, see ``simroot.models.sizing.plan``;
+            that of the images if None.
     """
-    widths = checked_widths("mobilenet_v2_compact", image_size, channels, depth=depth, expansion=expansion)
+    widths, plan = checked_widths(
+        "mobilenet_v2_compact", image_size, channels, drawn_for, depth=depth, expansion=expansion
+    )
     stages = (MobileStage(3, nn.ReLU6),) * STAGES
-    return _mobile(in_channels, num_classes, widths, depth, expansion, stages, 4 * widths[-1], nn.ReLU6)
+    return _mobile(in_channels, num_classes, widths, plan, depth, expansion, stages, 4 * widths[-1], nn.ReLU6)
 
 
 @register(parameters=42_594, macs=4_892_416, recipe=_MOBILE)
@@ -254,6 +272,7 @@ def mobilenet_v3_compact(
     channels: float = 8,
     depth: int = 2,
     expansion: int = 4,
+    drawn_for: int | None = None,
 ) -> nn.Module:
     """MobileNetV3's blocks (Howard et al. 2019) in three stages for small images.
 
@@ -268,22 +287,29 @@ def mobilenet_v3_compact(
         channels: channels of the stem and the first stage; the others have two and four times as many (rounded).
         depth: blocks in each stage.
         expansion: channels of the depthwise convolutions as a multiple of the block's input.
+        drawn_for: image size whose stem and number of stages it has, see ``simroot.models.sizing.plan``;
+            that of the images if None.
     """
-    widths = checked_widths("mobilenet_v3_compact", image_size, channels, depth=depth, expansion=expansion)
-    return _mobile(in_channels, num_classes, widths, depth, expansion, MOBILE_V3, expansion * widths[-1], nn.Hardswish)
+    widths, plan = checked_widths(
+        "mobilenet_v3_compact", image_size, channels, drawn_for, depth=depth, expansion=expansion
+    )
+    return _mobile(
+        in_channels, num_classes, widths, plan, depth, expansion, MOBILE_V3, expansion * widths[-1], nn.Hardswish
+    )
 
 
 def _mobile(
     in_channels: int,
     num_classes: int,
-    widths: tuple[int, int, int],
+    widths: tuple[int, ...],
+    plan: Plan,
     depth: int,
     expansion: int,
     stages: tuple[MobileStage, ...],
     features: int,
     activation: Callable[[], nn.Module],
 ) -> nn.Module:
-    stem = {"stem": ScaledConv2d(in_channels, widths[0], 3), "activation": activation()}
+    stem = {"stem": _stem(in_channels, widths[0], plan), "activation": activation()}
     last: dict[str, Any] = {"last": ScaledConv2d(widths[-1], features, 1), "last_activation": activation()}
     body = mobile_blocks(widths, depth, expansion, stages)
     return nn.Sequential(OrderedDict({**stem, **body, **last, **_head(features, num_classes)}))
@@ -291,7 +317,13 @@ def _mobile(
 
 @register(parameters=72_730, macs=9_880_192, recipe=_RECIPE)
 def convnet_plain(
-    num_classes: int = 10, in_channels: int = 3, *, image_size: int = 32, channels: float = 16, depth: int = 2
+    num_classes: int = 10,
+    in_channels: int = 3,
+    *,
+    image_size: int = 32,
+    channels: float = 16,
+    depth: int = 2,
+    drawn_for: int | None = None,
 ) -> nn.Module:
     """Plain ConvNet: 3x3 convolutions, each with batch normalisation and ReLU, 2x2 max pooling between the stages.
 
@@ -301,14 +333,17 @@ def convnet_plain(
         image_size: height and width of the images, at least 4.
         channels: channels of the first stage; the others have two and four times as many (rounded).
         depth: convolutions in each stage.
+        drawn_for: image size whose stem and number of stages it has, see ``simroot.models.sizing.plan``;
+            that of the images if None.
     """
-    widths = checked_widths("convnet_plain", image_size, channels, depth=depth)
+    widths, plan = checked_widths("convnet_plain", image_size, channels, drawn_for, depth=depth)
     modules: OrderedDict[str, nn.Module] = OrderedDict()
     for stage, width in enumerate(widths, start=1):
         for index in range(1, depth + 1):
-            modules[f"conv{stage}_{index}"] = ScaledConv2d(in_channels, width, 3)
+            conv = ScaledConv2d(in_channels, width, 3) if modules else _stem(in_channels, width, plan)
+            modules[f"conv{stage}_{index}"] = conv
             modules[f"relu{stage}_{index}"] = nn.ReLU()
             in_channels = width
-        if stage < STAGES:
+        if stage < plan.grids:
             modules[f"pool{stage}"] = nn.MaxPool2d(2)
     return nn.Sequential(modules | _head(in_channels, num_classes))

@@ -12,10 +12,11 @@ from torch import nn
 from simroot.layers import MexPool2d, NormalisedConv2d
 from simroot.layers.norm import PatchWhitening
 from simroot.models.common import require_image_size, require_positive
-from simroot.models.compact import MOBILE_V3, STAGES, ScaledConv2d, checked_widths, mobile_blocks, stage_channels
+from simroot.models.compact import MOBILE_V3, ScaledConv2d, checked_widths, mobile_blocks, stage_channels
 from simroot.models.registry import register
 from simroot.models.roots import root_schedule
 from simroot.models.simnet_core import LEARNED, SimNet, Stage
+from simroot.models.sizing import STAGES, Plan, drawn
 from simroot.models.twin import relu_twin
 
 _RECIPE = {"learning_rate": 0.2, "clip_norm": 5.0}
@@ -30,9 +31,6 @@ _WHITENING = 0.05
 _SQUEEZE = 16
 _OFFSETS_RATE = 1 / 9
 
-# Between the grids: maximum, then average, as in the three layer SimNet (section 6.4).
-_POOLS = (math.inf, 0.0)
-
 
 @register(parameters=55_986, macs=8_232_192, recipe=_RECIPE)
 def simnet_mixed(
@@ -45,6 +43,7 @@ def simnet_mixed(
     degree: int = 1,
     order: float = 2.0,
     learn: Sequence[str] = LEARNED,
+    drawn_for: int | None = None,
 ) -> nn.Module:
     """SimNet of linear similarities, then one l_p similarity, MEX and global MEX (Deep SimNets, sections 2 and 4).
 
@@ -52,8 +51,10 @@ def simnet_mixed(
     ConvNet that SimNets generalise. The last layer on the smallest grid is a whitened l_p similarity (section 4.2) with
     half as many templates as that grid has channels, whose convolution does not pad. While it trains, the responses of
     the convolutions are normalised over the batch and the channels decorrelated before the last of them; all of it
-    folds away. With a root degree the convolutions behind the first have filter groups (Deep Roots, section 3):
-    ``degree`` of them on the first two grids and half as many on the last.
+    folds away. Between the grids is maximum, then average pooling, as in the three layer SimNet (section 6.4). With a
+    root degree the convolutions behind the first have filter groups (Deep Roots, section 3): ``degree`` of them on all
+    grids but the last, which has half as many. From images of 48 pixels on the first convolution strides and there is
+    a fourth grid, with as many channels as the third.
 
     Args:
         num_classes: number of classes.
@@ -65,29 +66,36 @@ def simnet_mixed(
         degree: filter groups, a power of two.
         order: p of the similarity; the first value if it is learned.
         learn: which parameters are learned, of ``LEARNABLE``.
+        drawn_for: image size whose stem and number of stages it has, see
+            ``simroot.models.sizing.plan``; that of the images if None.
     """
     require_image_size(_NAME, image_size, smallest=12)
     require_positive(_NAME, depth=depth, degree=degree)
     later, last = root_schedule(degree, STAGES - 1)
-    widths = stage_channels(_NAME, channels, degree)
+    plan = drawn(_NAME, image_size, drawn_for, last=3)
+    widths = stage_channels(_NAME, channels, degree, plan.grids)
+    groups_of_grids = (*(later,) * (plan.grids - 1), last)
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     width = in_channels
-    for grid, (outputs, groups) in enumerate(zip(widths, (later, later, last), strict=True), start=1):
-        for index in range(1, depth + 1 if grid < STAGES else depth):
+    for grid, (outputs, groups) in enumerate(zip(widths, groups_of_grids, strict=True), start=1):
+        for index in range(1, depth + 1 if grid < plan.grids else depth):
             first = not layers
             layers[f"conv{grid}_{index}"] = (
-                NormalisedConv2d(width, outputs, 3, padding=1, whiten=True)
-                if first
-                else ScaledConv2d(width, outputs, 3, groups=groups)
+                _stem(width, outputs, plan) if first else ScaledConv2d(width, outputs, 3, groups=groups)
             )
             layers[f"relu{grid}_{index}"] = nn.ReLU()
             width = outputs
-        if grid < STAGES:
-            layers[f"pool{grid}"] = MexPool2d(2, beta=_POOLS[grid - 1])
+        if grid < plan.grids:
+            layers[f"pool{grid}"] = MexPool2d(2, beta=math.inf if grid == 1 else 0.0)
     templates = widths[-1] // 2
     stage = Stage(templates, templates, 3, groups=last)
     layers["simnet"] = SimNet((stage,), num_classes, width, order=order, learn=learn, features=True)
     return nn.Sequential(layers)
+
+
+def _stem(in_channels: int, out_channels: int, plan: Plan) -> NormalisedConv2d:
+    size = plan.kernel_size
+    return NormalisedConv2d(in_channels, out_channels, size, stride=plan.stride, padding=size // 2, whiten=True)
 
 
 @register(parameters=55_002, macs=8_220_992, recipe={"learning_rate": 0.2})
@@ -99,10 +107,18 @@ def simnet_mixed_twin(
     channels: float = 16,
     depth: int = 2,
     degree: int = 1,
+    drawn_for: int | None = None,
 ) -> nn.Module:
     """ReLU twin of simnet_mixed: the ConvNet of its shape (see relu_twin); the layers below the last are the same."""
     return relu_twin(
-        _NAME, num_classes, in_channels, image_size=image_size, channels=channels, depth=depth, degree=degree
+        _NAME,
+        num_classes,
+        in_channels,
+        image_size=image_size,
+        channels=channels,
+        depth=depth,
+        degree=degree,
+        drawn_for=drawn_for,
     )
 
 
@@ -118,6 +134,7 @@ def simnet_mobile(
     groups: int = 4,
     order: float = 2.0,
     learn: Sequence[str] = LEARNED,
+    drawn_for: int | None = None,
 ) -> nn.Module:
     """SimNet of one whitened l_p similarity, MEX and global MEX behind root modules of MobileNetV3's blocks.
 
@@ -141,10 +158,13 @@ def simnet_mobile(
         groups: filter groups of the expansions.
         order: p of the similarity; the first value if it is learned.
         learn: which parameters are learned, of ``LEARNABLE``.
+        drawn_for: image size whose stem and number of stages it has, see
+            ``simroot.models.sizing.plan``; that of the images if None.
     """
-    widths = checked_widths("simnet_mobile", image_size, channels, groups=groups, depth=depth, expansion=expansion)
-    stem = NormalisedConv2d(in_channels, widths[0], 3, padding=1, whiten=True)
-    stem.patches = PatchWhitening(in_channels, 3, eps=_WHITENING)
+    sizes = {"groups": groups, "depth": depth, "expansion": expansion}
+    widths, plan = checked_widths("simnet_mobile", image_size, channels, drawn_for, **sizes)
+    stem = _stem(in_channels, widths[0], plan)
+    stem.patches = PatchWhitening(in_channels, plan.kernel_size, eps=_WHITENING)
     templates = round(_TEMPLATES * widths[-1])
     simnet = SimNet(
         (Stage(templates, templates, 1),),

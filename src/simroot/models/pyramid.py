@@ -9,10 +9,11 @@ from torch import nn
 
 from simroot.errors import ConfigError
 from simroot.models.common import require_image_size, require_positive
-from simroot.models.compact import STAGES, stage_channels
+from simroot.models.compact import stage_channels
 from simroot.models.registry import register
 from simroot.models.roots import root_schedule
 from simroot.models.simnet_core import LEARNED, SimNet, Stage
+from simroot.models.sizing import STAGES
 from simroot.models.twin import relu_twin
 
 _RECIPE = {"learning_rate": 0.2, "clip_norm": 5.0}

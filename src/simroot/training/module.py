@@ -56,7 +56,10 @@ class Classifier(L.LightningModule):
         recipe = self.recipe
         assert recipe.shift is not None
         assert recipe.mirror is not None
-        return self._loader(train=True, shift=recipe.shift, mirror=recipe.mirror, seed=recipe.seed)
+        augmentation = recipe.augmentation
+        return self._loader(
+            train=True, shift=recipe.shift, mirror=recipe.mirror, augmentation=augmentation, seed=recipe.seed
+        )
 
     def val_dataloader(self) -> EpochLoader:
         """The validation images of this process, in order."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from simroot.data.augment import Augmentation
 from simroot.data.crop import CROPS
 from simroot.errors import ConfigError
 
@@ -38,6 +39,11 @@ class Recipe:
         label_smoothing: share of the target that is spread over all classes.
         shift: training images are moved by up to so many pixels each way; None stands for an eighth of their size.
         mirror: training images are mirrored at random; None stands for yes unless the images are of digits.
+        rotate: training images are turned by up to so many degrees each way.
+        zoom: training images are scaled by a factor between 1 / (1 + zoom) and 1 + zoom.
+        jitter: contrast and brightness of training images, and each channel's own brightness, change at random by up to
+            this factor, and by up to so many deviations of the data.
+        erase: a square of up to so much of the image's side is erased at random in training images.
         crop: what is seen of images that are read from files while training: ``"whole"``, brought to the network's
             size; ``"scale"``, a random window of the network's size after scaling the shorter side to 8/7 of it (256
             for 224); or ``"random-resized"``, a random part of 8% to 100% of the area. Evaluation then sees the middle
@@ -66,6 +72,10 @@ class Recipe:
     label_smoothing: float = 0.0
     shift: int | None = None
     mirror: bool | None = None
+    rotate: float = 0.0
+    zoom: float = 0.0
+    jitter: float = 0.0
+    erase: float = 0.0
     crop: str = "whole"
     precision: str = "32"
     channels_last: bool = True
@@ -84,6 +94,11 @@ class Recipe:
             )
         if self.schedule == "step" and not self.milestones:
             raise ConfigError("recipe field milestones is empty; the step schedule expects at least one")
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """What is changed at random in training images beyond shift and mirror."""
+        return Augmentation(self.rotate, self.zoom, self.jitter, self.erase)
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain values, for YAML or JSON."""
@@ -134,6 +149,10 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "label_smoothing": (_fraction, "a fraction from 0 to below 1"),
     "shift": (_optional(_whole(0)), "a whole number of pixels, or null for an eighth of the image"),
     "mirror": (_optional(_flag), "true or false, or null to choose by the data"),
+    "rotate": (_real(lambda value: 0 <= value <= 180), "degrees from 0 to 180"),
+    "zoom": (_real(lambda value: 0 <= value < _INFINITY), "a number of at least 0"),
+    "jitter": (_real(lambda value: 0 <= value <= 1), "a number from 0 to 1"),
+    "erase": (_real(lambda value: 0 <= value <= 1), "a share from 0 to 1"),
     "crop": (lambda value: value in CROPS, f"one of {', '.join(CROPS)}"),
     "precision": (lambda value: value in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
     "channels_last": (_flag, "true or false"),

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from simroot.data import ImageData
 from simroot.errors import CheckpointError, ConfigError, DataError
 from simroot.models import create_model
+from simroot.models.sizing import read_back, recorded
 from simroot.training.environment import versions
 from simroot.training.files import read_checkpoint, write_atomic, write_text
 from simroot.training.recipes import Recipe
@@ -94,7 +95,7 @@ def make_config(
     initial: Path | None = None,
 ) -> dict[str, Any]:
     """The contents of config.yaml: enough to build the network and to run the training again."""
-    model = {"name": model_name, "overrides": dict(overrides)}
+    model = {"name": model_name, "overrides": recorded(model_name, data.image_size, overrides)}
     return {
         "model": model if initial is None else {**model, "initial": str(initial.resolve())},
         "data": data_config(data, data_source),
@@ -136,7 +137,7 @@ def build_model(config: Mapping[str, Any]) -> nn.Module:
         model["name"],
         len(data["classes"]),
         data["channels"],
-        **{"image_size": data["image_size"], **model["overrides"]},
+        **{"image_size": data["image_size"], **read_back(model["name"], model["overrides"])},
     )
 
 
