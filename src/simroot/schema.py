@@ -48,7 +48,7 @@ def require(value: Any, schema: Any, where: str) -> None:
     Args:
         value: of plain values.
         schema: a type, see above.
-        where: what to call the value.
+        where: what to call the value; empty for a whole file, whose parts go by their own names.
 
     Raises:
         UnknownNameError: if a TypedDict has no such name.
@@ -70,7 +70,7 @@ def require(value: Any, schema: Any, where: str) -> None:
     elif kind in (dict, Mapping) or schema is dict:
         _require_names(value, where)
         for name, item in value.items():
-            require(item, arguments[1] if arguments else Any, f"{where}.{name}")
+            require(item, arguments[1] if arguments else Any, _inside(where, name))
     elif is_typeddict(schema):
         _require_record(value, schema, where)
     elif not _is_a(value, schema):
@@ -130,19 +130,23 @@ def _require_record(value: Any, schema: Any, where: str) -> None:
     _require_names(value, where)
     hints = get_type_hints(schema, include_extras=True)
     if unknown := sorted(value.keys() - hints.keys()):
-        raise UnknownNameError(f"{where} has no {quoted(unknown[0])}; known are {', '.join(hints)}")
+        raise UnknownNameError(f"{where or 'it'} has no {quoted(unknown[0])}; known are {', '.join(hints)}")
     if missing := sorted(schema.__required_keys__ - value.keys()):
-        raise ConfigError(f"{where} lacks {', '.join(missing)}")
+        raise ConfigError(f"{where or 'it'} lacks {', '.join(missing)}")
     for name, item in value.items():
-        require(item, hints[name], f"{where}.{name}")
+        require(item, hints[name], _inside(where, name))
 
 
 def _require_names(value: Any, where: str) -> None:
     if not isinstance(value, dict):
         raise _unexpected(value, "names and values", where)
     if wrong := [name for name in value if not isinstance(name, str)]:
-        raise ConfigError(f"{where} has the name {quoted(wrong[0])}; expected words")
+        raise ConfigError(f"{where or 'it'} has the name {quoted(wrong[0])}; expected words")
+
+
+def _inside(where: str, name: str) -> str:
+    return f"{where}.{quoted(name)[1:-1]}".removeprefix(".")
 
 
 def _unexpected(value: Any, expected: str, where: str) -> ConfigError:
-    return ConfigError(f"{where} is {quoted(value)}; expected {expected}")
+    return ConfigError(f"{where or 'it'} is {quoted(value)}; expected {expected}")

@@ -8,6 +8,7 @@ import yaml
 from simroot.data import ImageData
 from simroot.errors import CheckpointError, ConfigError
 from simroot.training import load_run, train
+from simroot.training.run import read_config
 from training.support import QUICK
 
 
@@ -65,19 +66,43 @@ recipe: {}
     [
         ("model: [", "damaged"),
         ("", "damaged"),
-        ("model: {name: tiny, overrides: {}}\ndata: {}\nrecipe: {}\n", "it lacks classes, it lacks image_size"),
-        ("model: {name: tiny, overrides: {}}\ndata: {}\nrecipe: {epochs: -1}\n", "recipe field epochs is -1"),
+        ("model: {name: tiny, overrides: {}}\ndata: {}\nrecipe: {}\n", "data lacks channels, classes, image_size"),
+        (GOOD.replace("recipe: {}", "recipe: {epochs: -1}"), "recipe field epochs is -1"),
         (GOOD.replace("image_size: 8", "image_size: big"), "data.image_size is 'big'"),
         (GOOD.replace("overrides: {}", "overrides: [1]"), r"model.overrides is \[1\]"),
         (GOOD.replace("mean: [0, 0, 0]", "mean: [0]"), "no value for each of 3 channels"),
         ("recipe: !!python/object/apply:os.system ['true']\n", "damaged"),
+        ("- 1\n", r"it is \[1\]; expected names and values"),
+        (f"{GOOD}versions: 5\n", "versions is 5; expected names and values or null"),
+        (GOOD.replace("source: null", "source: {1: x}"), "data.source has the name 1"),
+        (GOOD.replace("source: null", "source: {limit: [1]}"), r"data.source.limit is \[1\]"),
+        (GOOD.replace("overrides: {}", "overrides: {name: x, 3: y}"), "model.overrides has the name 3"),
+        (GOOD.replace("classes: [a, b]", "classes: [a, 1]"), r"data.classes\[1\] is 1; expected text"),
+        (GOOD.replace("image_size: 8", "image_size: 100000000"), "data.image_size is 100000000; expected a whole"),
+        (GOOD.replace("std: [1, 1, 1]", "std: [1, 0, 1]"), r"data.std\[1\] is 0"),
+        (GOOD.replace("recipe: {}", "recipe: {milestones: 5}"), "recipe field milestones is 5"),
+        (GOOD.replace("recipe: {}", "recipe: {epochs: 100000000000000000}"), "recipe field epochs is 1000"),
+        (GOOD.replace("recipe: {}", "recipe: {batch_size: {a: 1}}"), "recipe field batch_size is"),
+        (GOOD.replace("recipe: {}", "recipe: {sharpness: 1}"), "was written by a newer version of simroot .this is"),
+        (GOOD.replace("train: 5", "train: 5, pixels: 3"), "was written by a newer version of simroot .this is"),
+        (
+            GOOD.replace("train: 5", "train: null") + "versions: {simroot: '99.1'}",
+            "by a newer version of simroot, '99.1'",
+        ),
+        (GOOD.replace("name: tiny", f"name: ['{'x' * 5000}']"), "model.name is"),
     ],
 )
-def test_damaged_config(run_directory: Path, text: str, expected: str) -> None:
-    (run_directory / "config.yaml").write_text(text)
+def test_damaged_config(tmp_path: Path, text: str, expected: str) -> None:
+    (tmp_path / "config.yaml").write_text(text)
     with pytest.raises(CheckpointError, match=expected) as caught:
-        load_run(run_directory)
+        read_config(tmp_path)
     assert "\n" not in str(caught.value)
+    assert ("is damaged" in str(caught.value)) != ("newer" in expected)
+
+
+def test_numbers_with_exponents(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(GOOD.replace("recipe: {}", "recipe: {learning_rate: 1e-3}"))
+    assert read_config(tmp_path)["recipe"] == {"learning_rate": 0.001}
 
 
 def test_damaged_summary(run_directory: Path) -> None:

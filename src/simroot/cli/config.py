@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_type_hints
-
-import yaml
+from typing import Any, TypedDict
 
 from simroot.cli.datasource import data_path
 from simroot.cli.values import NO_OVERRIDES
-from simroot.data import NAMES, load
+from simroot.data import NAMES
+from simroot.documents import read_yaml, with_numbers
 from simroot.errors import ConfigError
+from simroot.schema import require
+from simroot.training.config import SOURCE, by_newer, is_newer
+from simroot.training.recipes import require_fields
 
-# The sections of a run's config.yaml; the last two record what happened and are not read.
-_SECTIONS = ("model", "data", "recipe", "cost", "versions")
+
+class _Model(TypedDict, total=False):
+    name: str | None
+    overrides: dict[str, Any] | None
+    initial: str | None
+
+
+class _File(TypedDict, total=False):
+    """The sections of a run's config.yaml; the last two record what happened and are not read."""
+
+    model: _Model | None
+    data: dict[str, Any] | None  # what the images were is not asked of a training that begins
+    recipe: dict[str, Any] | None
+    cost: Any
+    versions: Any
 
 
 @dataclass(frozen=True)
@@ -45,50 +59,25 @@ def read_settings(path: Path) -> Settings:
         ConfigError: if the file is not such YAML.
         OSError: if it cannot be read.
     """
+    content = read_yaml(path) or {}
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
-    content = _mapping(content, str(path), _SECTIONS)
-    model = _mapping(content.get("model"), f"{path}: model", ("name", "overrides", "initial"))
-    data = _mapping(content.get("data"), f"{path}: data")
-    overrides = _mapping(model.get("overrides"), f"{path}: model.overrides")
+        require(content, _File, "")
+        settings = _settings(content)
+    except ConfigError as error:
+        newer = by_newer(path, content, error) if is_newer(content) else f"{path}: {error}"
+        raise ConfigError(newer) from error
+    return settings
+
+
+def _settings(content: Mapping[str, Any]) -> Settings:
+    model, data = content.get("model") or {}, content.get("data") or {}
+    overrides = with_numbers(model.get("overrides") or {})
     if taken := NO_OVERRIDES.keys() & overrides.keys():
-        raise ConfigError(f"{path}: model.overrides has {min(taken)}, which comes from the images; leave it out")
-    for name in ("name", "initial"):
-        _check(model.get(name), str | None, f"{path}: model.{name}")
-    return Settings(
-        model=model.get("name"),
-        overrides=overrides,
-        source=_source(data.get("source"), f"{path}: data.source"),
-        recipe=_mapping(content.get("recipe"), f"{path}: recipe"),
-        initial=model.get("initial"),
-    )
-
-
-def _source(value: Any, where: str) -> dict[str, Any]:
-    hints = get_type_hints(load)
-    source = _mapping(value, where, tuple(inspect.signature(load).parameters))
-    for name, given in source.items():
-        _check(given, hints[name], f"{where}.{name}")
+        raise ConfigError(f"model.overrides has {min(taken)}, which comes from the images; leave it out")
+    require(data.get("source"), SOURCE | None, "data.source")
+    source = dict(data.get("source") or {})
     if source.get("name_or_path") not in (None, *NAMES):
         source["name_or_path"] = data_path(source["name_or_path"])
-    return source
-
-
-def _check(value: Any, kind: Any, where: str) -> None:
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        expected = getattr(kind, "__name__", str(kind)).replace(" | None", " or null")
-        raise ConfigError(f"{where} is {value!r}; expected {expected}")
-
-
-def _mapping(value: Any, where: str, known: tuple[str, ...] | None = None) -> dict[str, Any]:
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise ConfigError(f"{where} is {value!r}; expected names and values")
-    if wrong := [key for key in value if not isinstance(key, str)]:
-        raise ConfigError(f"{where} has the name {wrong[0]!r}; expected words")
-    if known is not None and (unknown := [str(key) for key in value if key not in known]):
-        raise ConfigError(f"{where} has no {', '.join(unknown)}; known are {', '.join(known)}")
-    return value
+    recipe = with_numbers(content.get("recipe") or {})
+    require_fields(recipe)
+    return Settings(model.get("name"), overrides, source, recipe, model.get("initial"))

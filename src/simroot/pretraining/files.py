@@ -5,19 +5,27 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
-import yaml
 from safetensors import SafetensorError
 from safetensors.torch import save_model
 from torch import nn
 
+from simroot.documents import read_yaml, with_numbers, write_yaml
 from simroot.errors import CheckpointError, ConfigError
 from simroot.files import appearing
 from simroot.pretraining.plots import pictures
 from simroot.pretraining.report import Report
+from simroot.schema import require
 
 CONFIG, WEIGHTS, REPORT = "config.yaml", "model.safetensors", "report.json"
+
+
+class Model(TypedDict):
+    """What config.yaml says of the network."""
+
+    name: str
+    overrides: dict[str, Any]
 
 
 class Start(NamedTuple):
@@ -50,7 +58,7 @@ def save(
     with appearing(path) as temporary:
         temporary.mkdir()
         config = {"model": {"name": name, "overrides": dict(overrides)}, **facts}
-        (temporary / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        (temporary / CONFIG).write_text(write_yaml(config), encoding="utf-8")
         (temporary / REPORT).write_text(json.dumps(report.as_dict(), indent=1) + "\n", encoding="utf-8")
         try:
             save_model(model, str(temporary / WEIGHTS))
@@ -81,7 +89,9 @@ def read_start(path: Path) -> Start:
     if not file.is_file() or not (path / WEIGHTS).is_file():
         raise CheckpointError(f"{path} holds no pre-trained network; expected a directory made by simroot pretrain")
     try:
-        model = yaml.safe_load(file.read_text(encoding="utf-8"))["model"]
-        return Start(str(model["name"]), dict(model["overrides"]), path / WEIGHTS)
-    except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError, ValueError) as error:
-        raise CheckpointError(f"{file} is damaged: {' '.join(str(error).split())}") from error
+        config = read_yaml(file)
+        require(config, dict, "")
+        require(config.get("model"), Model, "model")
+    except ConfigError as error:
+        raise CheckpointError(f"{file} is damaged: {error}") from error
+    return Start(config["model"]["name"], with_numbers(config["model"]["overrides"]), path / WEIGHTS)

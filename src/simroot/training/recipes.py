@@ -9,11 +9,15 @@ from typing import Any
 
 from simroot.data.augment import Augmentation
 from simroot.data.crop import CROPS
-from simroot.errors import ConfigError
+from simroot.errors import ConfigError, quoted
+from simroot.schema import UnknownNameError
 
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("onecycle", "cosine", "step", "constant")
 PRECISIONS = ("32", "bf16")
+# What no training needs more of, and what no rate or factor comes near.
+_MANY = 1_000_000
+_LARGE = 1e9
 # Data sets whose images mean something else when mirrored.
 _NEVER_MIRRORED = ("digits", "svhn")
 
@@ -83,11 +87,13 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "milestones", tuple(self.milestones))
+        milestones: object = self.milestones
+        if isinstance(milestones, list):
+            object.__setattr__(self, "milestones", tuple(milestones))
         for name, (accepts, expected) in _RULES.items():
             value = getattr(self, name)
             if not accepts(value):
-                raise ConfigError(f"recipe field {name} is {value!r}; expected {expected}")
+                raise ConfigError(f"recipe field {name} is {quoted(value)}; expected {expected}")
         if self.nesterov and self.optimizer == "sgd" and self.momentum == 0:
             raise ConfigError(
                 "recipe field nesterov is True with momentum 0; set momentum above 0 or nesterov to False"
@@ -110,8 +116,8 @@ class Recipe:
         return _changed(cls(), values)
 
 
-def _whole(lowest: int) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= lowest
+def _whole(lowest: int, highest: int = _MANY) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, int) and not isinstance(value, bool) and lowest <= value <= highest
 
 
 def _real(accepts: Callable[[float], bool]) -> Callable[[Any], bool]:
@@ -126,18 +132,17 @@ def _optional(accepts: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: value is None or accepts(value)
 
 
-_INFINITY = float("inf")
-_positive = _real(lambda value: 0 < value < _INFINITY)
+_positive = _real(lambda value: 0 < value < _LARGE)
 _fraction = _real(lambda value: 0 <= value < 1)
 
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "epochs": (_whole(1), "a whole number of at least 1"),
-    "batch_size": (_whole(1), "a whole number of at least 1"),
+    "epochs": (_whole(1), f"a whole number of at least 1 and at most {_MANY:,}"),
+    "batch_size": (_whole(1), f"a whole number of at least 1 and at most {_MANY:,}"),
     "optimizer": (lambda value: value in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}"),
     "learning_rate": (_positive, "a number above 0"),
     "momentum": (_fraction, "a number from 0 to below 1"),
     "nesterov": (_flag, "true or false"),
-    "weight_decay": (_real(lambda value: 0 <= value < _INFINITY), "a number of at least 0"),
+    "weight_decay": (_real(lambda value: 0 <= value < _LARGE), "a number of at least 0"),
     "schedule": (lambda value: value in SCHEDULES, f"one of {', '.join(SCHEDULES)}"),
     "milestones": (
         lambda value: isinstance(value, list | tuple) and all(map(_positive, value)) and list(value) == sorted(value),
@@ -150,14 +155,14 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "shift": (_optional(_whole(0)), "a whole number of pixels, or null for an eighth of the image"),
     "mirror": (_optional(_flag), "true or false, or null to choose by the data"),
     "rotate": (_real(lambda value: 0 <= value <= 180), "degrees from 0 to 180"),
-    "zoom": (_real(lambda value: 0 <= value < _INFINITY), "a number of at least 0"),
+    "zoom": (_real(lambda value: 0 <= value < _LARGE), "a number of at least 0"),
     "jitter": (_real(lambda value: 0 <= value <= 1), "a number from 0 to 1"),
     "erase": (_real(lambda value: 0 <= value <= 1), "a share from 0 to 1"),
     "crop": (lambda value: value in CROPS, f"one of {', '.join(CROPS)}"),
     "precision": (lambda value: value in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
     "channels_last": (_flag, "true or false"),
     "compile": (_flag, "true or false"),
-    "seed": (lambda value: _whole(0)(value) and value < 2**32, "a whole number from 0 to 2^32 - 1"),
+    "seed": (_whole(0, 2**32 - 1), "a whole number from 0 to 2^32 - 1"),
 }
 
 RECIPES: dict[str, Recipe] = {
@@ -216,13 +221,22 @@ def for_data(recipe: Recipe, data: str, image_size: int) -> Recipe:
     return replace(recipe, shift=shift, mirror=mirror)
 
 
-def _changed(base: Recipe, values: Mapping[str, Any]) -> Recipe:
+def require_fields(values: Mapping[str, Any]) -> None:
+    """Refuse names that a recipe does not have.
+
+    Raises:
+        UnknownNameError: with the nearest names.
+    """
     known = [field.name for field in fields(Recipe)]
     for name in values:
         if name not in known:
             close = difflib.get_close_matches(str(name), known, n=3)
             hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(known)}"
-            raise ConfigError(f"a recipe has no field {name!r}; {hint}")
+            raise UnknownNameError(f"a recipe has no field {quoted(name)}; {hint}")
+
+
+def _changed(base: Recipe, values: Mapping[str, Any]) -> Recipe:
+    require_fields(values)
     if isinstance(values.get("precision"), int):  # as YAML has it without quotes
         values = {**values, "precision": str(values["precision"])}
     return replace(base, **values)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,9 +15,12 @@ import yaml
 from torch import Tensor, nn
 
 from simroot.data import ImageData
+from simroot.documents import read_json, write_yaml
 from simroot.errors import CheckpointError, ConfigError, DataError
 from simroot.models import create_model
 from simroot.models.sizing import read_back, recorded
+from simroot.schema import require
+from simroot.training.config import read_whole
 from simroot.training.environment import versions
 from simroot.training.files import read_checkpoint, write_atomic, write_text
 from simroot.training.recipes import Recipe
@@ -33,20 +35,6 @@ WEIGHTS = "model.safetensors"
 # The weights that a training started from, if it was given some.
 INITIAL = "initial.safetensors"
 
-# What config.yaml must hold, and its type.
-_KINDS: Mapping[str, Mapping[str, Any]] = {
-    "model": {"name": str, "overrides": dict},
-    "data": {
-        "source": dict | None,
-        "classes": list,
-        "image_size": int,
-        "channels": int,
-        "mean": list,
-        "std": list,
-        "train": int,
-        "val": int,
-    },
-}
 # The classifier of a checkpoint holds the network under this name.
 _PREFIX = "model."
 
@@ -155,7 +143,7 @@ def create_run(path: Path, config: Mapping[str, Any]) -> None:
             "another --out"
         )
     try:
-        text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+        text = write_yaml(dict(config))
     except yaml.YAMLError as error:
         raise ConfigError(
             f"overrides and data_source must be plain values that {CONFIG} can hold: {' '.join(map(str, error.args))}"
@@ -175,28 +163,12 @@ def read_config(path: Path) -> dict[str, Any]:
     """Read and check a run's config.yaml.
 
     Raises:
-        CheckpointError: if the directory holds no run, or its config.yaml is damaged.
+        CheckpointError: if the directory holds no run, or its config.yaml is damaged or of a newer version.
     """
     file = path / CONFIG
     if not file.is_file():
         raise CheckpointError(f"{path} holds no run: {CONFIG} is missing; expected a directory made by simroot train")
-    try:
-        config = yaml.safe_load(file.read_text(encoding="utf-8"))
-        Recipe.from_dict(config["recipe"])
-        given = {(section, name): config[section].get(name) for section, kinds in _KINDS.items() for name in kinds}
-        wrong = [
-            f"it lacks {name}" if value is None else f"{section}.{name} is {value!r}"
-            for (section, name), value in given.items()
-            if not isinstance(value, _KINDS[section][name])
-        ]
-        data = config["data"]
-        if not wrong and not len(data["mean"]) == len(data["std"]) == data["channels"]:
-            wrong = [f"data.mean and data.std have no value for each of {data['channels']} channels"]
-    except (yaml.YAMLError, UnicodeDecodeError, AttributeError, TypeError, KeyError, ConfigError) as error:
-        raise CheckpointError(f"{file} is damaged: {' '.join(str(error).split())}") from error
-    if wrong:
-        raise CheckpointError(f"{file} is damaged: {', '.join(wrong)}")
-    return config
+    return read_whole(file)
 
 
 def check_same_data(config: Mapping[str, Any], data: ImageData, path: Path) -> None:
@@ -301,6 +273,8 @@ def _read_summary(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
+        summary = read_json(path)
+        require(summary, dict, "")
+    except ConfigError as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
+    return dict(summary)
