@@ -4,6 +4,7 @@ import io
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -202,9 +203,10 @@ def test_evaluate_and_export_refuse_data_that_has_changed(simroot: Simroot, tmp_
 
 
 def test_trainings_that_start_together_have_directories_of_their_own(tmp_path: Path) -> None:
-    with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda _: _reserved(tmp_path / "runs", "net-data"), range(16)))
+    with ThreadPoolExecutor(8) as pool, ExitStack() as stack:
+        found = list(pool.map(lambda _: _reserved(tmp_path / "runs", "net-data", stack), range(16)))
     assert sorted(path.name for path in found) == sorted(f"net-data-{number}" for number in range(1, 17))
+    assert not list(tmp_path.iterdir())  # they hold nothing
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
 import simroot
+from simroot.cli.interrupts import after_imports, leaving_at_once, told
 from simroot.errors import SimrootError, one_line
 
 # Command -> what it does; each is a module of this room with add_arguments(parser) and run(arguments) -> exit code.
@@ -31,7 +31,6 @@ COMMANDS = {
 }
 
 USAGE_ERROR = 2
-_SIGNALLED = 128  # plus the signal's number, as shells count it
 
 
 class _Parser(argparse.ArgumentParser):
@@ -53,16 +52,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit: after ``--help`` and ``--version``, and with code 2 for arguments that cannot be parsed.
     """
     words = sys.argv[1:] if argv is None else list(argv)
+    command = " ".join(words[:1])
     try:
-        return _run(words)
+        with leaving_at_once(command):
+            parser = _parser(words)
+        with after_imports():
+            return _run(parser, words)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] == "simroot":
             raise
-        return _fail(words[0], f"needs {error.name}, which is not installed; pip install 'simroot[train]' brings it")
+        return _fail(command, f"needs {error.name}, which is not installed; pip install 'simroot[train]' brings it")
+    except KeyboardInterrupt as error:
+        return told(command, error)
 
 
-def _run(words: Sequence[str]) -> int:
-    arguments, unknown = _parser(words).parse_known_args(words)
+def _run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
+    arguments, unknown = parser.parse_known_args(words)
     if unknown:
         return _fail(
             arguments.command,
@@ -73,10 +78,6 @@ def _run(words: Sequence[str]) -> int:
         sys.stdout.flush()
     except SimrootError as error:
         return _fail(arguments.command, str(error))
-    except KeyboardInterrupt as error:
-        # A training says which signal it was and how to go on.
-        print(f"simroot {arguments.command}: {str(error) or 'interrupted'}", file=sys.stderr)
-        return _SIGNALLED + signal.Signals[getattr(error, "signal", "SIGINT")]
     except BrokenPipeError:
         # The reader has gone (as in "simroot models | head"): nothing more can be written, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

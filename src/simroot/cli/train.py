@@ -8,7 +8,7 @@ import os
 import re
 import shlex
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from itertools import count
 from pathlib import Path
@@ -29,7 +29,8 @@ from simroot.errors import ConfigError
 from simroot.models import model_entry
 from simroot.pretraining import Start, pretrain, read_start
 from simroot.training import RECIPES, Recipe, recipe, resume, train
-from simroot.training.run import origin
+from simroot.training.claim import InUseError, claimed, first_process
+from simroot.training.run import origin, require_free
 
 if TYPE_CHECKING:
     from simroot.data import ImageData
@@ -144,12 +145,14 @@ def _start(arguments: argparse.Namespace, options: Mapping[str, Any]) -> Run:
     overrides = {**(start.overrides if start else settings.overrides), **dict(given.get("set", []))}
     source = {**settings.source, **data_source(arguments)}
     source.setdefault("name_or_path", _default(load, "name_or_path"))
-    with logging_to_stderr(quiet="quiet" in given):
-        data = load(**source)
     if chosen_options(given) and ("pretrain" not in given or start):
         raise ConfigError("--pretrain.OPTION needs --pretrain without a directory, which has its own options")
-    out = given.get("out") or _free_directory(model, data.name, given)
-    try:
+    with ExitStack() as stack:
+        if "out" in given:  # before the images are read, which may take long
+            _claim(given["out"], stack)
+        with logging_to_stderr(quiet="quiet" in given):
+            data = load(**source)
+        out = given.get("out") or _free_directory(model, data.name, given, stack)
         if "pretrain" in given and start is None:
             start = _pretrained(data, source, model, overrides, out, chosen.seed, given)
             overrides = dict(start.overrides)
@@ -166,11 +169,12 @@ def _start(arguments: argparse.Namespace, options: Mapping[str, Any]) -> Run:
             cost={"parameters": cost.parameters, "macs": cost.macs, "flops": cost.flops},
             **options,
         )
-    finally:
-        if "out" not in given:
-            with suppress(OSError):  # one in which something has been written
-                out.rmdir()
-                out.parent.rmdir()
+
+
+def _claim(out: Path, stack: ExitStack) -> None:
+    stack.enter_context(claimed(out))
+    if first_process():
+        require_free(out)
 
 
 def _pretrained(
@@ -213,26 +217,26 @@ def choose_recipe(given: Mapping[str, Any], configured: Mapping[str, Any], regis
     return recipe(DEFAULT_RECIPE, **{**registered, **configured, **fields})
 
 
-def _free_directory(model: str, data: str, given: Mapping[str, Any]) -> Path:
+def _free_directory(model: str, data: str, given: Mapping[str, Any], stack: ExitStack) -> Path:
     """A new directory below ``runs``, the same one in all processes that Lightning starts on this machine."""
     if given.get("num_nodes", 1) > 1 or ("LOCAL_RANK" in os.environ and _SHARED not in os.environ):
         raise ConfigError("processes that are started one by one need --out DIR, the same for all of them")
     if "LOCAL_RANK" in os.environ:
         return Path(os.environ[_SHARED])
-    path = _reserved(Path("runs"), f"{model}-{data}")
+    path = _reserved(Path("runs"), f"{model}-{data}", stack)
     # Lightning starts the others with the same command line, and they inherit the choice.
     os.environ[_SHARED] = str(path)
     return path
 
 
-def _reserved(folder: Path, name: str) -> Path:
-    """A new, empty directory, which no other training that starts now can have."""
-    folder.mkdir(exist_ok=True)
+def _reserved(folder: Path, name: str, stack: ExitStack) -> Path:
+    """A new directory, which no other training can have before the stack is left."""
     for number in count(1):
         path = folder / f"{name}-{number}"
-        with suppress(FileExistsError):
-            path.mkdir()
-            return path
+        with suppress(InUseError):
+            if not path.exists():
+                _claim(path, stack)
+                return path
     raise AssertionError("numbers do not end")
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,15 @@ import lightning as L
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, Checkpoint
-from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from torch import nn
 
 from simroot import data as datasets
 from simroot.data import ImageData
-from simroot.errors import CheckpointError, ConfigError, DataError
+from simroot.errors import CheckpointError, ConfigError, TrainingError
 from simroot.files import remove_torn
 from simroot.training.callbacks import ProgressBar, RunWriter, StatisticsWarning
+from simroot.training.claim import claimed, first_process
 from simroot.training.environment import versions
 from simroot.training.files import AtomicCheckpoints, read_checkpoint
 from simroot.training.module import Classifier
@@ -40,6 +40,7 @@ from simroot.training.run import (
     load_weights,
     make_config,
     read_config,
+    require_free,
     resume_command,
     save_weights,
 )
@@ -48,6 +49,10 @@ from simroot.training.statistics import FreshStatistics
 from simroot.training.summary import finish
 
 log = logging.getLogger(__name__)
+
+# Parts of what torch says where batch statistics are of one value, and where the processor's memory runs out.
+_SINGLE_VALUE = "Expected more than 1 value per channel"
+_NO_MEMORY = "can't allocate memory"
 
 
 class TrainingInterrupted(KeyboardInterrupt):
@@ -113,21 +118,26 @@ def train(
         TrainingInterrupted: after Ctrl-C or SIGTERM.
     """
     path = Path(out)
-    recipe = for_data(recipe, data.name, data.image_size)
-    start = None if initial is None else Path(initial)
-    config = make_config(model_name, overrides or {}, data, data_source, recipe, cost, versions(), start)
-    model = _initial_model(config, recipe, start)
-    if _first_process():
-        create_run(path, config)
-        if start is not None:
-            save_weights(path / INITIAL, model)
     trainer_options = {"accelerator": accelerator, "devices": devices, "num_nodes": num_nodes, "strategy": strategy}
-    try:
-        return _fit(path, config, model, data, recipe, None, trainer_options, workers=workers, progress=progress)
-    except (ConfigError, DataError):
-        if _first_process():
-            discard_run(path)
-        raise
+    with claimed(path):
+        if first_process():
+            require_free(path)
+        recipe = for_data(recipe, data.name, data.image_size)
+        start = None if initial is None else Path(initial)
+        config = make_config(model_name, overrides or {}, data, data_source, recipe, cost, versions(), start)
+        model = _initial_model(config, recipe, start)
+        try:
+            if first_process():
+                create_run(path, config)
+                if start is not None:
+                    save_weights(path / INITIAL, model)
+            return _fit(path, config, model, data, recipe, None, trainer_options, workers=workers, progress=progress)
+        except TrainingInterrupted:  # a run that can be resumed
+            raise
+        except BaseException:
+            if first_process():
+                discard_run(path)
+            raise
 
 
 def resume(
@@ -152,24 +162,25 @@ def resume(
         TrainingError, TrainingInterrupted: as ``train``.
     """
     path = Path(run_dir)
-    config = read_config(path)
-    recipe = Recipe.from_dict(config["recipe"])
-    if data is None:
-        if config["data"].get("source") is None:
-            raise CheckpointError(f"{path} does not say where its data came from; pass the data to resume")
-        data = datasets.load(**config["data"]["source"])
-    check_same_data(config, data, path)
-    _warn_of_other_versions(config.get("versions", {}))
-    if _first_process():
-        remove_torn(path)
-    checkpoint = _newest_checkpoint(path)
-    model = _initial_model(config, recipe, path / INITIAL if config["model"].get("initial") else None)
-    if checkpoint is not None:
-        load_weights(checkpoint, model)
-        if checkpoint.name == BEST and _first_process():
-            save_weights(path / WEIGHTS, model)  # an interruption may have come between the two
     trainer_options = {"accelerator": accelerator, "devices": devices, "num_nodes": num_nodes, "strategy": strategy}
-    return _fit(path, config, model, data, recipe, checkpoint, trainer_options, workers=workers, progress=progress)
+    config = read_config(path)
+    with claimed(path):
+        recipe = Recipe.from_dict(config["recipe"])
+        if data is None:
+            if config["data"].get("source") is None:
+                raise CheckpointError(f"{path} does not say where its data came from; pass the data to resume")
+            data = datasets.load(**config["data"]["source"])
+        check_same_data(config, data, path)
+        _warn_of_other_versions(config.get("versions", {}))
+        if first_process():
+            remove_torn(path)
+        checkpoint = _newest_checkpoint(path)
+        model = _initial_model(config, recipe, path / INITIAL if config["model"].get("initial") else None)
+        if checkpoint is not None:
+            load_weights(checkpoint, model)
+            if checkpoint.name == BEST and first_process():
+                save_weights(path / WEIGHTS, model)  # an interruption may have come between the two
+        return _fit(path, config, model, data, recipe, checkpoint, trainer_options, workers=workers, progress=progress)
 
 
 def _fit(
@@ -191,12 +202,11 @@ def _fit(
     if recipe.compile:
         model.compile()
     module = Classifier(model, data, recipe, workers)
-    writer = RunWriter(path)
-    callbacks: list[Callback] = [writer, FreshStatistics(), StatisticsWarning()]
-    if progress and console.is_terminal and _first_process():
+    callbacks: list[Callback] = [RunWriter(path), FreshStatistics(), StatisticsWarning()]
+    if progress and console.is_terminal and first_process():
         callbacks.append(ProgressBar(console))
     with ExitStack() as stack:
-        if _first_process():  # one of several speaks
+        if first_process():  # one of several speaks
             stack.enter_context(logging_to(path / LOG, console if progress else None))
         stack.enter_context(quiet())
         trainer = make_trainer(path, recipe, callbacks, trainer_options)
@@ -210,20 +220,59 @@ def _fit(
             len(data.val),
             recipe.epochs,
         )
+        _all_in_training(model)
         try:
-            trainer.fit(module, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
+            with _failures_told(config["model"]["name"], recipe, data):
+                trainer.fit(module, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
+                if trainer.is_global_zero:
+                    finish(path, module.history, data, trainer.strategy.root_device)
         except (SystemExit, KeyboardInterrupt) as error:
-            signal = "SIGTERM" if trainer.received_sigterm else "SIGINT"
-            done = len(module.history)
-            raise TrainingInterrupted(
-                f"stopped by {signal} in epoch {min(done + 1, recipe.epochs)} of {recipe.epochs}; {writer.path} keeps "
-                f"the {done} before. To go on: {resume_command(writer.path)}",
-                writer.path,
-                signal,
+            raise _interrupted(path, "SIGTERM" if trainer.received_sigterm else "SIGINT", module) from error
+    return load_run(path)
+
+
+def _all_in_training(model: nn.Module) -> None:
+    """Put a whole network into training mode: Lightning would keep the mode in which each part was built."""
+    if built := sum(not module.training for module in model.modules()):
+        log.warning("%d parts of the network were in evaluation mode; all of it is trained in training mode", built)
+    model.train()
+    if frozen := sum(parameter.numel() for parameter in model.parameters() if not parameter.requires_grad):
+        log.info("%d parameters of the network are frozen: they stay as they are", frozen)
+
+
+@contextmanager
+def _failures_told(name: str, recipe: Recipe, data: ImageData) -> Iterator[None]:
+    """What torch and Lightning raise where a training cannot be done, in words that say what to change.
+
+    Raises:
+        ConfigError: for devices that are not there, and for batches too small for batch statistics.
+        TrainingError: where memory runs out.
+    """
+    try:
+        yield
+    except MisconfigurationException as error:
+        raise ConfigError(f"Lightning cannot train like this: {' '.join(str(error).split())}") from error
+    except (MemoryError, RuntimeError, ValueError) as error:
+        if _SINGLE_VALUE in str(error):
+            raise ConfigError(
+                f"recipe field batch_size is {recipe.batch_size}: {name} normalises by the statistics of a batch, "
+                "which one image of this size does not have; choose at least 2 for each process"
             ) from error
-        if trainer.is_global_zero:
-            finish(writer.path, module.history, data, trainer.strategy.root_device)
-    return load_run(writer.path)
+        if isinstance(error, MemoryError | torch.OutOfMemoryError) or _NO_MEMORY in str(error):
+            size = f"{data.image_size} x {data.image_size}"
+            raise TrainingError(
+                f"memory does not suffice to train {name} with batches of {recipe.batch_size} images of {size}; "
+                "choose a smaller recipe.batch_size, image size or network"
+            ) from error
+        raise
+
+
+def _interrupted(path: Path, signal: str, module: Classifier) -> TrainingInterrupted:
+    done, epochs = len(module.history), module.recipe.epochs
+    when = f"in epoch {done + 1} of {epochs}" if done < epochs else f"after all {epochs} epochs"
+    return TrainingInterrupted(
+        f"stopped by {signal} {when}; {path} keeps the {done} before. To go on: {resume_command(path)}", path, signal
+    )
 
 
 def make_trainer(
@@ -264,11 +313,9 @@ def _initial_model(config: Mapping[str, Any], recipe: Recipe, weights: Path | No
         if not weights.is_file():
             raise CheckpointError(f"{weights} does not exist; expected the weights to start from, as safetensors")
         load_weights(weights, model)
+        if broken := [name for name, tensor in model.state_dict().items() if not tensor.isfinite().all()]:
+            raise CheckpointError(f"{weights} cannot be started from: {broken[0]} has values that are not finite")
     return model
-
-
-def _first_process() -> bool:
-    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def _warn_of_other_versions(before: Mapping[str, Any]) -> None:

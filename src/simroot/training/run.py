@@ -129,26 +129,27 @@ def build_model(config: Mapping[str, Any]) -> nn.Module:
     )
 
 
-def create_run(path: Path, config: Mapping[str, Any]) -> None:
-    """Make a run directory and write its config.yaml.
-
-    Raises:
-        ConfigError: if the directory holds a run already, the path is a file or the config is not of plain values.
-    """
-    if path.exists() and not path.is_dir():
-        raise ConfigError(f"{path} is a file; a run needs a directory: choose another --out")
+def require_free(path: Path) -> None:
+    """Make sure that a directory holds no run; raises ConfigError if it does."""
     if found := [name for name in (CONFIG, LAST, BEST, WEIGHTS) if (path / name).exists()]:
         raise ConfigError(
             f"{path} holds a run already ({found[0]}); continue it with --resume {shlex.quote(str(path))} or choose "
             "another --out"
         )
+
+
+def create_run(path: Path, config: Mapping[str, Any]) -> None:
+    """Write the config.yaml of a new run into its directory.
+
+    Raises:
+        ConfigError: if the config is not of plain values.
+    """
     try:
         text = write_yaml(dict(config))
     except yaml.YAMLError as error:
         raise ConfigError(
             f"overrides and data_source must be plain values that {CONFIG} can hold: {' '.join(map(str, error.args))}"
         ) from error
-    path.mkdir(parents=True, exist_ok=True)
     write_text(path / CONFIG, text, advice="make room, mend the folder or choose another --out")
 
 
