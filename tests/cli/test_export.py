@@ -93,8 +93,8 @@ def test_random_inputs(simroot: Simroot, run: Path, tmp_path: Path) -> None:
         (["simnet2_small", "--set", "order=-1"], "order is -1"),
         (["simnet2_small", "--format", "onnx,tflite"], "unknown format tflite; known are onnx, openvino, torch"),
         (["RUN", "--set", "order=1"], "--set goes with the name of a network"),
-        (["RUN", "--int8", "--format", "torch", "--images", "9"], "float32 only"),
-        (["RUN", "--out", "missing/net", "--images", "9"], "cannot write missing/net.onnx: No such file"),
+        (["RUN", "--int8", "--format", "torch", "--images", "9"], "--format torch has no --int8"),
+        (["RUN", "--out", "missing/net", "--images", "9"], "missing, the folder of --out, does not exist"),
         (["RUN", "--data", "missing"], "missing"),
     ],
 )

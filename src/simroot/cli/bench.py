@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from simroot.cli.output import console, print_json, print_table
 from simroot.cli.values import override, positive, positive_number, positives
 from simroot.errors import ConfigError
+from simroot.files import write_text
 
 if TYPE_CHECKING:
     from simroot.measure import Candidate, Comparison, Latency
@@ -70,6 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Time the networks, print and save what came out."""
     from simroot.measure import against_first, compare, plot_latencies
 
+    if arguments.out is not None:
+        arguments.out.mkdir(parents=True, exist_ok=True)
     candidates = [_candidate(word, arguments) for word in dict.fromkeys(arguments.networks)]
     latencies = compare(
         candidates,
@@ -82,9 +85,6 @@ def run(arguments: argparse.Namespace) -> int:
     comparisons = against_first(latencies)
     document = {"versions": _versions(latencies), "results": [each.as_dict() for each in comparisons]}
     if arguments.out is not None:
-        from simroot.files import write_text
-
-        arguments.out.mkdir(parents=True, exist_ok=True)
         write_text(arguments.out / "bench.json", json.dumps(document, indent=2) + "\n")
         plot_latencies(latencies, arguments.out / "bench.png")
     if arguments.json:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from simroot.cli.datasource import add_data_arguments, data_source, logging_to_stderr
 from simroot.cli.evaluate import chosen_images
-from simroot.cli.output import count_text, percent, print_facts, print_json
+from simroot.cli.output import count_text, percent, print_facts, print_json, require_folder
 from simroot.cli.values import add_model_overrides, positive
 from simroot.errors import ConfigError
 
@@ -61,13 +61,14 @@ def run(arguments: argparse.Namespace) -> int:
     from simroot.measure import joint_moments, layer_correlation
 
     first, second = arguments.layers
+    path: Path = vars(arguments).get("out", Path(f"correlation-{first}-{second}.png"))
+    require_folder(path)
     with logging_to_stderr():
         title, model, batches = _network_and_images(arguments)
         moments = joint_moments(model, first, second, (images for images, _ in batches))
         found = layer_correlation(model, first, second, moments, groups=arguments.groups, whiten=not arguments.plain)
     if arguments.arrange:
         found = found.arrange()
-    path: Path = vars(arguments).get("out", Path(f"correlation-{first}-{second}.png"))
     figure = found.figure(title)
     write_atomic(path, lambda file: figure.savefig(file, format="png"))
     if arguments.json:

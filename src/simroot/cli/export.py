@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simroot.cli.datasource import add_data_arguments, data_source, logging_to_stderr
-from simroot.cli.output import count_text, percent, print_facts, print_json, print_table
+from simroot.cli.output import count_text, percent, print_facts, print_json, print_table, require_folder
 from simroot.cli.values import add_model_overrides, positive
 from simroot.errors import ConfigError
 
@@ -80,6 +80,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the files and print what they are."""
     from simroot.models import list_models
 
+    for option in ("int8", "custom_operator"):
+        if "torch" in arguments.format and getattr(arguments, option):
+            raise ConfigError(f"--format torch has no --{option.replace('_', '-')}; leave out one of them")
+    if "out" in arguments:
+        require_folder(arguments.out)
     with logging_to_stderr():
         is_run = arguments.model not in list_models()
         prepare = _trained if is_run else _untrained

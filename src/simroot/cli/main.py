@@ -6,12 +6,14 @@ import argparse
 import importlib
 import os
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NoReturn
 
 import simroot
 from simroot.cli.interrupts import after_imports, leaving_at_once, told
-from simroot.errors import SimrootError, one_line
+from simroot.cli.words import in_options, long_options, nearest_command, unknown_words
+from simroot.errors import ConfigError, SimrootError, one_line
 
 # Command -> what it does; each is a module of this room with add_arguments(parser) and run(arguments) -> exit code.
 COMMANDS = {
@@ -38,6 +40,13 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(USAGE_ERROR, f"{self.prog}: error: {one_line(message)} (see {self.prog} --help)\n")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Words that are unknown are told here, where the options that may have been meant are known."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(unknown_words(unknown, self._option_string_actions))
+        return found, unknown
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,12 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
-    arguments, unknown = parser.parse_known_args(words)
-    if unknown:
-        return _fail(
-            arguments.command,
-            f"unknown arguments: {one_line(' '.join(unknown), 300)} (see simroot {arguments.command} --help)",
-        )
+    arguments = parser.parse_args(words)
     try:
         code: int = arguments.run(arguments)
         sys.stdout.flush()
@@ -96,14 +100,27 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"simroot {simroot.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    if words and not words[0].startswith("-") and words[0] not in COMMANDS:
+        parser.error(nearest_command(words[0], COMMANDS))
     for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=f"{summary.capitalize()}.", allow_abbrev=False)
         # Only the command that is called loads what its help needs: "simroot --help" must not wait for PyTorch.
         if name in words:
             module = importlib.import_module(f"simroot.cli.{name}")
             module.add_arguments(command)
-            command.set_defaults(run=module.run)
+            command.set_defaults(run=partial(_run_with_options, command, module.run))
     return parser
+
+
+def _run_with_options(
+    parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int], arguments: argparse.Namespace
+) -> int:
+    """Run a command; what the library says of its arguments names the options that set them."""
+    try:
+        return run(arguments)
+    except ConfigError as error:
+        given = dict(vars(arguments).get("set") or [])
+        raise ConfigError(in_options(str(error), long_options(parser), given)) from error
 
 
 def _fail(command: str, message: str) -> int:

@@ -6,11 +6,14 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+
+from simroot.errors import ConfigError
 
 
 def console() -> Console:
@@ -79,6 +82,16 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def require_folder(out: Path) -> None:
+    """Refuse a file of ``--out`` whose folder is not there, before the work.
+
+    Raises:
+        ConfigError: naming the folder.
+    """
+    if not out.parent.is_dir():
+        raise ConfigError(f"{out.parent}, the folder of --out, does not exist; make it first")
 
 
 def count_text(number: int | None) -> str:

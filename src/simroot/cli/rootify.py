@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simroot.cli.cost import network_arguments
-from simroot.cli.output import console, count_text, percent, print_json, print_table
+from simroot.cli.output import console, count_text, percent, print_json, print_table, require_folder
 from simroot.cli.values import add_model_overrides, image_shape, positive, seed
 from simroot.errors import CheckpointError, ConfigError
 from simroot.files import appearing
@@ -84,20 +84,21 @@ def run(arguments: argparse.Namespace) -> int:
     )
     config |= {name: getattr(arguments, name) for name in ("degree", "topology", "weights", "seed")}
     config["groups"] = {layer.name: layer.groups for layer in report.layers if layer.groups != layer.groups_before}
-    _save(result, config, out)
+    if config["groups"]:
+        _save(result, config, out)
     if arguments.json:
-        print_json({**config, **dataclasses.asdict(report)})
+        print_json({**config, **dataclasses.asdict(report), "saved": str(out) if config["groups"] else None})
     else:
         _print(f"{arguments.model}, {variant}", report)
-        console().print(f"Saved as {out}; simroot.models.load_rootified reads it.")
+        saved = f"Saved as {out}; simroot.models.load_rootified reads it."
+        console().print(saved if config["groups"] else "No layer was grouped: nothing was saved.")
     return 0
 
 
 def _require_place(out: Path) -> None:
     if out.suffix != ".safetensors":
         raise ConfigError(f"--out is {out}; expected a name that ends in .safetensors (the .json file lies beside it)")
-    if not out.parent.is_dir():
-        raise ConfigError(f"{out.parent}, the folder of --out, does not exist; make it first")
+    require_folder(out)
 
 
 def _build(arguments: argparse.Namespace) -> tuple[nn.Module, dict[str, Any]]:

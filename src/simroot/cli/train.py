@@ -255,8 +255,8 @@ def _report(run: Run) -> None:
         ],
     )
     print(
-        f"\nNext:\n  simroot evaluate {where}\n  simroot predict {where} IMAGE...\n  simroot cost {where}\n"
-        f"  simroot train --help"
+        f"\nNext:\n  simroot evaluate {where}\n  simroot predict {where} IMAGE...\n"
+        f"  simroot export {where} --format onnx --int8\n  simroot bench {where}\n  simroot cost {where}"
     )
 
 
