@@ -274,3 +274,38 @@ def test_a_network_of_other_classes_cannot_be_tested(tmp_path: Path) -> None:
     write_cifar(tmp_path, 10)
     with pytest.raises(DataError, match="does not know: class 0, class 1"):
         load_test("cifar10", data_root=tmp_path, classes=("cat", "dog"), image_size=32, channels=3)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ({"data": np.zeros((2, 3072), np.float32), "labels": [0, 1]}, "its images are no bytes"),
+        ({"data": [[0] * 3072] * 2, "labels": [0, 1]}, "its images are no bytes"),
+        ({"data": np.zeros((2, 3072), np.uint8), "labels": ["0", "1"]}, "its labels are no whole numbers"),
+        ({"data": np.zeros((2, 3072), np.uint8), "labels": [0, 1 << 70]}, "damaged"),
+        ({"data": np.zeros((2, 3072), np.uint8)}, "damaged"),
+        ({"data": np.array([None], dtype=object), "labels": [0]}, "an array that is not of numbers"),
+    ],
+)
+def test_cifar_of_other_types(tmp_path: Path, content: object, reason: str) -> None:
+    write_cifar(tmp_path, 10)
+    (tmp_path / "cifar-10-batches-py" / "data_batch_1").write_bytes(pickle.dumps(content))
+    with pytest.raises(DataError, match=reason):
+        load("cifar10", data_root=tmp_path)
+
+
+def test_a_compressed_file_is_not_unpacked_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_idx(tmp_path, compressed=True)
+    file = tmp_path / "train-images-idx3-ubyte.gz"
+    file.write_bytes(gzip.compress(bytes((0, 0, 8, 3)) + struct.pack(">3i", 60, 28, 28) + bytes(10**6)))
+    monkeypatch.setattr(named, "_LARGEST", 10**5)
+    with pytest.raises(DataError, match="holds more than 100,000 bytes"):
+        load("fashion-mnist", data_root=tmp_path)
+
+
+def test_matlab_files_of_other_things(tmp_path: Path) -> None:
+    write_svhn(tmp_path)
+    for content in ({"X": np.array(["a", 1], dtype=object), "y": 1}, {"X": "text", "y": 1}, {"y": 1}):
+        savemat(tmp_path / "train_32x32.mat", content)
+        with pytest.raises(DataError, match="damaged"):
+            load("svhn", data_root=tmp_path)

@@ -6,12 +6,11 @@ one and unpickle without restriction: a set made locally, or a smaller one, load
 
 from __future__ import annotations
 
-import codecs
 import gzip
 import hashlib
 import logging
+import math
 import os
-import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -22,11 +21,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from simroot.data.array_pickles import read_arrays
 from simroot.data.splits import MemorySplit
+from simroot.documents import require_regular
 from simroot.errors import DataError
 
 NAMES = ("digits", "cifar10", "cifar100", "svhn", "fashion-mnist")
 _NUMERALS = tuple("0123456789")
+# Bytes of a file, or of what it stands for: several times those of the sets here.
+_LARGEST = 1 << 29
+_MATLAB_NUMBERS = ("uint8", "uint16", "int32", "uint32", "int64", "double", "single", "int16", "int8", "uint64")
 
 logger = logging.getLogger("simroot")
 
@@ -136,6 +140,7 @@ def _download(name: str, root: Path, allowed: bool) -> Path:
 
 def _check_sums(paths: Sequence[Path], checksums: Mapping[str, str]) -> None:
     for path in paths:
+        require_regular(path, _LARGEST)
         expected = checksums.get(path.name)
         if expected and hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() != expected:
             logger.warning("%s is not the official file (its checksum differs): read as it is", path)
@@ -150,44 +155,44 @@ def _check_arrays(images: NDArray[Any], labels: NDArray[Any], classes: int) -> N
         raise ValueError(f"labels go from {labels.min()} to {labels.max()} for {classes} classes")
 
 
-class _ArrayUnpickler(pickle.Unpickler):
-    """Unpickles NumPy arrays and plain containers and refuses everything else."""
-
-    _ALLOWED: Mapping[str, Any] = {
-        "ndarray": np.ndarray,
-        "dtype": np.dtype,
-        "_reconstruct": np.empty(0).__reduce__()[0],
-        "_frombuffer": np.empty(1).__reduce_ex__(5)[0],
-        "scalar": np.int64(0).__reduce__()[0],
-        "encode": codecs.encode,
-    }
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module.split(".")[0] in ("numpy", "_codecs") and name in self._ALLOWED:
-            return self._ALLOWED[name]
-        raise pickle.UnpicklingError(f"it holds {module}.{name}, which is not an array")
-
-
-def _unpickle(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        content = _ArrayUnpickler(file, encoding="latin1").load()
-    if not isinstance(content, dict):
-        raise TypeError(f"{path.name} holds a {type(content).__name__}")
-    return content
-
-
 def _read_cifar(paths: Sequence[Path]) -> Arrays:
-    batches = [_unpickle(path) for path in paths]
-    images = np.concatenate([np.asarray(batch["data"]).reshape(-1, 3, 32, 32) for batch in batches])
+    batches = [read_arrays(path) for path in paths]
+    images = np.concatenate([_pixels(batch["data"]).reshape(-1, 3, 32, 32) for batch in batches])
     labels = [batch["labels"] if "labels" in batch else batch["fine_labels"] for batch in batches]
-    return images, np.concatenate([np.asarray(part) for part in labels])
+    return images, np.concatenate([_integers(part) for part in labels])
+
+
+def _pixels(value: Any) -> NDArray[np.uint8]:
+    if not isinstance(value, np.ndarray) or value.dtype != np.uint8:
+        raise TypeError("its images are no bytes")
+    return value
+
+
+def _integers(value: Any) -> NDArray[Any]:
+    if isinstance(value, list) and all(isinstance(label, int | np.integer) for label in value):
+        value = np.array(value, dtype=np.int64)
+    if not isinstance(value, np.ndarray) or value.ndim != 1 or value.dtype.kind not in "iu":
+        raise TypeError("its labels are no whole numbers")
+    return value
 
 
 def _read_svhn(paths: Sequence[Path]) -> Arrays:
-    from scipy.io import loadmat  # only this data set needs it, and it is slow to import
+    from scipy.io import loadmat, whosmat  # only this data set needs it, and it is slow to import
 
+    # Looked at before they are read: a file of few bytes can hold arrays of any size, or of objects.
+    kinds = {name: (shape, kind) for name, shape, kind in whosmat(paths[0])}
+    for name in ("X", "y"):
+        shape, kind = kinds[name]
+        if kind not in _MATLAB_NUMBERS or math.prod(shape) * np.dtype(kind).itemsize > _LARGEST:
+            raise ValueError(f"{name} is {kind} of shape {shape}")
     content = loadmat(paths[0], variable_names=["X", "y"])
     return content["X"].transpose(3, 2, 0, 1), content["y"].reshape(-1) % 10  # the digit 0 has label 10
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise TypeError("the names of its classes are no words")
+    return tuple(value)
 
 
 def _read_idx(paths: Sequence[Path]) -> Arrays:
@@ -198,11 +203,13 @@ def _read_idx(paths: Sequence[Path]) -> Arrays:
 def _idx(path: Path) -> NDArray[np.uint8]:
     """The IDX format for bytes: 0, 0, 8, the number of dimensions, each as big-endian int32, then the values."""
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-        content = file.read()
+        content = file.read(_LARGEST + 1)  # a few bytes can stand for any number of them
+    if len(content) > _LARGEST:
+        raise ValueError(f"{path.name} holds more than {_LARGEST:,} bytes")
     if content[:3] != b"\0\0\x08":
         raise ValueError(f"{path.name} does not start like an IDX file of bytes")
     start = 4 + 4 * content[3]
-    shape = tuple(int(size) for size in np.frombuffer(content[4:start], ">i4"))
+    shape = tuple(int(size) for size in np.frombuffer(content[4:start], ">u4"))
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy()
 
 
@@ -244,6 +251,6 @@ def named_set(name: str) -> NamedSet:
         checksums={names: official.meta["md5"], **dict(official.train_list + official.test_list)},
         download=lambda root: official(root, download=True),
         read=lambda paths: _read_cifar(paths[:-1]),
-        classes=lambda folder: tuple(str(label) for label in _unpickle(folder / names)[official.meta["key"]]),
+        classes=lambda folder: _names(read_arrays(folder / names)[official.meta["key"]]),
         held_out=1 / 5,
     )
