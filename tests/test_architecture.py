@@ -34,6 +34,7 @@ ALLOWED = {
     "experiments": _BASE | _LEAVES | _MIDDLE,
     "cli": _BASE | _LEAVES | _MIDDLE | {"experiments"},
     "__main__": {"cli"},
+    "lazy": set(),
 }
 
 # What belongs to the place where the project is written rather than to the project: somebody's folders,
@@ -82,8 +83,8 @@ def test_imports_go_one_way(path: Path) -> None:
     assert room in ALLOWED, f"{room} is no room of simroot"
     # A package's __init__ resolves relative imports against itself: its own name is one part longer.
     module = ".".join(["simroot", *relative.with_suffix("").parts])
-    # The package itself holds names that belong to no room.
-    found = arrows(path.read_text(), module) - {room, "__version__"}
+    # The package itself holds names that belong to no room; how names are loaded late concerns all rooms.
+    found = arrows(path.read_text(), module) - {room, "__version__", "lazy"}
     assert found <= ALLOWED[room], f"{room} must not import {sorted(found - ALLOWED[room])}"
 
 

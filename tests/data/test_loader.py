@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from simroot.data import BatchLoader, MemorySplit, StreamedSplit, loader, normalise
-from simroot.data.splits import ImageFile
+from simroot.data.tree import ImageFile
 from simroot.errors import ConfigError, DataError
 
 # With this mean and std a normalised pixel is exactly (pixel - 128), and the border's mean exactly 0.

@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from simroot.cli.datasource import add_data_arguments, data_source, logging_to_stderr
 from simroot.cli.output import count_text, percent, print_facts, print_json, print_table
-from simroot.data import Split, load, load_test
 from simroot.errors import ConfigError
-from simroot.training import Run, evaluate, load_run
-from simroot.training.run import check_same_data
+
+if TYPE_CHECKING:
+    from simroot.data import Split
+    from simroot.training import Run
 
 # Among so few classes, chance alone puts the true one among the five highest scores every other time.
 _FEW_CLASSES = 10
@@ -28,6 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print accuracy and loss, and the accuracy of every class."""
+    from simroot.training import evaluate, load_run
+
     with logging_to_stderr():
         trained = load_run(arguments.path)
         name, split = chosen_images(data_source(arguments), trained)
@@ -72,6 +75,9 @@ def chosen_images(given: Mapping[str, Any], trained: Run) -> tuple[str, Split]:
         ConfigError: if no data is given and the run does not say where its images came from.
         DataError: if there are no such images, or the validation images are no longer those of the training.
     """
+    from simroot.data import load, load_test
+    from simroot.training.run import check_same_data
+
     if "name_or_path" in given:
         split = load_test(**given, classes=trained.classes, image_size=trained.image_size, channels=trained.channels)
         return f"{given['name_or_path']}, test images", split

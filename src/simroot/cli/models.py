@@ -1,9 +1,13 @@
-"""``simroot models``: the registry as a table."""
+"""``simroot models``: the registry as a table, without waiting for PyTorch."""
 
 from __future__ import annotations
 
 import argparse
+import json
+from fnmatch import fnmatchcase
+from pathlib import Path
 
+import simroot
 from simroot.cli.output import count_text, print_json, print_table, size_text
 from simroot.errors import ConfigError
 
@@ -18,17 +22,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print name, declared size, input and summary of every network that matches."""
-    from simroot.models import list_models, model_entry
-
-    entries = [model_entry(name) for name in list_models(arguments.pattern)]
+    # Written by simroot.models.catalogue, which is not imported: the package around it needs PyTorch.
+    text = Path(simroot.__file__).with_name("models").joinpath("catalogue.json").read_text(encoding="utf-8")
+    entries = [entry for entry in json.loads(text) if fnmatchcase(entry["name"], arguments.pattern)]
     if not entries:
         raise ConfigError(f"no model matches {arguments.pattern!r}; 'simroot models' lists them all")
     if arguments.json:
-        keys = ("name", "parameters", "macs", "input_size", "num_classes", "summary")
-        print_json([{**{key: getattr(entry, key) for key in keys}, "overrides": entry.overrides} for entry in entries])
+        print_json(entries)
         return 0
     rows = [
-        (entry.name, count_text(entry.parameters), count_text(entry.macs), size_text(entry.input_size), entry.summary)
+        (
+            entry["name"],
+            count_text(entry["parameters"]),
+            count_text(entry["macs"]),
+            size_text(entry["input_size"]),
+            entry["summary"],
+        )
         for entry in entries
     ]
     print_table(

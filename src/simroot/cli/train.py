@@ -14,33 +14,26 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-import torch
-from lightning.pytorch.utilities import rank_zero_only
-
-from simroot.cli.config import Settings, read_settings
 from simroot.cli.cost import deployed_cost
 from simroot.cli.datasource import add_data_arguments, data_source, logging_to_stderr
 from simroot.cli.output import count_text, percent, print_facts
 from simroot.cli.pretrain import add_options as add_pretraining_options
 from simroot.cli.pretrain import chosen_options
 from simroot.cli.values import add_model_overrides, positive, reader
-from simroot.data import load
 from simroot.errors import ConfigError
-from simroot.models import model_entry
-from simroot.pretraining import Start, pretrain, read_start
-from simroot.training import RECIPES, Recipe, recipe, resume, train
-from simroot.training.claim import InUseError, claimed, first_process
-from simroot.training.run import origin, require_free
+from simroot.training import RECIPES, Recipe, recipe
 
 if TYPE_CHECKING:
     from simroot.data import ImageData
+    from simroot.pretraining import Start
     from simroot.training import Run
 
+DEFAULT_DATA = "digits"
 DEFAULT_MODEL = "simnet2_small"
 DEFAULT_RECIPE = "default"
 
 # What decides where and how a training runs, but not what comes out of it: also good with --resume.
-_PLACE = ("accelerator", "devices", "num_nodes", "strategy")
+_PLACE = {"accelerator": "auto", "devices": "auto", "num_nodes": 1, "strategy": "auto"}
 _WITH_RESUME = {"resume", "quiet", "threads", "workers", *_PLACE}
 _SHARED = "SIMROOT_RUN_DIRECTORY"
 # A training has labels: the classification starts from them where the layers below are pre-trained.
@@ -51,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments; one that is left out is absent, so that --config and --resume can tell."""
     parser.argument_default = argparse.SUPPRESS
     parser.usage = "%(prog)s [--data NAME|PATH] [--model NAME] [--recipe.FIELD VALUE ...] [--out DIR] [option ...]"
-    data = add_data_arguments(parser, default=_default(load, "name_or_path"))
+    data = add_data_arguments(parser, default=DEFAULT_DATA)
     data.add_argument(
         "--image-size",
         type=positive,
@@ -94,12 +87,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="threads that decode images ahead, in each process (default: one a core, at most 8)",
     )
-    for name in _PLACE:
+    for name, default in _PLACE.items():
         run.add_argument(
             f"--{name.replace('_', '-')}",
             type=positive if name == "num_nodes" else str,
             metavar="VALUE",
-            help=f"of Lightning's Trainer (default: {_default(train, name)})",
+            help=f"of Lightning's Trainer (default: {default})",
         )
     _add_recipe_arguments(parser)
 
@@ -126,17 +119,26 @@ def _add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, or go on with a training, and print how good and how expensive the network is and where it lies."""
+    import torch
+    from lightning.pytorch.utilities import rank_zero_only
+
     given = vars(arguments)
     if "threads" in given:
         torch.set_num_threads(given["threads"])
     options = {name: given[name] for name in (*_PLACE, "workers") if name in given}
     options["progress"] = "quiet" not in given
     finished = _resume(given, options) if "resume" in given else _start(arguments, options)
-    _report(finished)
+    rank_zero_only(_report)(finished)  # several processes may have trained together: one speaks
     return 0
 
 
 def _start(arguments: argparse.Namespace, options: Mapping[str, Any]) -> Run:
+    from simroot.cli.config import Settings, read_settings
+    from simroot.data import load
+    from simroot.models import model_entry
+    from simroot.pretraining import read_start
+    from simroot.training import train
+
     given = vars(arguments)
     settings = read_settings(given["config"]) if "config" in given else Settings()
     start = read_start(given["pretrain"]) if given.get("pretrain") else None
@@ -144,7 +146,7 @@ def _start(arguments: argparse.Namespace, options: Mapping[str, Any]) -> Run:
     chosen = choose_recipe(given, settings.recipe, model_entry(model).recipe)
     overrides = {**(start.overrides if start else settings.overrides), **dict(given.get("set", []))}
     source = {**settings.source, **data_source(arguments)}
-    source.setdefault("name_or_path", _default(load, "name_or_path"))
+    source.setdefault("name_or_path", DEFAULT_DATA)
     if chosen_options(given) and ("pretrain" not in given or start):
         raise ConfigError("--pretrain.OPTION needs --pretrain without a directory, which has its own options")
     with ExitStack() as stack:
@@ -172,6 +174,9 @@ def _start(arguments: argparse.Namespace, options: Mapping[str, Any]) -> Run:
 
 
 def _claim(out: Path, stack: ExitStack) -> None:
+    from simroot.training.claim import claimed, first_process
+    from simroot.training.run import require_free
+
     stack.enter_context(claimed(out))
     if first_process():
         require_free(out)
@@ -187,6 +192,9 @@ def _pretrained(
     given: Mapping[str, Any],
 ) -> Start:
     """A pre-training into the run's own directory, or the one that is there: other processes find that of the first."""
+    from simroot.pretraining import pretrain, read_start
+    from simroot.training.run import origin
+
     directory = out / "pretraining"
     if (directory / "config.yaml").exists():
         return read_start(directory)
@@ -203,6 +211,8 @@ def _resume(given: Mapping[str, Any], options: Mapping[str, Any]) -> Run:
             f"--{words.get(name, name.replace('_', '-') if '.' not in name else name)}" for name in others
         )
         raise ConfigError(f"--resume goes on with a run as it was started; leave out {names}")
+    from simroot.training import resume
+
     return resume(given["resume"], **options)
 
 
@@ -231,6 +241,8 @@ def _free_directory(model: str, data: str, given: Mapping[str, Any], stack: Exit
 
 def _reserved(folder: Path, name: str, stack: ExitStack) -> Path:
     """A new directory, which no other training can have before the stack is left."""
+    from simroot.training.claim import InUseError
+
     for number in count(1):
         path = folder / f"{name}-{number}"
         with suppress(InUseError):
@@ -240,7 +252,6 @@ def _reserved(folder: Path, name: str, stack: ExitStack) -> Path:
     raise AssertionError("numbers do not end")
 
 
-@rank_zero_only  # several processes may have trained together: one speaks
 def _report(run: Run) -> None:
     summary, where = run.summary, shlex.quote(str(run.path))
     print_facts(
@@ -266,7 +277,3 @@ def field_meanings(documented: type) -> dict[str, str]:
     attributes = re.split(r"^\S", attributes, maxsplit=1, flags=re.MULTILINE)[0]  # up to the next section
     found = re.findall(r"^    (\w+): ((?:.+\n?)(?:^     +.+\n?)*)", attributes, re.MULTILINE)
     return {name: " ".join(text.replace("``", "").split()).rstrip(".") for name, text in found}
-
-
-def _default(function: Any, parameter: str) -> Any:
-    return inspect.signature(function).parameters[parameter].default

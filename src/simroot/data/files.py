@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from simroot.data.splits import ImageFile, MemorySplit, Split, StreamedSplit, evenly, pixel_moments
-from simroot.data.tree import memory_budget
+from simroot.data.splits import MemorySplit, Split, StreamedSplit, evenly, pixel_moments
+from simroot.data.tree import ImageFile, memory_budget
 from simroot.errors import DataError
 from simroot.images import decode_array, probe, reason
 

@@ -10,9 +10,10 @@ import torch
 
 from simroot.data.arrays import FIFTH, assemble, to_shape
 from simroot.data.files import decode_files
-from simroot.data.named import NAMES, load_named
-from simroot.data.splits import ImageData, ImageFile, MemorySplit, Split
-from simroot.data.tree import WHOLE, read_tree
+from simroot.data.named import load_named
+from simroot.data.names import NAMES
+from simroot.data.splits import ImageData, MemorySplit, Split
+from simroot.data.tree import WHOLE, ImageFile, read_tree
 from simroot.errors import DataError
 
 

@@ -26,7 +26,6 @@ from simroot.data.splits import MemorySplit
 from simroot.documents import require_regular
 from simroot.errors import DataError
 
-NAMES = ("digits", "cifar10", "cifar100", "svhn", "fashion-mnist")
 _NUMERALS = tuple("0123456789")
 # Bytes of a file, or of what it stands for: several times those of the sets here.
 _LARGEST = 1 << 29

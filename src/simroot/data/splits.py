@@ -12,22 +12,14 @@ import torch
 from torch import Tensor
 
 from simroot.data.crop import Window, window
+from simroot.data.tree import ImageFile
 from simroot.errors import DataError
 from simroot.images import decode_array, reason
-from simroot.salvage import Source
 
 _CHUNK = 1024
 _SAMPLE = 1024  # images from which the statistics of unchecked ones are estimated
 _READ = 64
 _WHOLE = window("whole", train=False)
-
-
-@dataclass(frozen=True)
-class ImageFile:
-    """An encoded image: its name for people, and its path or its bytes."""
-
-    name: str
-    source: Source
 
 
 class Split(ABC):

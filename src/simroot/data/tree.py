@@ -15,12 +15,13 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from simroot.data.splits import ImageFile
 from simroot.errors import DataError
 from simroot.images import SUFFIXES
+from simroot.salvage import Source
 
 PARTS = {
     "train": "train",
@@ -49,6 +50,15 @@ _OTHER_FORMATS = frozenset((".avif", ".heic", ".heif", ".jp2", ".jxl", ".psd", "
 _BLOCK = 512  # of a tar
 
 logger = logging.getLogger("simroot")
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """An encoded image: its name for people, and its path or its bytes."""
+
+    name: str
+    source: Source
+
 
 Tree = dict[str, dict[str, list[ImageFile]]]  # part -> class -> files, all sorted by name
 _Entry = tuple[tuple[str, ...], Path | bytes]

@@ -1,12 +1,17 @@
 """Measuring networks: parameters, multiply-accumulates, floating-point operations, time, correlation between layers."""
 
-from simroot.measure.comparison import Comparison, against_first, plot_latencies
-from simroot.measure.correlation import JointMoments, LayerCorrelation, joint_moments, layer_correlation
-from simroot.measure.count import Cost, LayerCost, count
-from simroot.measure.engines import ENGINES, file_input_size
-from simroot.measure.formulas import register_cost
-from simroot.measure.latency import Candidate, Latency, MismatchError, compare, latency
-from simroot.measure.layer_times import time_layers
+from typing import TYPE_CHECKING
+
+from simroot.lazy import serve
+
+if TYPE_CHECKING:
+    from simroot.measure.comparison import Comparison, against_first, plot_latencies
+    from simroot.measure.correlation import JointMoments, LayerCorrelation, joint_moments, layer_correlation
+    from simroot.measure.count import Cost, LayerCost, count
+    from simroot.measure.engines import ENGINES, file_input_size
+    from simroot.measure.formulas import register_cost
+    from simroot.measure.latency import Candidate, Latency, MismatchError, compare, latency
+    from simroot.measure.layer_times import time_layers
 
 __all__ = [
     "ENGINES",
@@ -29,3 +34,14 @@ __all__ = [
     "register_cost",
     "time_layers",
 ]
+
+serve(
+    __name__,
+    comparison=("Comparison", "against_first", "plot_latencies"),
+    correlation=("JointMoments", "LayerCorrelation", "joint_moments", "layer_correlation"),
+    count=("Cost", "LayerCost", "count"),
+    engines=("ENGINES", "file_input_size"),
+    formulas=("register_cost",),
+    latency=("Candidate", "Latency", "MismatchError", "compare", "latency"),
+    layer_times=("time_layers",),
+)

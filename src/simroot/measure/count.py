@@ -134,9 +134,10 @@ class _Counter(TorchDispatchMode):
             stack.callback(module.register_forward_pre_hook(self._entering(name), prepend=True).remove)
             stack.callback(module.register_forward_hook(self._leave, with_kwargs=True).remove)
 
-    def __torch_dispatch__(
+    def call(
         self, func: Operator, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
+        """Call an ATen operator and charge it."""
         output = func(*args, **(kwargs or {}))
         self.record(func, args, kwargs or {}, output)
         return output
@@ -218,6 +219,10 @@ class _Counter(TorchDispatchMode):
 
     def _mark(self, values: Any) -> None:
         self._dependent |= {StorageWeakRef(t.untyped_storage()) for t in _tensors(values)}
+
+
+# Were it defined in the class, PyTorch would import its compiler with the first call, which takes three seconds.
+_Counter.__torch_dispatch__ = _Counter.call  # type: ignore[assignment]
 
 
 class _FunctionCalls(TorchFunctionMode):

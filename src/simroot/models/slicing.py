@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 _ROUNDS = 20
@@ -68,6 +67,8 @@ def _improve(
 
 def _assign(gain: Tensor, sizes: Sequence[int]) -> Tensor:
     """Channels in the order of groups of the given sizes with the largest total gain, (channels, groups)."""
+    from scipy.optimize import linear_sum_assignment  # slow to import, and seldom needed
+
     group_of_place = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
     _, place = linear_sum_assignment(gain[:, group_of_place].numpy(), maximize=True)
     groups = group_of_place[torch.from_numpy(place)]

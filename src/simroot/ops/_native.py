@@ -141,11 +141,14 @@ def has_native(x: Tensor) -> bool:
     return suitable and _kernels_chosen() and native()
 
 
-@torch.compiler.assume_constant_result
 def _kernels_chosen() -> bool:
     """Makes the choice of kernels, which a compiled function cannot do by itself; what was chosen it may look at."""
     kernels_in_use()
     return True
+
+
+# What torch.compiler.assume_constant_result does; but that imports the whole compiler, three seconds of it.
+_kernels_chosen._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def reference_chosen() -> bool:

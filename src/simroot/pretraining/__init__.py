@@ -1,13 +1,18 @@
 """Pre-training of SimNets from images without labels (Deep SimNets, section 5)."""
 
-from simroot.pretraining.channels import DIMENSIONS, build
-from simroot.pretraining.files import Start, read_start, save
-from simroot.pretraining.job import pretrain
-from simroot.pretraining.layers import Method, Scale
-from simroot.pretraining.offsets import Offsets, classify
-from simroot.pretraining.plots import pictures
-from simroot.pretraining.report import Curve, LayerReport, Report
-from simroot.pretraining.sweep import PATCHES, initialise
+from typing import TYPE_CHECKING
+
+from simroot.lazy import serve
+
+if TYPE_CHECKING:
+    from simroot.pretraining.channels import build
+    from simroot.pretraining.files import Start, read_start, save
+    from simroot.pretraining.job import pretrain
+    from simroot.pretraining.offsets import classify
+    from simroot.pretraining.options import DIMENSIONS, PATCHES, Method, Offsets, Scale
+    from simroot.pretraining.plots import pictures
+    from simroot.pretraining.report import Curve, LayerReport, Report
+    from simroot.pretraining.sweep import initialise
 
 __all__ = [
     "DIMENSIONS",
@@ -27,3 +32,15 @@ __all__ = [
     "read_start",
     "save",
 ]
+
+serve(
+    __name__,
+    channels=("build",),
+    files=("Start", "read_start", "save"),
+    job=("pretrain",),
+    offsets=("classify",),
+    options=("DIMENSIONS", "PATCHES", "Method", "Offsets", "Scale"),
+    plots=("pictures",),
+    report=("Curve", "LayerReport", "Report"),
+    sweep=("initialise",),
+)

@@ -20,7 +20,6 @@ from simroot.pretraining.patches import Images
 from simroot.pretraining.report import Curve, Report
 from simroot.pretraining.sweep import Sweep
 
-DIMENSIONS = ("bayes", "mle")
 CANDIDATES = (8, 12, 16, 24, 32, 48, 64, 96)
 # A mixture is fitted for every candidate: on this many patches.
 _SELECTION = 20_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from sklearn.exceptions import ConvergenceWarning
@@ -15,9 +15,7 @@ from simroot.estimators import GeneralizedGaussianMixture, Whitening
 from simroot.layers import NormalisedConv2d, Similarity2d, WhitenedSimilarity2d
 from simroot.layers.norm import PatchWhitening
 from simroot.models.simnet_core import SimNet
-
-Method = Literal["ica", "pca"]
-Scale = Literal["tempered", "likelihood"]
+from simroot.pretraining.options import Method, Scale
 
 # Components end no narrower than this share of a coordinate's deviation, so that none settles on a single patch.
 LEAST_SCALE = 0.1

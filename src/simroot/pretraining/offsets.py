@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import closing
-from typing import Literal
 
 import torch
 from sklearn.cluster import KMeans
@@ -15,9 +14,8 @@ from simroot.errors import ConfigError, DataError
 from simroot.layers import FoldedNorm2d
 from simroot.models.simnet_core import SimNet
 from simroot.pretraining.layers import layer_at, require_simnet
+from simroot.pretraining.options import Offsets
 from simroot.pretraining.patches import Images, layer_inputs
-
-Offsets = Literal["keep", "clusters", "labels"]
 
 # Deviation of log(alpha), and the root of the number of positions, in the network that they were chosen for (simnet2).
 _SPREAD, _ROOT = 0.6, 9.0

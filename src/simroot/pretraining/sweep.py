@@ -19,8 +19,6 @@ from simroot.models.common import evaluating
 from simroot.models.simnet_core import SimNet
 from simroot.pretraining.layers import (
     Estimates,
-    Method,
-    Scale,
     assign,
     estimate,
     layer_at,
@@ -28,11 +26,10 @@ from simroot.pretraining.layers import (
     measure_responses,
     require_simnet,
 )
-from simroot.pretraining.offsets import Offsets, classify, normalise_scores
+from simroot.pretraining.offsets import classify, normalise_scores
+from simroot.pretraining.options import PATCHES, Method, Offsets, Scale
 from simroot.pretraining.patches import Images, Window, layer_inputs, number_of, random_patches
 from simroot.pretraining.report import Curve, LayerReport, Report
-
-PATCHES = 100_000
 
 
 class Sweep:

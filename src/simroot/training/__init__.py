@@ -1,10 +1,15 @@
 """Training: recipes, run directories, resumption and evaluation."""
 
-from simroot.training.evaluation import Evaluation, evaluate
-from simroot.training.fit import TrainingInterrupted, resume, train
-from simroot.training.optim import build_optimizer, parameter_groups, schedule_factor
-from simroot.training.recipes import RECIPES, Recipe, for_data, recipe
-from simroot.training.run import Run, load_run
+from typing import TYPE_CHECKING
+
+from simroot.lazy import serve
+
+if TYPE_CHECKING:
+    from simroot.training.evaluation import Evaluation, evaluate
+    from simroot.training.fit import TrainingInterrupted, resume, train
+    from simroot.training.optim import build_optimizer, parameter_groups, schedule_factor
+    from simroot.training.recipes import RECIPES, Recipe, for_data, recipe
+    from simroot.training.run import Run, load_run
 
 __all__ = [
     "RECIPES",
@@ -22,3 +27,12 @@ __all__ = [
     "schedule_factor",
     "train",
 ]
+
+serve(
+    __name__,
+    evaluation=("Evaluation", "evaluate"),
+    fit=("TrainingInterrupted", "resume", "train"),
+    optim=("build_optimizer", "parameter_groups", "schedule_factor"),
+    recipes=("RECIPES", "Recipe", "for_data", "recipe"),
+    run=("Run", "load_run"),
+)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import lightning
 import torch
 
 import simroot
@@ -18,7 +18,7 @@ def versions() -> dict[str, Any]:
     return {
         "simroot": simroot.__version__,
         "torch": str(torch.__version__),
-        "lightning": lightning.__version__,
+        "lightning": metadata.version("lightning"),  # without importing it
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": processor(),

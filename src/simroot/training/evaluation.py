@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torchmetrics.classification import MulticlassConfusionMatrix
 
 from simroot.data import Split, loader
 from simroot.errors import DataError
@@ -62,8 +61,8 @@ def evaluate(
         raise DataError(f"the images are {shape}, expected {expected} (channels, height, width) as in training")
     model = run.model.eval().to(device)
     # Each process evaluates on its own, also where several have trained together.
-    confusion = MulticlassConfusionMatrix(classes, validate_args=False, sync_on_compute=False).to(device)
     loss, among_five = torch.zeros((), dtype=torch.float64), 0
+    pairs = torch.zeros(classes * classes, dtype=torch.int64)
     batches = loader(
         split,
         batch_size,
@@ -76,10 +75,10 @@ def evaluate(
     )
     for images, labels in batches:
         scores, targets = model(images.to(device)).float(), labels.to(device)
-        confusion.update(scores, targets)
+        pairs += torch.bincount((classes * targets + scores.argmax(1)).cpu(), minlength=len(pairs))
         among_five += int((scores.topk(min(5, classes)).indices == targets[:, None]).sum())
         loss += functional.cross_entropy(scores, targets, reduction="sum").cpu()
-    matrix = confusion.compute().cpu()
+    matrix = pairs.view(classes, classes)
     right = matrix.diagonal()
     shares = (right / matrix.sum(1)).tolist()
     return Evaluation(

@@ -20,9 +20,10 @@ from simroot.data import ImageData
 from simroot.errors import CheckpointError, ConfigError, TrainingError
 from simroot.files import remove_torn
 from simroot.training.callbacks import ProgressBar, RunWriter, StatisticsWarning
+from simroot.training.checkpoints import AtomicCheckpoints
 from simroot.training.claim import claimed, first_process
 from simroot.training.environment import versions
-from simroot.training.files import AtomicCheckpoints, read_checkpoint
+from simroot.training.files import read_checkpoint
 from simroot.training.module import Classifier
 from simroot.training.recipes import Recipe, for_data
 from simroot.training.run import (
