@@ -5,12 +5,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from simroot.data.augment import Augmentation
 from simroot.data.crop import CROPS
 from simroot.errors import ConfigError, quoted
 from simroot.schema import UnknownNameError
+
+if TYPE_CHECKING:
+    from simroot.data.augment import Augmentation
 
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("onecycle", "cosine", "step", "constant")
@@ -104,6 +106,8 @@ class Recipe:
     @property
     def augmentation(self) -> Augmentation:
         """What is changed at random in training images beyond shift and mirror."""
+        from simroot.data.augment import Augmentation  # needs PyTorch, which a recipe does not
+
         return Augmentation(self.rotate, self.zoom, self.jitter, self.erase)
 
     def to_dict(self) -> dict[str, Any]:
