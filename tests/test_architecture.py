@@ -14,7 +14,7 @@ PACKAGE = ROOT / "src" / "simroot"
 
 _BASE = {"errors", "files", "ops", "layers", "models"}
 _DOORS = {"documents", "pickles", "schema"}
-_LEAVES = {"images", "data", "estimators", *_DOORS}
+_LEAVES = {"imagefiles", "images", "data", "estimators", *_DOORS}
 _MIDDLE = {"pretraining", "training", "measure", "export"}
 
 # Room -> the other rooms that it may import.
@@ -26,8 +26,9 @@ ALLOWED = {
     "layers": {"errors", "ops"},
     "models": {"errors", "ops", "layers"},
     "salvage": set(),
+    "imagefiles": {"salvage"},
     "images": {"errors", "salvage"},
-    "data": {"errors", "files", "images", "salvage", *_DOORS},
+    "data": {"errors", "files", "imagefiles", "images", "salvage", *_DOORS},
     "estimators": {"errors"},
     **dict.fromkeys(_MIDDLE, _BASE | _LEAVES),
     "measure": _BASE | _LEAVES | {"export"},  # an engine that runs files is given the network's export

@@ -16,7 +16,6 @@ from PIL.TiffImagePlugin import TiffImageFile
 from simroot.errors import DataError
 from simroot.salvage import FORMATS, Source, open_header, orientation, upright
 
-SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".pbm", ".pgm", ".ppm"))
 GREY_MODES = frozenset(("1", "L", "LA", "La", "I", "F"))
 _TIFF_SIZE = (0x0100, 0x0101)
 _TIFF = (".tif", ".tiff")

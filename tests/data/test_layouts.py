@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -38,12 +39,12 @@ def test_formats_that_are_not_read_are_counted(
     tmp_path: Path, write_classes: Write, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_classes(tmp_path, COUNTS)
-    for place in ("bird/1.heic", "bird/2.HEIC", "cat/3.avif", "cat/notes.txt"):
-        (tmp_path / place).parent.mkdir(exist_ok=True)
+    for place in ("dog/1.heic", "dog/2.HEIC", "cat/3.avif", "cat/notes.txt"):
         (tmp_path / place).touch()
     with caplog.at_level(logging.WARNING):
         assert load(tmp_path).classes == ("cat", "dog")
-    assert "formats that are not read: 1 .avif, 2 .heic; convert them" in caplog.text
+    assert "3 images in formats that are not read (convert them to .png or .jpg): 1 .avif, 2 .heic" in caplog.text
+    assert "1 files that are no images: 1 .txt" in caplog.text
 
 
 def test_links_to_a_common_pool(tmp_path: Path, write_classes: Write) -> None:
@@ -72,7 +73,7 @@ def test_what_cannot_be_read_has_no_say_in_size_and_channels(tmp_path: Path, wri
     write_classes(tmp_path, COUNTS, mode="L")
     large = write_classes(tmp_path / "large", {"x": 1}, size=(300, 200)) / "x" / "000.png"
     (tmp_path / "cat" / "cut.png").write_bytes(large.read_bytes()[:5000])
-    large.unlink()
+    shutil.rmtree(tmp_path / "large")
     data = load(tmp_path)
     assert (data.image_size, data.channels, data.skipped) == (8, 1, ("cat/cut.png",))
     assert len(data.train) + len(data.val) == 30
@@ -95,9 +96,13 @@ def test_links_and_devices_of_archives_are_counted(
 ) -> None:
     pets = write_classes(tmp_path / "pets", COUNTS)
     (pets / "cat" / "link.png").symlink_to("000.png")
+    (pets / "cat" / "lost").symlink_to("../../../outside.png")
+    os.mkfifo(pets / "dog" / "pipe")
     with caplog.at_level(logging.WARNING):
-        load(pack(pets, tmp_path / "pets.tar"))
-    assert "left out 1 images that are links or devices" in caplog.text
+        data = load(pack(pets, tmp_path / "pets.tar"))
+    assert len(data.train) + len(data.val) == 31
+    assert "1 links that lead to nothing" in caplog.text
+    assert "1 pipes, devices" in caplog.text
 
 
 @pytest.mark.parametrize("cut", [-30_000, -15_000, -11_000, -10_240])

@@ -59,7 +59,7 @@ class Trainings:
 
 
 def begin(path: Path, data: ImageData, trial: Trial, source: Mapping[str, Any] | None = None) -> None:
-    chosen = for_data(trial.recipe, data.name, data.image_size)
+    chosen = for_data(trial.recipe, data.named, data.image_size)
     create_run(path, make_config(trial.model, trial.overrides, data, source, chosen, None, {}, trial.initial))
 
 

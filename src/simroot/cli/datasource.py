@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from simroot.cli.values import share_or_count
 from simroot.errors import ConfigError, LineFormatter
 
 
@@ -32,6 +33,26 @@ def add_data_arguments(parser: argparse.ArgumentParser, default: str) -> argpars
     return group
 
 
+def add_part_arguments(group: argparse._ArgumentGroup) -> None:
+    """Declare what says which folders are trained on and which are held against them."""
+    group.add_argument(
+        "--train",
+        metavar="DIR",
+        help="the folder whose folders are the classes to train on, inside of --data or a path of its own (default: "
+        "found by its name, or all of the data)",
+    )
+    group.add_argument(
+        "--val", metavar="DIR", help="likewise the validation images (default: found by its name, or some held out)"
+    )
+    group.add_argument(
+        "--validation",
+        type=share_or_count,
+        metavar="SHARE|N",
+        help="how much to hold out where there is no validation part: a share below 1 or a number of images (default: "
+        "0.2 of a folder's; at least one image of every class is left to train on)",
+    )
+
+
 def data_source(arguments: argparse.Namespace) -> dict[str, Any]:
     """The data arguments that were given, by the names of ``simroot.data.load``'s parameters.
 
@@ -41,20 +62,41 @@ def data_source(arguments: argparse.Namespace) -> dict[str, Any]:
     from simroot.data import NAMES
 
     given = vars(arguments)
-    source: dict[str, Any] = {key: given[key] for key in ("data_root", "image_size", "limit", "check") if key in given}
+    keys = ("data_root", "image_size", "limit", "check", "validation")
+    source: dict[str, Any] = {key: given[key] for key in keys if key in given}
     if "data" in given:
         source["name_or_path"] = given["data"] if given["data"] in NAMES else data_path(given["data"])
+    elif "train" in given:
+        source |= {"name_or_path": data_path(given["train"], "--train"), "train": "."}
+    elif "val" in given:
+        raise ConfigError("--val needs --data or --train, to say what to train on")
+    for part in ("train", "val"):
+        if part in given and part not in source:
+            source[part] = _part_path(source["name_or_path"], given[part], f"--{part}")
     return source
 
 
-def data_path(text: str) -> Path:
-    """The path of ``--data``.
+def _part_path(data: str | Path, text: str, option: str) -> str | Path:
+    """A folder inside of the data as its name there, so that it is found when the data has moved; or another path."""
+    own = data_path(text, option)
+    if isinstance(data, str) or not own.exists():
+        return text
+    if data.is_dir():
+        if (data / own).exists() and not own.is_absolute():
+            return text
+        if own.resolve().is_relative_to(data.resolve()):
+            return own.resolve().relative_to(data.resolve()).as_posix()
+    return own
+
+
+def data_path(text: str, option: str = "--data") -> Path:
+    """The path of ``--data``, or of another option.
 
     Raises:
         ConfigError: for an empty one, which would be the current directory.
     """
     if not text:
-        raise ConfigError("--data is empty; expected a name or a path (. for the current directory)")
+        raise ConfigError(f"{option} is empty; expected a name or a path (. for the current directory)")
     return Path(text).expanduser()
 
 

@@ -16,7 +16,7 @@ from simroot.cli.values import positive
 from simroot.errors import ConfigError, DataError
 from simroot.export import Predictor
 from simroot.export.engines import SUFFIXES as ENGINES
-from simroot.images import SUFFIXES
+from simroot.imagefiles import SUFFIXES, printable, walk
 
 _BATCH = 256
 
@@ -52,11 +52,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the predictions; images that cannot be read are named on standard error and left out."""
+    """Print the predictions; images that cannot be read are named on standard error and left out.
+
+    The exit code is 1 if one of them was named on the command line.
+    """
     network = _network(arguments.path, arguments.threads)
-    skipped: list[str] = []
+    skipped: dict[Path, str] = {}
     predictions = list(_predict(network, _files(arguments.images), arguments.top, skipped))
-    for message in skipped:
+    for message in skipped.values():
         print(f"simroot predict: skipped: {message}", file=sys.stderr)
     if arguments.json:
         print_json(
@@ -72,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
         ]
         columns = ["image", "class", "probability", "then"]
         print_table(f"Predictions of {arguments.path}", columns, rows, numbers=["probability"])
-    return 0 if predictions else 1
+    return 0 if predictions and not skipped.keys() & set(arguments.images) else 1
 
 
 def _network(path: Path, threads: int | None) -> Network:
@@ -111,7 +114,7 @@ class _TrainedRun:
         return shares
 
 
-def _predict(network: Network, images: Sequence[Path], top: int, skipped: list[str]) -> Iterator[Prediction]:
+def _predict(network: Network, images: Sequence[Path], top: int, skipped: dict[Path, str]) -> Iterator[Prediction]:
     for start in range(0, len(images), _BATCH):
         pixels, names = [], []
         for image in images[start : start + _BATCH]:
@@ -119,7 +122,7 @@ def _predict(network: Network, images: Sequence[Path], top: int, skipped: list[s
                 pixels.append(network.read(image))
                 names.append(image)
             except DataError as error:
-                skipped.append(str(error))
+                skipped[image] = str(error)
         if not names:
             continue
         probabilities = network.predict(np.stack(pixels))
@@ -129,13 +132,18 @@ def _predict(network: Network, images: Sequence[Path], top: int, skipped: list[s
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:
+    """The files named, and those in the folders named, found as for a training; what is left out is said."""
     found: list[Path] = []
     for path in paths:
         if not path.is_dir():
             found.append(path)
             continue
-        inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
-        if not inside:
-            raise DataError(f"{path} holds no images (looked for {', '.join(sorted(SUFFIXES))})")
-        found += inside
+        listing = walk(path)
+        counts = listing.counts()
+        if not listing.images:
+            looked_for = ", ".join(sorted(SUFFIXES))
+            raise DataError(f"{path} holds no images (looked for {looked_for}; found {counts or 'no file'})")
+        if counts:
+            print(f"simroot predict: {printable(str(path))}: left out {counts}", file=sys.stderr)
+        found += [path.joinpath(*parts) for parts in sorted(listing.images)]
     return found

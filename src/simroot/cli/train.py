@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from simroot.cli.cost import deployed_cost
-from simroot.cli.datasource import add_data_arguments, data_source, logging_to_stderr
+from simroot.cli.datasource import add_data_arguments, add_part_arguments, data_source, logging_to_stderr
 from simroot.cli.output import count_text, percent, print_facts
 from simroot.cli.pretrain import add_options as add_pretraining_options
 from simroot.cli.pretrain import chosen_options
@@ -45,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.argument_default = argparse.SUPPRESS
     parser.usage = "%(prog)s [--data NAME|PATH] [--model NAME] [--recipe.FIELD VALUE ...] [--out DIR] [option ...]"
     data = add_data_arguments(parser, default=DEFAULT_DATA)
+    add_part_arguments(data)
     data.add_argument(
         "--image-size",
         type=positive,

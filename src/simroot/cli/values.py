@@ -59,6 +59,17 @@ def quantity(text: str) -> int:
     return int(number)
 
 
+def share_or_count(text: str) -> float | int:
+    """Read a share of a whole, between 0 and 1, or a whole number of at least 1."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf") or (number >= 1 and number % 1):
+        raise argparse.ArgumentTypeError(f"{text!r} is no share between 0 and 1 and no whole number of at least 1")
+    return number if number < 1 else int(number)
+
+
 def positives(text: str) -> list[int]:
     """Read whole numbers of at least 1, separated by commas."""
     return [positive(part) for part in text.split(",")]

@@ -86,7 +86,7 @@ def assemble(
         raise DataError(f"seed is {seed}, expected 0 to 2^32 - 1")
     _check_range(name, classes, train, "training")
     if val is None:
-        held_out, rest = stratified(train.labels, _held_out(validation, default, len(train)), seed)
+        held_out, rest = stratified(train.labels, _held_out(validation, default, len(train)), seed, leave=1)
         val, train = train.subset(held_out), train.subset(rest)
     elif validation is not None:
         raise DataError(f"{name} has a validation part of its own: leave out validation={validation}")

@@ -5,19 +5,20 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
+from simroot.data.progress import watched
 from simroot.data.splits import MemorySplit, Split, StreamedSplit, evenly, pixel_moments
-from simroot.data.tree import ImageFile, memory_budget
+from simroot.data.tree import memory_budget
 from simroot.errors import DataError
+from simroot.imagefiles import ImageFile
 from simroot.images import decode_array, probe, reason
 
 LARGEST_IN_MEMORY = 64  # pixels a side: also the largest native size that is kept by default
@@ -41,7 +42,7 @@ def decode_files(
     thousand headers decide, and a corrupt image is found when it is read.
 
     Raises:
-        DataError: a file cannot be opened, or no image can be decoded.
+        DataError: no image can be decoded.
     """
     probed = range(len(files)) if check else evenly(len(files), _PROBED).tolist()
     headers = _each(lambda index: _attempt(files[probed[index]], probe), len(probed), "reading image headers")
@@ -107,38 +108,29 @@ def _log_size(headers: Iterable[_Header], image_size: int) -> None:
 
 
 def _attempt(file: ImageFile, function: Callable[..., Result]) -> Result | str:
-    """function(source), or why the image is corrupt. A file that cannot even be opened is an error of the data set."""
+    """function(source), or why the image cannot be read."""
     try:
         return function(file.source)
-    except (PermissionError, FileNotFoundError, IsADirectoryError) as error:
-        raise DataError(f"{file.name} cannot be read: {error.strerror}") from error
     except Exception as error:  # a decoder may raise anything on damaged bytes
         return reason(error)
 
 
 def _each(function: Callable[[int], Result], count: int, description: str) -> list[Result]:
     """[function(i) for i in range(count)] on all cores, with a progress bar if somebody watches."""
+    stopped = threading.Event()
 
     def chunk(start: int) -> list[Result]:
-        return [function(index) for index in range(start, min(start + _CHUNK, count))]
+        indices = range(start, min(start + _CHUNK, count))
+        return [function(index) for index in indices if not stopped.is_set()]
 
     starts = range(0, count, _CHUNK)
-    console = Console(stderr=True)
     pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="simroot-data")
     try:
-        chunks: Iterator[list[Result]] = iter(
-            track(
-                pool.map(chunk, starts),
-                description,
-                total=len(starts),
-                console=console,
-                transient=True,
-                disable=not console.is_terminal,
-            )
-        )
+        chunks = watched(pool.map(chunk, starts), description, len(starts))
         return [result for results in chunks for result in results]
     finally:
-        pool.shutdown(cancel_futures=True)  # an error or Ctrl-C does not wait for the rest
+        stopped.set()  # an error or Ctrl-C waits for the images that are being read, and for no other
+        pool.shutdown(cancel_futures=True)
 
 
 def _report_skipped(files: Sequence[ImageFile], outcomes: Sequence[object]) -> tuple[str, ...]:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from simroot.data.arrays import FIFTH, assemble, to_shape
 from simroot.data.files import decode_files
+from simroot.data.folders import check_known, labelled_parts, labelled_test, say_classes
 from simroot.data.named import load_named
 from simroot.data.names import NAMES
 from simroot.data.splits import ImageData, MemorySplit, Split
-from simroot.data.tree import WHOLE, ImageFile, read_tree
 from simroot.errors import DataError
+from simroot.imagefiles import printable
+
+logger = logging.getLogger("simroot")
 
 
 def load(
@@ -27,6 +32,8 @@ def load(
     limit: int | None = None,
     download: bool = True,
     check: bool = True,
+    train: str | Path | None = None,
+    val: str | Path | None = None,
 ) -> ImageData:
     """Images to train on.
 
@@ -48,6 +55,9 @@ def load(
         check: decode every image of a folder once before the training, to leave out corrupt ones and for exact means.
             Otherwise images too large to be kept in memory are first read when they are needed, a corrupt one ends the
             training, and the means are those of a thousand images.
+        train: the folder to train on, inside ``name_or_path`` or a path of its own, if the folders' names do not say
+            so. Its folders are the classes. Without ``val`` a part of it is held out.
+        val: likewise the folder to validate on.
 
     Raises:
         DataError: there is nothing to train on there; the message says why and what to do.
@@ -55,11 +65,17 @@ def load(
     _check_size(image_size)
     name = str(name_or_path)
     if name_or_path in NAMES:
-        train, classes, held_out = load_named(name, "train", data_root, download)
-        train = MemorySplit(to_shape(train.images, image_size, None), train.labels)
-        default = round(held_out * len(train)) or 1
-        return assemble(name, classes, train, None, validation=validation, default=default, seed=seed, limit=limit)
-    return _load_path(_path(name), image_size, validation, seed, limit, check)
+        if train is not None or val is not None:
+            raise DataError(f"{name} has parts of its own: train and val go with the path of a folder or an archive")
+        _say_namesake(name)
+        images, classes, held_out = load_named(name, "train", data_root, download)
+        images = MemorySplit(to_shape(images.images, image_size, None), images.labels)
+        default = round(held_out * len(images)) or 1
+        data = assemble(name, classes, images, None, validation=validation, default=default, seed=seed, limit=limit)
+        data = replace(data, named=name)
+        _say(data, "the named set", None)
+        return data
+    return _load_path(_path(name), image_size, validation, seed, limit, check, train, val)
 
 
 def load_test(
@@ -82,47 +98,37 @@ def load_test(
     name = str(name_or_path)
     if name_or_path in NAMES:
         split, names, _ = load_named(name, "test", data_root, download)
-        _check_known(name, names, classes)
+        _say_namesake(name)
+        check_known(name, names, classes)
         index = torch.tensor([list(classes).index(known) for known in names])
         return MemorySplit(to_shape(split.images, image_size, channels), index[split.labels])
-    tree = read_tree(_path(name))
-    part = next((part for part in ("test", "val", WHOLE) if part in tree), None)
-    if part is None:
-        raise DataError(f"{name} has only a train folder: expected test or val, or only class folders")
-    _check_known(name, tuple(tree[part]), classes)
-    files, labels = _flat(tree[part], classes)
-    return decode_files(files, torch.tensor(labels), image_size, channels)[0]
+    part = labelled_test(_path(name), classes)
+    images = decode_files(part.files, torch.tensor(part.labels), image_size, channels)[0]
+    say_classes(name, classes, "test", part.where, _counts(images, classes))
+    return images
 
 
 def _load_path(
-    path: Path, image_size: int | None, validation: float | int | None, seed: int, limit: int | None, check: bool
+    path: Path,
+    image_size: int | None,
+    validation: float | int | None,
+    seed: int,
+    limit: int | None,
+    check: bool,
+    train: str | Path | None,
+    val: str | Path | None,
 ) -> ImageData:
-    tree = read_tree(path)
-    train = tree.get("train") or tree.get(WHOLE)
-    if train is None:
-        raise DataError(f"{path} has {' and '.join(sorted(tree))} but no train folder")
-    val = tree.get("val", tree.get("test", {}))
-    classes = tuple(train)
-    if val:
-        only_train, only_val = sorted(set(train) - set(val)), sorted(set(val) - set(train))
-        if only_train or only_val:
-            raise DataError(
-                f"{path}: training and validation part have different classes (only in training:"
-                f" {', '.join(only_train) or 'none'}; only in validation: {', '.join(only_val) or 'none'})"
-            )
-    if len(classes) < 2:
-        raise DataError(f"{path} has one class ({classes[0]}): expected at least 2 class folders")
-    train_files, train_labels = _flat(train, classes)
-    val_files, val_labels = _flat(val, classes)
-    split, kept, skipped = decode_files(
-        train_files + val_files, torch.tensor(train_labels + val_labels), image_size, None, check=check
-    )
+    classes, first, second = labelled_parts(path, train, val)
+    files, labels = list(first.files), list(first.labels)
+    if second:
+        files, labels = files + second.files, labels + second.labels
+    split, kept, skipped = decode_files(files, torch.tensor(labels), image_size, None, check=check)
     train_part, val_part = split, None
-    if val:
-        in_train = kept < len(train_files)
+    if second:
+        in_train = kept < len(first.files)
         train_part, val_part = (split.subset(chosen.nonzero().flatten()) for chosen in (in_train, ~in_train))
-    return assemble(
-        path.resolve().name,
+    data = assemble(
+        printable(path.resolve().name),
         classes,
         train_part,
         val_part,
@@ -132,11 +138,25 @@ def _load_path(
         limit=limit,
         skipped=skipped,
     )
+    _say(data, first.where, second.where if second else None)
+    return data
 
 
-def _flat(tree: dict[str, list[ImageFile]], classes: Sequence[str]) -> tuple[list[ImageFile], list[int]]:
-    pairs = [(file, classes.index(name)) for name, files in tree.items() for file in files]
-    return [file for file, _ in pairs], [label for _, label in pairs]
+def _say(data: ImageData, train: str, val: str | None) -> None:
+    """Log the classes, their numbers of images and where these come from."""
+    say_classes(data.name, data.classes, "training", train, _counts(data.train, data.classes))
+    held_out = f"{train}, held out" if val is None else val
+    say_classes(data.name, data.classes, "validation", held_out, _counts(data.val, data.classes))
+
+
+def _counts(split: Split, classes: Sequence[str]) -> list[int]:
+    counts: list[int] = split.labels.bincount(minlength=len(classes)).tolist()
+    return counts
+
+
+def _say_namesake(name: str) -> None:
+    if Path(name).exists():
+        logger.warning("%s is the named data set here, not the path of that name: give ./%s for it", name, name)
 
 
 def _path(name: str) -> Path:
@@ -151,9 +171,3 @@ def _path(name: str) -> Path:
 def _check_size(image_size: int | None) -> None:
     if image_size is not None and image_size < 1:
         raise DataError(f"image_size is {image_size}, expected at least 1 pixel")
-
-
-def _check_known(name: str, found: Sequence[str], classes: Sequence[str]) -> None:
-    unknown = sorted(set(found) - set(classes))
-    if unknown:
-        raise DataError(f"{name} has classes that the network does not know: {', '.join(unknown)}")

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from simroot.data.crop import Window, window
-from simroot.data.tree import ImageFile
 from simroot.errors import DataError
+from simroot.imagefiles import ImageFile
 from simroot.images import decode_array, reason
 
 _CHUNK = 1024
@@ -105,7 +105,8 @@ class ImageData:
     """A training and a validation part with what a network must know about them.
 
     ``mean`` and ``std`` are per channel, of the training part alone, in units of pixel / 255. ``skipped`` names the
-    images that could not be decoded.
+    images that could not be decoded. ``named`` is the name of the named set that this is, and None for other images,
+    whatever their folder is called.
     """
 
     name: str
@@ -117,6 +118,7 @@ class ImageData:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     skipped: tuple[str, ...] = ()
+    named: str | None = None
 
 
 def evenly(count: int, most: int) -> Tensor:
@@ -139,11 +141,11 @@ def mean_and_std(split: Split, image_size: int) -> tuple[tuple[float, ...], tupl
     return tuple((mean / 255).tolist()), tuple((std / 255).tolist())
 
 
-def stratified(labels: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
+def stratified(labels: Tensor, count: int, seed: int, *, leave: int = 0) -> tuple[Tensor, Tensor]:
     """Indices of ``count`` examples with the classes in proportion, and of the rest; both ascending.
 
-    Class c gives count * n_c / n, rounded by largest remainder. NumPy's legacy generator is used because its stream
-    is frozen: the same split with every version.
+    Class c gives count * n_c / n, rounded by largest remainder, but leaves ``leave`` examples where the others can give
+    for it. NumPy's legacy generator is used because its stream is frozen: the same split with every version.
     """
     generator = np.random.RandomState(seed)
     target = labels.numpy()
@@ -153,6 +155,14 @@ def stratified(labels: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
     quotas = np.floor(exact).astype(np.int64)
     by_remainder = np.argsort(quotas - exact, kind="stable")
     quotas[by_remainder[: count - quotas.sum()]] += 1
+    room = np.maximum(sizes - leave, 0) - quotas
+    if room.sum() >= 0 > room.min():
+        owed = int(-room[room < 0].sum())
+        quotas += np.minimum(room, 0)
+        for label in np.argsort(-room, kind="stable"):  # from the classes that have most left
+            given = min(owed, max(int(room[label]), 0))
+            quotas[label] += given
+            owed -= given
     chosen = np.zeros(len(target), dtype=bool)
     for label, quota in enumerate(quotas):
         chosen[order[target[order] == label][:quota]] = True

@@ -1,29 +1,21 @@
-"""The image files of a folder or archive, and which part and class each belongs to.
-
-Archives are read into memory and never extracted: members that are symbolic links or devices, absolute, or lead upwards
-are left out, and the total size is bounded.
-"""
+"""The image files of a folder or archive, and which part and class each belongs to."""
 
 from __future__ import annotations
 
 import logging
-import lzma
 import os
-import stat
-import tarfile
-import zipfile
-import zlib
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from functools import partial
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import NoReturn
 
+from simroot.data.archives import read_archive
 from simroot.errors import DataError
-from simroot.images import SUFFIXES
+from simroot.imagefiles import NO_IMAGE, SUFFIXES, ImageFile, Listing, Parts, class_name, printable, walk
 from simroot.salvage import Source
 
-PARTS = {
+WHOLE = "whole"  # the part of a folder of class folders without train, val or test
+_PART_WORDS = {
     "train": "train",
     "training": "train",
     "val": "val",
@@ -32,37 +24,36 @@ PARTS = {
     "test": "test",
     "testing": "test",
 }
-WHOLE = "whole"  # the part of a folder of class folders without train, val or test
+# What folders of parts, or folders around classes, are called besides.
+_FILLERS = ("set", "sets", "data", "dataset", "images", "image", "imgs", "img", "split", "part", "folder", "files")
+_JOINED = re.compile(f"({'|'.join(sorted(_PART_WORDS, key=len, reverse=True))})({'|'.join(_FILLERS)})")
 _FALLBACK_MEMORY = 16 * 2**30
-# RuntimeError: encrypted, or a compression that is not known. ValueError and IndexError: names and sizes of a zip.
-_DAMAGED = (
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    EOFError,
-    RuntimeError,
-    ValueError,
-    IndexError,
-)
-# Formats of images that are not read.
-_OTHER_FORMATS = frozenset((".avif", ".heic", ".heif", ".jp2", ".jxl", ".psd", ".svg", ".tga"))
-_BLOCK = 512  # of a tar
 
 logger = logging.getLogger("simroot")
 
 
-@dataclass(frozen=True)
-class ImageFile:
-    """An encoded image: its name for people, and its path or its bytes."""
+class Part(dict[str, list[ImageFile]]):
+    """The images of a part by class, all sorted by name; a class may have none.
 
-    name: str
-    source: Source
+    ``folder`` is where they lie, as names below the data set's path.
+    """
+
+    def __init__(self, folder: Parts, classes: Mapping[str, list[ImageFile]]) -> None:
+        super().__init__(sorted(classes.items()))
+        self.folder = folder
+
+    @property
+    def filled(self) -> list[str]:
+        """The classes with images."""
+        return [name for name, files in self.items() if files]
+
+    @property
+    def empty(self) -> list[str]:
+        """The classes without an image."""
+        return [name for name, files in self.items() if not files]
 
 
-Tree = dict[str, dict[str, list[ImageFile]]]  # part -> class -> files, all sorted by name
-_Entry = tuple[tuple[str, ...], Path | bytes]
-_Member = tuple[str, int, Callable[[], bytes] | str]  # name, size, and how to read it or the name of what it links to
+Tree = dict[str, Part]
 
 
 def memory_budget() -> int:
@@ -73,146 +64,264 @@ def memory_budget() -> int:
         return _FALLBACK_MEMORY // 4
 
 
-def read_tree(path: Path) -> Tree:
-    """The images of a folder or of a .tar, .tar.gz, .tgz, .tar.bz2, .tar.xz or .zip file, by part and class.
-
-    The classes are folders, inside ``train`` (or ``training``), ``val`` (or ``valid``, ``validation``) and ``test`` (or
-    ``testing``) or at the top; all of it may lie inside a single folder. Hidden files and files that are not images are
-    left out.
+def read_listing(path: Path) -> Listing:
+    """What a folder or a .tar, .tar.gz, .tgz, .tar.bz2, .tar.xz or .zip file holds; the log says what is left out.
 
     Raises:
-        DataError: nothing there, unreadable, a damaged archive, no images or no class folders.
+        DataError: nothing there, unreadable, a damaged archive, or no images.
     """
     if path.is_dir():
-        entries: Iterable[_Entry] = _walk(path)
+        try:
+            listing = walk(path)
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error.strerror}") from error
     elif path.is_file():
-        entries = _read_archive(path).items()
+        listing = read_archive(path, memory_budget())
+    elif path.exists():
+        raise DataError(f"{path} is a pipe or a device: expected a folder or an archive of images")
     else:
         raise DataError(f"{path} does not exist: expected a folder or an archive of images")
-    return _arrange(dict(entries), path)
+    counts = listing.counts()
+    if not listing.images:
+        looked_for = ", ".join(sorted(SUFFIXES))
+        raise DataError(f"{path} holds no images (looked for {looked_for}; found {counts or 'no file'})")
+    if counts:
+        only_others = set(listing.left_out.values()) == {NO_IMAGE}
+        logger.log(logging.INFO if only_others else logging.WARNING, "%s: left out %s", path, counts)
+    return listing
 
 
-def _wanted(parts: tuple[str, ...]) -> bool:
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
-    return bool(parts) and not hidden and _suffix(parts) in SUFFIXES
+def read_tree(path: Path) -> Tree:
+    """The images of a folder or archive, by part and class.
+
+    The classes are folders, inside folders of parts or at the top; all of it may lie inside a single folder. A part's
+    folder is called ``train``, ``val`` or ``test`` in one of their forms, as in ``training_set``, ``seg_train`` or
+    ``val_images``, and may hold a single folder of its own name or such as ``images``. Parts inside of each class are
+    found as well, and a copy of all classes in a folder beside them is left out.
+
+    Raises:
+        DataError: of ``read_listing``; or folders that may be parts or classes, or no class folders.
+    """
+    return arrange(read_listing(path), path)
 
 
-def _suffix(parts: tuple[str, ...]) -> str:
-    return PurePosixPath(parts[-1]).suffix.lower()
-
-
-def _walk(root: Path) -> Iterator[_Entry]:
-    def fail(error: OSError) -> None:
-        raise DataError(f"{error.filename} cannot be read: {error.strerror}") from error
-
-    above: dict[str, set[str]] = {}  # real paths of a folder and of what it lies in
-    unread: Counter[str] = Counter()
-    for folder, subfolders, files in os.walk(root, onerror=fail, followlinks=True):
-        real, ancestors = os.path.realpath(folder), above.get(os.path.dirname(folder), set())
-        if real in ancestors:
-            subfolders.clear()  # a link that leads back
-            continue
-        above[folder] = {*ancestors, real}
-        subfolders.sort()
-        relative = Path(folder).relative_to(root).parts
-        yield from (((*relative, name), Path(folder, name)) for name in files if _wanted((*relative, name)))
-        unread.update(suffix for name in files if (suffix := _suffix((name,))) in _OTHER_FORMATS)
-    if unread:
-        found = ", ".join(f"{count} {suffix}" for suffix, count in sorted(unread.items()))
-        logger.warning(
-            "%s: left out images in formats that are not read: %s; convert them to .png or .jpg", root, found
-        )
-
-
-def _read_archive(path: Path) -> dict[tuple[str, ...], bytes]:
-    budget, found, left_out = memory_budget(), dict[tuple[str, ...], bytes](), 0
-    try:
-        members = _tar_members(path) if tarfile.is_tarfile(path) else _zip_members(path)
-        for name, size, read in members:
-            parts = PurePosixPath(name).parts
-            if name.startswith("/") or ".." in parts:
-                logger.warning("%s: left out %r, which leads out of the archive", path, name)
-            elif not _wanted(parts):
-                continue
-            elif not isinstance(read, str):
-                budget -= size
-                if budget < 0:
-                    raise DataError(f"{path} holds more images than fit in memory: unpack it and give the folder")
-                found[parts] = read()
-            elif (target := found.get(PurePosixPath(read).parts)) is not None:
-                found[parts] = target
-            else:
-                left_out += 1
-    except DataError:
-        raise
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
-    except _DAMAGED as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(":")
-        raise DataError(f"{path} is not a readable .tar, .tar.gz or .zip archive: {reason}") from error
-    if left_out:
-        logger.warning("%s: left out %d images that are links or devices", path, left_out)
-    return found
-
-
-def _tar_members(path: Path) -> Iterator[_Member]:
-    with tarfile.open(path) as archive:
-        for member in archive:
-            if member.isreg() and (content := archive.extractfile(member)):
-                yield member.name, member.size, content.read
-            elif not member.isdir():
-                # Only a hard link names a member, one that has come before.
-                yield member.name, 0, member.linkname if member.islnk() else ""
-        # tarfile stops in silence at a damaged header; a whole archive ends in blocks of zeros.
-        assert archive.fileobj is not None
-        archive.fileobj.seek(archive.offset)
-        if archive.fileobj.read(_BLOCK) != bytes(_BLOCK):
-            raise tarfile.ReadError(f"it is cut off or damaged at byte {archive.offset}")
-
-
-def _zip_members(path: Path) -> Iterator[_Member]:
-    with zipfile.ZipFile(path) as archive:
-        for member in archive.infolist():
-            if stat.S_ISLNK(member.external_attr >> 16):
-                yield member.filename, 0, ""
-            elif not member.is_dir():
-                yield member.filename, member.file_size, partial(archive.read, member)
-
-
-def _arrange(files: dict[tuple[str, ...], Path | bytes], path: Path) -> Tree:
-    if not files:
-        raise DataError(f"{path} holds no images (looked for {', '.join(sorted(SUFFIXES))})")
-    depth, folders = _top_folders(files)
-    in_parts = _are_parts(files, depth, folders)
-    class_at = depth + 1 if in_parts else depth
-    tree: Tree = {}
-    ignored = 0
-    for parts in sorted(files):
-        part = PARTS.get(parts[depth].lower()) if in_parts and len(parts) > depth else WHOLE
-        if part is None or len(parts) < class_at + 2:
-            ignored += 1
-            continue
-        file = ImageFile("/".join(parts), files[parts])
-        tree.setdefault(part, {}).setdefault(parts[class_at], []).append(file)
-    if not tree:
+def arrange(listing: Listing, path: Path) -> Tree:
+    """The parts of a listing, as ``read_tree``."""
+    shape = _Shape(listing, path)
+    shape.turn_inside_out()
+    parts = shape.parts()
+    tree = {part: shape.part(shape.unwrapped(folder, part)) for part, folder in parts.items()}
+    if not any(tree.values()):
         raise DataError(f"{path} has no class folders: expected one folder of images per class")
-    if ignored:
-        logger.warning("%s: ignored %d images that are not in a class folder of a known part", path, ignored)
+    loose = len(listing.images) - sum(len(files) for part in tree.values() for files in part.values())
+    if loose := loose - shape.copies:
+        logger.warning("%s: ignored %d images that are not in a class folder of a known part", path, loose)
     return tree
 
 
-def _are_parts(files: Iterable[tuple[str, ...]], depth: int, folders: set[str]) -> bool:
-    """Whether folders are train, val or test, with classes inside, and no classes that happen to be called so."""
-    classes_inside = any(len(parts) > depth + 2 and parts[depth].lower() in PARTS for parts in files)
-    return classes_inside and (folders <= PARTS.keys() or any(PARTS.get(folder) == "train" for folder in folders))
+def part_inside(listing: Listing, path: Path, folder: str) -> Part | None:
+    """The classes below a folder inside of a listing, whatever the folders are called; None without such a folder.
+
+    Raises:
+        DataError: it has no class folders with images.
+    """
+    shape = _Shape(listing, path)
+    wanted = tuple(name for name in PurePosixPath(folder).parts if name != ".")
+    found = next((inside for inside in (wanted, (*shape.root, *wanted)) if not inside or inside in shape.folders), None)
+    if found is None:
+        return None
+    part = shape.part(shape.unwrapped(found, None) if wanted else shape.root)
+    if not part.filled:
+        raise DataError(f"{path} has no class folders with images in {printable(folder)}")
+    return part
 
 
-def _top_folders(files: Iterable[tuple[str, ...]]) -> tuple[int, set[str]]:
-    """The depth and names of the outermost folders below those that wrap everything, as in cifar10/train/cat/1.jpg."""
-    depth = 0
-    while True:
-        folders = {parts[depth].lower() for parts in files if len(parts) > depth + 1}
-        nested = any(len(parts) > depth + 2 for parts in files)
-        if len(folders) != 1 or folders <= PARTS.keys() or not nested:
-            return depth, folders
-        depth += 1
+def top_folders(listing: Listing, path: Path) -> list[str]:
+    """The names of the outermost folders, below those that wrap everything."""
+    shape = _Shape(listing, path)
+    return [printable(name) for name in sorted(shape.below(shape.root))]
+
+
+def part_of(name: str) -> tuple[str, tuple[str, ...]] | None:
+    """(train, val or test; what else the name says) of a folder such as ``seg_train``, or None."""
+    words = re.findall(r"[^\W\d_]+", _JOINED.sub(r"\1 \2", name.lower()))
+    parts = [_PART_WORDS[word] for word in words if word in _PART_WORDS]
+    others = tuple(word for word in words if word not in _PART_WORDS and word not in _FILLERS)
+    return (parts[0], others) if len(parts) == 1 else None
+
+
+class _Shape:
+    """The folders of a listing and what is in them, down to the first that does not hold all of it."""
+
+    def __init__(self, listing: Listing, path: Path) -> None:
+        self.path, self.images, self.copies = path, dict(listing.images), 0
+        # What was meant to be an image counts for the shape.
+        self.others = dict(listing.left_out)
+        self.meant = [*self.images, *(parts for parts, why in self.others.items() if why != NO_IMAGE)]
+        self.folders = listing.folders | {parts[:depth] for parts in self.meant for depth in range(1, len(parts))}
+        self.root = self._top()
+
+    def below(self, folder: Parts) -> dict[str, list[Parts]]:
+        """Folder inside -> names below it of what was meant to be an image."""
+        depth = len(folder)
+        found: dict[str, list[Parts]] = {
+            parts[-1]: [] for parts in self.folders if len(parts) == depth + 1 and parts[:depth] == folder
+        }
+        for parts in self.meant:
+            if len(parts) > depth + 1 and parts[:depth] == folder:
+                found.setdefault(parts[depth], []).append(parts[depth + 1 :])
+        return found
+
+    def _top(self) -> Parts:
+        """The outermost folder below those that wrap everything, as in cifar10/train/cat/1.jpg."""
+        root: Parts = ()
+        while True:
+            inside = {name: files for name, files in self.below(root).items() if files}
+            [(name, files), *more] = inside.items() or [("", [])]
+            if more or not _is_nested(files) or self._is_part(name, root):
+                return root
+            root = (*root, name)
+
+    def _is_part(self, name: str, root: Parts) -> bool:
+        """Whether a folder that holds everything is a part: called so alone, or beside others that are empty."""
+        beside = [other for other in self.below(root) if part_of(other)]
+        return name.lower() in _PART_WORDS or (name in beside and (len(beside) > 1 or part_of(name) == ("train", ())))
+
+    def turn_inside_out(self) -> None:
+        """Put parts that lie inside of every class, as in cat/train and dog/train, around the classes."""
+        depth, inside = len(self.root), self.below(self.root)
+        names = {parts[0] for files in inside.values() for parts in files if len(parts) > 1}
+        flat = any(len(parts) == 1 for files in inside.values() for parts in files)
+        if len(inside) < 2 or flat or "train" not in {(part_of(name) or ("",))[0] for name in names}:
+            return
+        if any(map(part_of, inside)) or not all(map(part_of, names)):
+            return
+
+        def turned(parts: Parts) -> Parts:
+            if len(parts) < depth + 2:
+                return parts
+            return (*parts[:depth], parts[depth + 1], parts[depth], *parts[depth + 2 :])
+
+        self.images = {turned(parts): source for parts, source in self.images.items()}
+        self.others = {turned(parts): why for parts, why in self.others.items()}
+        self.meant = [turned(parts) for parts in self.meant]
+        self.folders = {turned(parts) for parts in self.folders if len(parts) > depth + 1}
+        self.folders |= {parts[:length] for parts in self.folders for length in range(depth + 1, len(parts))}
+
+    def parts(self) -> dict[str, Parts]:
+        """Part -> folder; the whole root if its folders are classes.
+
+        Raises:
+            DataError: the folders may be parts or classes.
+        """
+        inside = self.below(self.root)
+        known = {name: found for name in inside if (found := part_of(name))}
+        nested = [name for name in known if _is_nested(inside[name])]
+        train = [name for name in nested if known[name][0] == "train"]
+        others = [name for name, files in inside.items() if files and name not in known]
+        if not nested or (others and not train):
+            self._check_classes(inside)
+            return {WHOLE: self.root}
+        rests = {known[name][1] for name in (train or nested)}
+        chosen: dict[str, Parts] = {}
+        for name, (part, rest) in sorted(known.items()):
+            if rest not in rests:
+                others.append(name)
+            elif part in chosen or len(rests) > 1:
+                pair = chosen.get(part, (name,))[-1], name
+                self._ambiguous(pair, f"{' and '.join(dict.fromkeys(pair))} may be parts of several data sets")
+            else:
+                chosen[part] = (*self.root, name)
+        if others and len(chosen) == 1:
+            if rests != {()}:  # as in train_station beside airport
+                return {WHOLE: self.root}
+            self._ambiguous((*train, *others), f"{train[0]} looks like a part and {others[0]} like a class")
+        return chosen
+
+    def unwrapped(self, folder: Parts, part: str | None) -> Parts:
+        """The folder inside of one that only wraps it: of the same name or part, or called such as ``images``."""
+        while True:
+            inside = {name: files for name, files in self.below(folder).items() if files}
+            [(name, files), *more] = inside.items() or [("", [])]
+            same = folder and name.casefold() == folder[-1].casefold()
+            named = name.lower() in _FILLERS or (part and (part_of(name) or ("",))[0] == part)
+            if more or not _is_nested(files) or not (same or named):
+                return folder
+            folder = (*folder, name)
+
+    def part(self, folder: Parts) -> Part:
+        """The classes below a folder."""
+        inside = self.below(folder)
+        if copy := self._copy(folder, inside):
+            del inside[copy]
+        found: dict[str, list[ImageFile]] = {}
+        spellings: dict[str, str] = {}
+        for name in sorted(inside):
+            files = sorted(parts for parts in inside[name] if (*folder, name, *parts) in self.images)
+            if not files and not inside[name] and self._has_others((*folder, name)):
+                logger.warning(
+                    "%s: %s holds no images and is no class", self.path, printable("/".join((*folder, name)))
+                )
+                continue
+            label = class_name(name)
+            if (other := spellings.setdefault(label, name)) != name:
+                logger.warning("%s: folders %r and %r are one class, %s", self.path, other, name, label)
+            sources = {(*folder, name, *parts): self.images[(*folder, name, *parts)] for parts in files}
+            found.setdefault(label, []).extend(
+                ImageFile(printable("/".join(parts)), source) for parts, source in sources.items()
+            )
+        return Part(folder, found)
+
+    def _has_others(self, folder: Parts) -> bool:
+        return any(why == NO_IMAGE and parts[: len(folder)] == folder for parts, why in self.others.items())
+
+    def _copy(self, folder: Parts, inside: dict[str, list[Parts]]) -> str:
+        """The folder that holds a copy of all others beside it, if there is one."""
+        for name, files in inside.items():
+            others = {other for other in inside if other != name and inside[other]}
+            if len(others) < 2 or {parts[0] for parts in files if len(parts) > 1} != others:
+                continue
+            if all(self._same((*folder, name, *parts), (*folder, *parts)) for parts in files):
+                logger.warning(
+                    "%s: left out %s, a copy of the folders beside it (%d images)",
+                    self.path,
+                    printable("/".join((*folder, name))),
+                    len(files),
+                )
+                self.copies += sum((*folder, name, *parts) in self.images for parts in files)
+                return name
+            self._ambiguous([name], f"{name} holds folders of the same names as those beside it, with other images")
+        return ""
+
+    def _same(self, first: Parts, second: Parts) -> bool:
+        one, other = self.images.get(first), self.images.get(second)
+        return one == other or (one is not None and other is not None and _content(one) == _content(other))
+
+    def _check_classes(self, inside: dict[str, list[Parts]]) -> None:
+        """Refuse folders that all hold folders of the same names: they look like parts of one data set."""
+        insides = [files for files in inside.values() if files]
+        if len(insides) < 2 or any(len(parts) == 1 for files in insides for parts in files):
+            return
+        common = set.intersection(*({parts[0] for parts in files} for files in insides))
+        if len(common) > 1:
+            same = ", ".join(map(printable, sorted(common)[:3]))
+            self._ambiguous(sorted(inside), f"each of its folders holds {same}")
+
+    def _ambiguous(self, names: Sequence[str], why: str) -> NoReturn:
+        first, second = [*map(printable, names), "DIR"][:2]
+        raise DataError(
+            f"{self.path}: {printable(why)}, so that it is not clear which folders are parts and which are classes;"
+            f" name the parts, as in --train {first} --val {second} (train= and val= of load), or give --train . if"
+            " these are the classes"
+        )
+
+
+def _is_nested(files: Iterable[Parts]) -> bool:
+    return any(len(parts) > 1 for parts in files)
+
+
+def _content(source: Source) -> bytes:
+    try:
+        return source if isinstance(source, bytes) else source.read_bytes()
+    except OSError:
+        return b""

@@ -149,7 +149,7 @@ class Runs:
         return (
             model == {"name": trial.model, "overrides": recorded(trial.model, self.data.image_size, trial.overrides)}
             and starts[0] == starts[1]
-            and Recipe.from_dict(config["recipe"]) == for_data(trial.recipe, self.data.name, self.data.image_size)
+            and Recipe.from_dict(config["recipe"]) == for_data(trial.recipe, self.data.named, self.data.image_size)
             and not data_changes(config, self.data)
         )
 
@@ -187,7 +187,7 @@ def command(config: Mapping[str, Any]) -> str:
     model, data, used = config["model"], config["data"], config["recipe"]
     source = data["source"] or {"name_or_path": data["name"]}
     words = ["simroot", "train", "--data", Path(source["name_or_path"]).name]
-    for key in ("image_size", "limit"):
+    for key in ("image_size", "limit", "validation", "train", "val"):
         if source.get(key) is not None:
             words += [f"--{key.replace('_', '-')}", str(source[key])]
     words += ["--model", model["name"]]
@@ -195,7 +195,7 @@ def command(config: Mapping[str, Any]) -> str:
         start = Path(model["initial"]).parent  # of simroot pretrain
         words += ["--pretrain"] if start.parent.name == PRETRAINED else ["--pretrain", start.name]
     words += settings(model["overrides"])
-    usual = for_data(recipe(**model_entry(model["name"]).recipe), data["name"], data["image_size"])
+    usual = for_data(recipe(**model_entry(model["name"]).recipe), source.get("name_or_path"), data["image_size"])
     chosen = Recipe.from_dict(used)
     for known in fields(Recipe):
         value = getattr(chosen, known.name)

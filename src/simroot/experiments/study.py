@@ -174,7 +174,7 @@ def _reported(path: Path, data: ImageData) -> list[Row]:
 
 def _is_of(row: Row, trial: Trial, data: ImageData) -> bool:
     """Whether a row's run had the trial's network, start and recipe; what early reports left out is as usual."""
-    planned = for_data(trial.recipe, data.name, data.image_size)
+    planned = for_data(trial.recipe, data.named, data.image_size)
     theirs = (row["model"], row["overrides"], row.get("start", "random"), Recipe.from_dict(row["recipe"]))
     return theirs == (trial.model, dict(trial.overrides), _start(trial), planned)
 

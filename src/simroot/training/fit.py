@@ -123,7 +123,7 @@ def train(
     with claimed(path):
         if first_process():
             require_free(path)
-        recipe = for_data(recipe, data.name, data.image_size)
+        recipe = for_data(recipe, data.named, data.image_size)
         start = None if initial is None else Path(initial)
         config = make_config(model_name, overrides or {}, data, data_source, recipe, cost, versions(), start)
         model = _initial_model(config, recipe, start)
@@ -220,6 +220,10 @@ def _fit(
             len(data.train),
             len(data.val),
             recipe.epochs,
+        )
+        log.info(
+            "training images are %s (recipe field mirror: true or false)",
+            "mirrored at random" if recipe.mirror else "not mirrored",
         )
         _all_in_training(model)
         try:

@@ -210,8 +210,13 @@ def recipe(name: str = "default", **overrides: Any) -> Recipe:
     return _changed(RECIPES[name], overrides)
 
 
-def for_data(recipe: Recipe, data: str, image_size: int) -> Recipe:
-    """The recipe with shift and mirror decided, as a run on the data of this name and image size records it.
+def for_data(recipe: Recipe, named: str | None, image_size: int) -> Recipe:
+    """The recipe with shift and mirror decided, as a run on data of this image size records it.
+
+    Args:
+        recipe: how to train.
+        named: the name of a named data set; None for other images, which are mirrored whatever they are called.
+        image_size: their side in pixels.
 
     Raises:
         ConfigError: for shifts by whole images.
@@ -221,7 +226,7 @@ def for_data(recipe: Recipe, data: str, image_size: int) -> Recipe:
             f"recipe field shift is {recipe.shift}; expected less than the image size, {image_size} pixels"
         )
     shift = (image_size // 8 if recipe.crop == "whole" else 0) if recipe.shift is None else recipe.shift
-    mirror = data not in _NEVER_MIRRORED if recipe.mirror is None else recipe.mirror
+    mirror = named not in _NEVER_MIRRORED if recipe.mirror is None else recipe.mirror
     return replace(recipe, shift=shift, mirror=mirror)
 
 
