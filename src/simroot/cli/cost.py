@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from simroot.cli.device import print_memory
 from simroot.cli.output import count_text, percent, print_json, print_table, size_text
 from simroot.cli.values import add_model_overrides, image_shape, positive
 from simroot.errors import ConfigError
@@ -34,11 +35,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch", type=positive, default=1, metavar="N", help="images in a batch for --time (default: %(default)s)"
     )
+    parser.add_argument(
+        "--device", action="store_true", help="also plan its memory on a device: flash and arena of the C export"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Count the deployed network: normalisations folded away, as it would be used."""
+    from simroot.export.c.report import device_memory
     from simroot.measure import count, time_layers
     from simroot.models import list_models
 
@@ -46,10 +51,13 @@ def run(arguments: argparse.Namespace) -> int:
     title, model, size = _run_network(arguments) if is_run else _named_network(arguments)
     cost = count(model, size)
     seconds = time_layers(model, size, batch=arguments.batch) if arguments.time else None
+    memory = device_memory(model, size) if arguments.device else None
     if arguments.json:
-        print_json({"network": title, **_as_dict(cost, seconds, arguments.batch)})
+        device = {} if memory is None else {"device": dataclasses.asdict(memory)}
+        print_json({"network": title, **_as_dict(cost, seconds, arguments.batch), **device})
     else:
         _print(title, cost, seconds, arguments.batch)
+        print_memory(memory)
     return 0
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simroot.cli.datasource import add_data_arguments, data_source, logging_to_stderr
+from simroot.cli.device import print_memory
 from simroot.cli.output import count_text, percent, print_facts, print_json, print_table, require_folder
 from simroot.cli.values import add_model_overrides, positive
 from simroot.errors import ConfigError
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from simroot.export import Exported, Options
     from simroot.training import Run
 
-# Format -> suffix of its file.
-FORMATS = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2"}
+# Format -> suffix of its file; C is a folder.
+FORMATS = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2", "c": ""}
 
 # Of images that are read from files, as many as this serve for the check unless told otherwise.
 _STREAMED = 500
@@ -115,9 +116,9 @@ def _with_suffix(path: Path, name: str) -> Path:
 
 
 def _writers() -> Mapping[str, Callable[..., Exported]]:
-    from simroot.export import to_onnx, to_openvino, to_torch_export
+    from simroot.export import to_c, to_onnx, to_openvino, to_torch_export
 
-    return {"onnx": to_onnx, "openvino": to_openvino, "torch": to_torch_export}
+    return {"onnx": to_onnx, "openvino": to_openvino, "torch": to_torch_export, "c": to_c}
 
 
 def _trained(arguments: argparse.Namespace) -> tuple[str, nn.Module, tuple[int, ...], Options, Path]:
@@ -217,3 +218,5 @@ def _print(title: str, exported: list[Exported]) -> None:
     columns = ["file", "precision", "size", "difference", "allowed", "same class", "accuracy"]
     print_table("Written", columns, rows, numbers=columns[2:])
     print("difference: the largest of a score from the network's, as a share of the largest score", file=sys.stderr)
+    for file in exported:
+        print_memory(getattr(file, "memory", None))

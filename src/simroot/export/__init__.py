@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from simroot.lazy import serve
 
 if TYPE_CHECKING:
+    from simroot.export.c import to_c
     from simroot.export.description import Description
     from simroot.export.job import ACCURACY_LOSS, AGREEMENT, TOLERANCE, Exported, Options
     from simroot.export.native import operators_library
@@ -23,6 +24,7 @@ __all__ = [
     "Options",
     "Predictor",
     "operators_library",
+    "to_c",
     "to_onnx",
     "to_openvino",
     "to_torch_export",
@@ -30,6 +32,7 @@ __all__ = [
 
 serve(
     __name__,
+    c=("to_c",),
     description=("Description",),
     job=("ACCURACY_LOSS", "AGREEMENT", "TOLERANCE", "Exported", "Options"),
     native=("operators_library",),

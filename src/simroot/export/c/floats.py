@@ -1,0 +1,282 @@
+"""The network in float32: tables and calls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simroot.errors import ConfigError
+from simroot.export.c.layers import (
+    Affine,
+    Binary,
+    Concat,
+    Conv,
+    Floats,
+    Gather,
+    Image,
+    Layer,
+    Lp,
+    Mex,
+    Pool,
+    Unary,
+    Window,
+)
+from simroot.export.c.moves import cut_of
+from simroot.export.c.program import Program
+from simroot.export.c.steps import Schedule, schedule
+from simroot.export.c.text import kernel, real
+
+BLOCKS = (8, 4, 2, 1)
+_SMALLEST_BETA = 1e-30
+
+_UNARY = {
+    "relu": "value > 0.0F ? value : 0.0F",
+    "relu6": "sr_clamp(value, 0.0F, 6.0F)",
+    "hardswish": "value * sr_clamp(value + 3.0F, 0.0F, 6.0F) / 6.0F",
+    "hardsigmoid": "sr_clamp(value + 3.0F, 0.0F, 6.0F) / 6.0F",
+    "sigmoid": "1.0F / (1.0F + sr_exp(-value))",
+    "silu": "value / (1.0F + sr_exp(-value))",
+    "tanh": "1.0F - 2.0F / (1.0F + sr_exp(2.0F * value))",
+    "leaky_relu": "value > 0.0F ? value : value * a",
+    "clamp": "sr_clamp(value, a, b)",
+}
+_POOLS = {
+    "max": ("corner[0]", "if (one > value) value = one;", "value"),
+    "min": ("corner[0]", "if (one < value) value = one;", "value"),
+    "average": ("0.0F", "value += one;", "value / (float)(divisor ? divisor : count)"),
+}
+
+
+class FloatArithmetic:
+    """See ``simroot.export.c.program.Arithmetic``."""
+
+    def __init__(self, layers: list[Layer], prefix: str) -> None:
+        self.layers, self.program = layers, Program(prefix)
+        self.schedule: Schedule = schedule(layers, [4] * len(layers))
+        self.pixels = isinstance(layers[0], Image) and layers[0].pixels
+        self._widths = self._used_widths()
+
+    arena_type = output_type = "float"
+    functions = "f32/functions.c"
+
+    @property
+    def input_type(self) -> str:
+        return "uint8_t" if self.pixels else "float"
+
+    def finish(self, name: str) -> str:
+        return f"    {name}_run({'pixels' if self.pixels else 'input'}, (float *)arena, scores);"
+
+    def address(self, offset: int, place: int) -> str:
+        return f"arena + {offset // 4}"
+
+    def rows(self, place: int, source: str, to: str, top: str, bottom: str) -> str:
+        layer = self.layers[place]
+        if isinstance(layer, Conv | Lp):
+            return self._filters(place, layer, source, to, top, bottom)
+        assert isinstance(layer, Pool)
+        name = self._pool_kernel(layer)
+        extra = {"average": f", {layer.divisor}"}.get(layer.kind, "")
+        if layer.kind == "mex":
+            sign = np.where(layer.beta < 0, -1.0, 1.0)  # a beta of zero among others is that of no effect
+            beta = np.broadcast_to(sign * np.maximum(np.abs(layer.beta), _SMALLEST_BETA), (layer.shape[2],))
+            extra = f", {self._floats(place, 'beta', beta)}"
+        return f"    {name}(&{self._grid(place, layer.window)}, {source}{extra}, {top}, {bottom}, {to});\n"
+
+    def whole(self, place: int, sources: list[str], to: str, scratch: str) -> str:
+        layer, x = self.layers[place], sources[0]
+        height, width, channels = layer.shape
+        if isinstance(layer, Conv | Lp | Pool):
+            return self.rows(place, x, to, "0", str(height))
+        if isinstance(layer, Mex):
+            return self._mex(place, layer, x, to, scratch)
+        if isinstance(layer, Affine):
+            kind = "u8" if self.pixels and layer.inputs == (0,) else "f32"
+            name = f"sr_affine_{kind}"
+            text = kernel("f32/affine.c", name=name, input="uint8_t" if kind == "u8" else "float")
+            self.program.kernels.setdefault(name, text)
+            scale, shift = (np.broadcast_to(one, (channels,)) for one in (layer.scale, layer.shift))
+            tables = f"{self._floats(place, 'scale', scale)}, {self._floats(place, 'shift', shift)}"
+            return f"    {name}({x}, {height * width}, {channels}, {tables}, {_limits(layer.clamp)}, {to});\n"
+        if isinstance(layer, Unary):
+            return self._unary(layer, x, to)
+        if isinstance(layer, Binary):
+            sign = {"add": "+", "subtract": "-", "multiply": "*"}[layer.kind]
+            self.program.kernels.setdefault(layer.kind, kernel("f32/binary.c", kind=layer.kind, sign=sign))
+            period = self.layers[layer.inputs[1]].size
+            return f"    sr_{layer.kind}({x}, {sources[1]}, {layer.size}, {period}, {_limits(layer.clamp)}, {to});\n"
+        if isinstance(layer, Concat):
+            return self._concat(layer, sources, to)
+        assert isinstance(layer, Gather)
+        return self._gather(place, layer, x, to)
+
+    def _floats(self, place: int, what: str, values: Floats) -> str:
+        return self.program.table(place, what, "float", np.ascontiguousarray(values, dtype=np.float32))
+
+    def _grid(self, place: int, window: Window, groups: int = 1, clamp: tuple[float, float] = (-np.inf, np.inf)) -> str:
+        layer, name = self.layers[place], f"{self.program.prefix}_grid_{place}"
+        numbers = (
+            *self.layers[layer.inputs[0]].shape,
+            *layer.shape,
+            *window.kernel,
+            *window.stride,
+            *window.padding,
+            *window.dilation,
+            groups,
+        )
+        text = f"static const sr_grid {name} = {{{', '.join(map(str, numbers))}, {_limits(clamp)}}};\n"
+        if text not in self.program.tables:
+            self.program.tables.append(text)
+        return name
+
+    def _used_widths(self) -> list[int]:
+        """How many filters at a time any layer computes."""
+        units = [len(one.bias) // one.groups for one in self.layers if isinstance(one, Conv | Lp)]
+        return [width for width in BLOCKS if any(count & width or (width == 8 and count >= 8) for count in units)]
+
+    def _filters(self, place: int, layer: Conv | Lp, source: str, to: str, top: str, bottom: str) -> str:
+        clamp, groups = layer.clamp, layer.groups
+        grid, bias = self._grid(place, layer.window, groups, clamp), self._floats(place, "bias", layer.bias)
+        if isinstance(layer, Conv) and layer.depthwise and layer.centre is None:
+            self.program.kernels.setdefault("depthwise", kernel("f32/depthwise.c"))
+            weights = self._floats(place, "weights", layer.weight[..., 0].transpose(1, 2, 0))
+            return f"    sr_depthwise(&{grid}, {source}, {weights}, {bias}, {top}, {bottom}, {to});\n"
+        if isinstance(layer, Conv):
+            weights, second = self._floats(place, "weights", blocked(layer.weight, groups)), "NULL"
+            name = "sr_conv" if layer.centre is None else "sr_conv_pixels"
+            if layer.centre is not None:
+                centre = np.broadcast_to(layer.centre, (layer.window.kernel[1], layer.weight.shape[3]))
+                second = self._floats(place, "centre", centre)
+            if source == "input" and self.pixels and layer.centre is None:
+                raise ConfigError(f"{layer.name} reads pixels that are not normalised, which has no C form")
+        else:
+            weights = self._floats(place, "templates", blocked(layer.templates, groups))
+            second = self._floats(place, "factors", blocked(layer.factors, groups))
+            name = f"sr_lp_{real(layer.order)[:-1].replace('.', '_').replace('-', 'm')}"
+        self._need_filters(name, layer)
+        return f"    {name}(&{grid}, {source}, {weights}, {second}, {bias}, {top}, {bottom}, {to});\n"
+
+    def _need_filters(self, name: str, layer: Conv | Lp) -> None:
+        if name in self.program.kernels:
+            return
+        fields: dict[str, Any] = {"name": name, "input": "float", "parameters": "", "second": "", "next": ""}
+        fields |= {"value": "from[i * next + k]", "sign": "+", "term": "a[i][j] += value * v[j];", "passed": ""}
+        fields["what"] = "products with the filters"
+        if isinstance(layer, Lp):
+            fields |= {"parameters": ", const float *u", "second": "\n            const float *f = u + first;"}
+            fields |= {"next": "\n                f += @FILTERS@;", "sign": "-", "passed": "second + offset, "}
+            fields |= {"term": _power(layer.order), "what": f"weights times differences to the power {layer.order:g}"}
+        elif layer.centre is not None:
+            fields |= {"input": "uint8_t", "parameters": ", const float *centre"}
+            fields |= {"value": "(float)from[i * next + k] - centre[k]"}
+            fields |= {"passed": f"second + first_x * {layer.weight.shape[3]}, "}
+            fields["what"] = "products with the filters, of pixels less their centre"
+        pieces, cases = [], []
+        for width in self._widths:
+            following = fields["next"].replace("@FILTERS@", str(width))
+            for pixels in (4, 1):
+                pieces.append(kernel("f32/sums.c", **{**fields, "next": following}, filters=width, pixels=pixels))
+                arguments = f"g, x + from, w + offset, {fields['passed']}last_y - first_y, pieces, length, sums"
+                cases.append(
+                    f"                    case {width * 8 + pixels}:\n"
+                    f"                        {name}_{width}x{pixels}({arguments});\n"
+                    f"                        break;"
+                )
+        unused = "" if fields["passed"] else "    (void)second;\n"
+        body = kernel("f32/rows.c", **fields, cases="\n".join(cases), unused=unused)
+        self.program.kernels[name] = "\n".join([*pieces, body])
+
+    def _mex(self, place: int, layer: Mex, x: str, to: str, scratch: str) -> str:
+        self.program.kernels.setdefault("mex", kernel("f32/mex.c"))
+        common = layer.offsets.mean(0)
+        offsets = layer.beta * (layer.offsets - common)
+        peaks = offsets.max(1, keepdims=True)
+        mixing = np.exp(offsets - peaks) / offsets.shape[1]
+        tables = ", ".join(
+            self._floats(place, what, values)
+            for what, values in (("common", common), ("mixing", mixing), ("peaks", peaks / layer.beta))
+        )
+        (height, width, units), channels = layer.shape, layer.offsets.shape[1]
+        sizes = f"{height * width}, {channels}, {units}, {real(layer.beta)}"
+        return f"    sr_mex({x}, {sizes}, {tables}, {scratch}, {to});\n"
+
+    def _pool_kernel(self, layer: Pool) -> str:
+        name = f"sr_pool_{layer.kind}"
+        if name in self.program.kernels:
+            return name
+        if layer.kind == "mex":
+            self.program.kernels[name] = kernel("f32/pool_mex.c")
+            return name
+        start, step, result = _POOLS[layer.kind]
+        parameters = ", int divisor" if layer.kind == "average" else ""
+        unused = "" if layer.kind == "average" else "(void)count;"
+        fields = {"start": start, "step": step, "result": result, "parameters": parameters, "unused": unused}
+        self.program.kernels[name] = kernel("f32/pool.c", kind=layer.kind, what=layer.kind, **fields)
+        return name
+
+    def _unary(self, layer: Unary, x: str, to: str) -> str:
+        parameters = "".join(f", float {name}" for name in "ab"[: len(layer.values)])
+        text = kernel("f32/unary.c", kind=layer.kind, parameters=parameters, result=_UNARY[layer.kind])
+        self.program.kernels.setdefault(f"unary {layer.kind}", text)
+        values = "".join(f", {real(value)}" for value in layer.values)
+        return f"    sr_{layer.kind}({x}, {layer.size}{values}, {to});\n"
+
+    def _concat(self, layer: Concat, sources: list[str], to: str) -> str:
+        self.program.kernels.setdefault("join", kernel("f32/join.c"))
+        height, width, channels = layer.shape
+        text, first = "", 0
+        for source, pointer in zip(layer.inputs, sources, strict=True):
+            count = self.layers[source].shape[2]
+            text += f"    sr_join({pointer}, {height * width}, {count}, {channels}, {to} + {first});\n"
+            first += count
+        return text
+
+    def _gather(self, place: int, layer: Gather, x: str, to: str) -> str:
+        source = self.layers[layer.inputs[0]]
+        if layer.is_plain(source):
+            count = f"(size_t){layer.size} * sizeof *({to})"
+            return "" if x == to else f"    memmove({to}, {x}, {count});\n"
+        if isinstance(source, Image) and source.pixels:
+            raise ConfigError(f"{layer.name} reads pixels that are not normalised, which has no C form")
+        if (cut := cut_of(layer, source.shape)) is not None:
+            self.program.kernels.setdefault("cut", kernel("f32/cut.c"))
+            sizes = ", ".join(map(str, (*source.shape, *layer.shape, *cut)))
+            return f"    sr_cut({x}, {sizes}, {to});\n"
+        self.program.kernels.setdefault("gather", kernel("f32/gather.c"))
+        order = self.program.table(place, "order", "int32_t", layer.index.astype(np.int32))
+        return f"    sr_gather({x}, {layer.size}, {order}, {to});\n"
+
+
+def blocked(weight: NDArray[Any], groups: int) -> NDArray[Any]:
+    """(filters, kh, kw, channels) as the kernels read it: of 8, 4, 2 and 1 filters side by side, tap after tap."""
+    units = len(weight) // groups
+    parts = []
+    for group in range(groups):
+        unit = 0
+        while unit < units:
+            count = next(width for width in BLOCKS if width <= units - unit)
+            block = weight[group * units + unit : group * units + unit + count]
+            parts.append(np.moveaxis(block, 0, -1).reshape(-1))
+            unit += count
+    return np.concatenate(parts)
+
+
+def _power(order: float) -> str:
+    """A term ``f d^order`` with d = |value - v| added to the sums."""
+    difference = "const float d = value - v[j];"
+    if order == 2:
+        return f"{difference}\n                        a[i][j] += f[j] * d * d;"
+    if order == 1:
+        return "a[i][j] += f[j] * fabsf(value - v[j]);"
+    size = "const float d = fabsf(value - v[j]);"
+    if order <= 4 and (order * 2) % 1 == 0:
+        factors = ["d"] * int(order) + ["sqrtf(d)"] * (order % 1 == 0.5)
+        return f"{size}\n                        a[i][j] += f[j] * {' * '.join(factors)};"
+    return (
+        f"{size}\n                        if (d > 1.17549435e-38F) a[i][j] += f[j] * sr_exp({real(order)} * sr_log(d));"
+    )
+
+
+def _limits(clamp: tuple[float, float]) -> str:
+    return f"{real(clamp[0])}, {real(clamp[1])}"
