@@ -73,7 +73,7 @@ recipe: {}
         (GOOD.replace("mean: [0, 0, 0]", "mean: [0]"), "no value for each of 3 channels"),
         ("recipe: !!python/object/apply:os.system ['true']\n", "damaged"),
         ("- 1\n", r"it is \[1\]; expected names and values"),
-        (f"{GOOD}versions: 5\n", "versions is 5; expected names and values or null"),
+        (f"{GOOD}versions: 5\n", "versions is 5; expected names and values"),
         (GOOD.replace("source: null", "source: {1: x}"), "data.source has the name 1"),
         (GOOD.replace("source: null", "source: {limit: [1]}"), r"data.source.limit is \[1\]"),
         (GOOD.replace("overrides: {}", "overrides: {name: x, 3: y}"), "model.overrides has the name 3"),

@@ -6,10 +6,12 @@ import io
 from pathlib import Path
 from typing import Any
 
+import lightning
 import torch
 from lightning.pytorch.plugins.io import CheckpointIO
 
-from simroot.training.files import read_checkpoint, write_atomic
+from simroot.training.checkpoint_file import read_checkpoint
+from simroot.training.files import write_atomic
 
 
 class AtomicCheckpoints(CheckpointIO):
@@ -25,8 +27,13 @@ class AtomicCheckpoints(CheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Read a checkpoint; raises CheckpointError if it is missing, damaged or not plain."""
-        return read_checkpoint(Path(path))
+        """Read a checkpoint, the parts that ``Classifier.on_load_checkpoint`` makes the others from.
+
+        Raises CheckpointError if it is missing or damaged.
+        """
+        checkpoint = read_checkpoint(Path(path))
+        parts = ("state_dict", "history", "global_step", "optimizer_states")
+        return {"pytorch-lightning_version": lightning.__version__} | {part: checkpoint.get(part) for part in parts}
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Delete a checkpoint."""

@@ -58,7 +58,7 @@ class Config(_Config, total=False):
     """A whole config.yaml; ``cost`` and ``versions`` record what happened."""
 
     cost: dict[str, Any] | None
-    versions: dict[str, Any] | None
+    versions: dict[str, Any]
 
 
 def read_whole(file: Path) -> dict[str, Any]:

@@ -20,10 +20,10 @@ from simroot.data import ImageData
 from simroot.errors import CheckpointError, ConfigError, TrainingError
 from simroot.files import remove_torn
 from simroot.training.callbacks import ProgressBar, RunWriter, StatisticsWarning
+from simroot.training.checkpoint_file import read_checkpoint, restored
 from simroot.training.checkpoints import AtomicCheckpoints
 from simroot.training.claim import claimed, first_process
 from simroot.training.environment import versions
-from simroot.training.files import read_checkpoint
 from simroot.training.module import Classifier
 from simroot.training.recipes import Recipe, for_data
 from simroot.training.run import (
@@ -175,8 +175,8 @@ def resume(
         _warn_of_other_versions(config.get("versions", {}))
         if first_process():
             remove_torn(path)
-        checkpoint = _newest_checkpoint(path)
         model = _initial_model(config, recipe, path / INITIAL if config["model"].get("initial") else None)
+        checkpoint = _newest_checkpoint(path, model, recipe)
         if checkpoint is not None:
             load_weights(checkpoint, model)
             if checkpoint.name == BEST and first_process():
@@ -330,12 +330,16 @@ def _warn_of_other_versions(before: Mapping[str, Any]) -> None:
         log.warning("the weights may differ in the last bits from an uninterrupted run: %s", "; ".join(changed))
 
 
-def _newest_checkpoint(path: Path) -> Path | None:
-    """The last checkpoint, the best one if that is damaged, or None if no epoch was completed."""
+def _newest_checkpoint(path: Path, model: nn.Module, recipe: Recipe) -> Path | None:
+    """The last checkpoint, the best one if that is damaged or of another run, or None if no epoch was completed."""
     candidates = [path / name for name in (LAST, BEST) if (path / name).exists()]
     for candidate in candidates:
         try:
-            read_checkpoint(candidate)
+            checkpoint = read_checkpoint(candidate)
+            try:
+                restored(checkpoint, model, recipe, {})
+            except CheckpointError as error:
+                raise CheckpointError(f"{candidate} is damaged or of another run: {error}") from error
         except CheckpointError as error:
             if candidate == candidates[-1]:
                 raise

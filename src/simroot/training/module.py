@@ -18,6 +18,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from simroot.data import BatchLoader, ImageData, loader
 from simroot.errors import TrainingError
 from simroot.models import AuxiliaryScores
+from simroot.training.checkpoint_file import restored
 from simroot.training.optim import build_optimizer, build_schedule
 from simroot.training.recipes import Recipe
 
@@ -165,7 +166,9 @@ class Classifier(L.LightningModule):
         checkpoint["history"] = self.history
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up the history."""
+        """Put what this run goes on with in the place of what the file says; take up the history."""
+        counters = self.trainer.fit_loop.state_dict()
+        checkpoint.update(restored(checkpoint, self.model, self.recipe, counters))
         self.history = checkpoint["history"]
 
 

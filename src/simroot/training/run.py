@@ -15,14 +15,15 @@ import yaml
 from torch import Tensor, nn
 
 from simroot.data import ImageData
-from simroot.documents import read_json, write_yaml
+from simroot.documents import read_json, require_regular, write_yaml
 from simroot.errors import CheckpointError, ConfigError, DataError
 from simroot.models import create_model
 from simroot.models.sizing import read_back, recorded
 from simroot.schema import require
+from simroot.training.checkpoint_file import fitting, read_checkpoint, weights_of
 from simroot.training.config import read_whole
 from simroot.training.environment import versions
-from simroot.training.files import read_checkpoint, write_atomic, write_text
+from simroot.training.files import write_atomic, write_text
 from simroot.training.recipes import Recipe
 
 CONFIG = "config.yaml"
@@ -34,9 +35,6 @@ BEST = "best.ckpt"
 WEIGHTS = "model.safetensors"
 # The weights that a training started from, if it was given some.
 INITIAL = "initial.safetensors"
-
-# The classifier of a checkpoint holds the network under this name.
-_PREFIX = "model."
 
 
 @dataclass(frozen=True)
@@ -215,26 +213,15 @@ def load_weights(path: Path, model: nn.Module) -> None:
     tensors: dict[str, Tensor]
     if path.suffix == ".safetensors":
         try:
+            require_regular(path)
             tensors = safetensors.torch.load_file(path)
         except FileNotFoundError as error:
             raise CheckpointError(f"{path} does not exist: the run has not completed an epoch yet") from error
-        except (safetensors.SafetensorError, OSError) as error:
+        except (safetensors.SafetensorError, ConfigError, OSError, ValueError, KeyError) as error:
             raise CheckpointError(f"{path} is damaged or truncated: {error}") from error
     else:
-        state = read_checkpoint(path)["state_dict"]
-        tensors = {name.removeprefix(_PREFIX): tensor for name, tensor in state.items() if name.startswith(_PREFIX)}
-    expected = model.state_dict()
-    wrong = [f"{name} is missing" for name in expected.keys() - tensors.keys()]
-    wrong += [f"{name} is not part of the network" for name in tensors.keys() - expected.keys()]
-    wrong += [
-        f"{name} is {tuple(tensors[name].shape)}, expected {tuple(expected[name].shape)}"
-        for name in expected.keys() & tensors.keys()
-        if tensors[name].shape != expected[name].shape
-    ]
-    if wrong:
-        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise CheckpointError(f"{path} does not fit the network of {CONFIG}: {'; '.join(sorted(wrong)[:3])}{more}")
-    model.load_state_dict(tensors)
+        tensors = weights_of(read_checkpoint(path))
+    model.load_state_dict(fitting(tensors, model.state_dict(), f"{path} does not fit the network of {CONFIG}"))
 
 
 def load_run(path: str | Path, weights: str = "best") -> Run:
