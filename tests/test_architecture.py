@@ -14,7 +14,7 @@ PACKAGE = ROOT / "src" / "simroot"
 
 _BASE = {"errors", "files", "ops", "layers", "models"}
 _DOORS = {"documents", "pickles", "schema"}
-_LEAVES = {"imagefiles", "images", "data", "estimators", *_DOORS}
+_LEAVES = {"preparation", "imagefiles", "images", "data", "estimators", *_DOORS}
 _MIDDLE = {"pretraining", "training", "measure", "export"}
 
 # Room -> the other rooms that it may import.
@@ -27,8 +27,9 @@ ALLOWED = {
     "models": {"errors", "ops", "layers"},
     "salvage": set(),
     "imagefiles": {"salvage"},
-    "images": {"errors", "salvage"},
-    "data": {"errors", "files", "imagefiles", "images", "salvage", *_DOORS},
+    "preparation": {"errors"},
+    "images": {"errors", "preparation", "salvage"},
+    "data": {"errors", "files", "preparation", "imagefiles", "images", "salvage", *_DOORS},
     "estimators": {"errors"},
     **dict.fromkeys(_MIDDLE, _BASE | _LEAVES),
     "measure": _BASE | _LEAVES | {"export"},  # an engine that runs files is given the network's export

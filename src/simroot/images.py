@@ -1,12 +1,13 @@
-"""From an encoded image of any size and mode to a square uint8 array of one or three channels.
+"""From an encoded image of any size and mode to a uint8 array of one or three channels.
 
 Without PyTorch: what runs an exported network prepares images exactly as training did.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,26 +15,13 @@ from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from simroot.errors import DataError
+from simroot.preparation import Box, Preparation, Seen
 from simroot.salvage import FORMATS, Source, open_header, orientation, upright
 
 GREY_MODES = frozenset(("1", "L", "LA", "La", "I", "F"))
 _TIFF_SIZE = (0x0100, 0x0101)
+_LOOKED_AT = 4096
 _TIFF = (".tif", ".tiff")
-
-# Left, top, right and bottom, in pixels.
-Box = tuple[float, float, float, float]
-
-
-def centre_box(width: int, height: int, share: float = 1.0) -> Box:
-    """The square in the middle whose side is ``share`` of the shorter side."""
-    return square_box(width, height, share, 0.5, 0.5)
-
-
-def square_box(width: int, height: int, share: float, right: float, down: float) -> Box:
-    """A square whose side is ``share`` of the shorter side; ``right`` and ``down`` are 0 to 1 of the room there is."""
-    side = share * min(width, height)
-    left, top = right * (width - side), down * (height - side)
-    return left, top, left + side, top + side
 
 
 def open_image(source: Source) -> Image.Image:
@@ -54,38 +42,69 @@ def open_image(source: Source) -> Image.Image:
     return image
 
 
-def probe(source: Source) -> tuple[int, int, bool]:
-    """(width, height, is grey) from the header; width and height as seen after EXIF orientation."""
+class Header(NamedTuple):
+    """What an image says of itself before it is decoded; width and height as seen after EXIF orientation.
+
+    ``deep`` are greys of more than 8 bits.
+    """
+
+    width: int
+    height: int
+    grey: bool
+    deep: bool
+    transparent: bool
+
+
+def probe(source: Source) -> Header:
+    """The header of an image."""
     with open_image(source) as image:
-        return *_oriented_size(image), _is_grey(image)
+        return Header(*_oriented_size(image), _is_grey(image), _is_deep(image), image.has_transparency_data)
 
 
-def decode_array(
-    source: Source, channels: int, image_size: int, seen: Callable[[int, int], Box] = centre_box
-) -> NDArray[np.uint8]:
-    """uint8 array (channels, image_size, image_size).
+def grey_span(source: Source) -> tuple[float, float, float, float, float]:
+    """Of a deep image: its least value, the value below which one in a thousand lies, and so above, its most, white.
 
-    The EXIF orientation is applied, transparency is laid over white, 16-bit greys are scaled by 255/65535. The part
-    that ``seen`` gives for a width and height is resized (bilinear over the full footprint of each pixel).
+    Raises:
+        ValueError: if a value is not a number.
+    """
+    with open_image(source) as image:
+        values, top = np.asarray(upright(image, source), dtype=np.float64), _top(image)
+    if np.isnan(values).any():
+        raise ValueError("a grey value is not a number")
+    least, low, high, most = np.quantile(values, (0, 0.001, 0.999, 1)).tolist()
+    return least, low, high, most, top
+
+
+def visible_pixels(source: Source) -> NDArray[np.uint8]:
+    """uint8 (N, 4): red, green, blue and alpha of pixels that are not transparent, a few thousand at most, evenly."""
+    with open_image(source) as image:
+        pixels = np.asarray(upright(image, source).convert("RGBA")).reshape(-1, 4)
+    pixels = pixels[pixels[:, 3] > 0]
+    return pixels[:: len(pixels) // _LOOKED_AT + 1]
+
+
+def decode_array(source: Source, preparation: Preparation, seen: Seen | None = None) -> NDArray[np.uint8]:
+    """uint8 array (channels, height, width).
+
+    The EXIF orientation is applied, greys of more than 8 bits are scaled, transparency is laid over the background.
+    What is ``seen``, by default the preparation's share, is resized (bilinear over the full footprint of each pixel).
     """
     with open_image(source) as opened:
-        width, height = _oriented_size(opened)
-        left, top, right, bottom = seen(width, height)
-        side = min(right - left, bottom - top)
+        frame = preparation.frame(*_oriented_size(opened))
+        box = preparation.around(frame.box(preparation.share) if seen is None else seen(frame))
+        left, top, right, bottom = box
+        height, width = preparation.size
         # A large JPEG is decoded at a fraction of its size at which what is seen of it still has all its pixels.
-        opened.draft(None, (int(opened.width * image_size / side), int(opened.height * image_size / side)))
-        image = _flatten(upright(opened, source)).convert("L" if channels == 1 else "RGB")
-        across, down = image.width / width, image.height / height
-        box = (left * across, top * down, min(right * across, image.width), min(bottom * down, image.height))
-        if image.size != (image_size, image_size) or box != (0, 0, *image.size):
-            image = image.resize((image_size, image_size), Image.Resampling.BILINEAR, box)
-        pixels = np.asarray(image)
-    return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+        pixels, side = max((width, right - left), (height, bottom - top), key=lambda pair: pair[0] / pair[1])
+        opened.draft(None, (int(opened.width * pixels / side), int(opened.height * pixels / side)))
+        image = _flatten(upright(opened, source), preparation).convert("L" if preparation.channels == 1 else "RGB")
+        across, down = image.width / frame.room[0], image.height / frame.room[1]
+        image = _resized(image, (left * across, top * down, right * across, bottom * down), preparation)
+        found = np.asarray(image)
+    return found[None] if preparation.channels == 1 else found.transpose(2, 0, 1)
 
 
-def read_image(
-    path: str | Path, channels: int, image_size: int, seen: Callable[[int, int], Box] = centre_box
-) -> NDArray[np.uint8]:
+def read_image(path: str | Path, preparation: Preparation, seen: Seen | None = None) -> NDArray[np.uint8]:
     """One image file by ``decode_array``.
 
     Raises:
@@ -93,7 +112,7 @@ def read_image(
     """
     path = Path(path)
     try:
-        return decode_array(path, channels, image_size, seen)
+        return decode_array(path, preparation, seen)
     except Exception as error:  # a decoder may raise anything on damaged bytes
         raise DataError(f"{path} cannot be read as an image: {reason(error)}") from error
 
@@ -121,21 +140,54 @@ def _is_grey(image: Image.Image) -> bool:
     return image.mode in GREY_MODES or image.mode.startswith("I;16")
 
 
-def _flatten(image: Image.Image) -> Image.Image:
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode in ("I", "F") or image.mode.startswith("I;16")
+
+
+def _flatten(image: Image.Image, preparation: Preparation) -> Image.Image:
     """An image without transparency and with 8 bits a channel."""
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return _scale(image)
+    if _is_deep(image):
+        return _scale(image, preparation.pixel_range)
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        return Image.alpha_composite(Image.new("RGBA", image.size, (*preparation.background, 255)), image)
     return image
 
 
-def _scale(image: Image.Image) -> Image.Image:
-    """Greys wider than 8 bits: integers of 16 bits, or floats in [0, 1], scaled to 0..255 (Pillow would clip them)."""
+def _scale(image: Image.Image, pixel_range: tuple[float, float] | None) -> Image.Image:
+    """Greys of more than 8 bits, scaled from their range to 0..255 (Pillow would clip them)."""
     values = np.asarray(image, dtype=np.float64)
-    top = 1.0 if image.mode == "F" else 65535.0
-    low, high = float(values.min()), float(values.max())
-    if not (low >= 0 and high <= top):  # also when NaN
-        raise ValueError(f"grey values {low:g} to {high:g} are outside of 0 to {top:g}")
-    return Image.fromarray(np.rint(values * (255 / top)).astype(np.uint8))
+    low, high = (0.0, _top(image)) if pixel_range is None else pixel_range
+    least, most = float(values.min()), float(values.max())
+    if math.isnan(least) or (pixel_range is None and not low <= least <= most <= high):
+        raise ValueError(f"grey values {least:g} to {most:g} are outside of {low:g} to {high:g}")
+    scaled = (np.clip(values, low, high) - low) * (255 / (high - low))
+    return Image.fromarray(np.rint(scaled).astype(np.uint8))
+
+
+def _top(image: Image.Image) -> float:
+    """The white of a grey image of more than 8 bits."""
+    return 1.0 if image.mode == "F" else 65535.0
+
+
+def _resized(image: Image.Image, box: Box, preparation: Preparation) -> Image.Image:
+    """What is in a box, at the preparation's size; what the box has outside of the image is background."""
+    height, width = preparation.size
+    left, right, start, stop = _inside(box[0], box[2], image.width, width)
+    top, bottom, first, last = _inside(box[1], box[3], image.height, height)
+    size, part = (stop - start, last - first), (left, top, right, bottom)
+    if image.size != size or part != (0, 0, *image.size):
+        image = image.resize(size, Image.Resampling.BILINEAR, part)
+    if size == (width, height):
+        return image
+    whole = Image.new("RGB", (width, height), preparation.background).convert(image.mode)
+    whole.paste(image, (start, first))
+    return whole
+
+
+def _inside(low: float, high: float, length: int, pixels: int) -> tuple[float, float, int, int]:
+    """What of low..high lies in 0..length, and where in ``pixels`` it begins and ends: a pixel of it at least."""
+    least, most = max(low, 0.0), min(high, length)
+    start, stop = (round((edge - low) / (high - low) * pixels) for edge in (least, most))
+    start = min(start, pixels - 1)
+    return least, most, start, max(stop, start + 1)

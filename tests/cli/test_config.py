@@ -47,7 +47,10 @@ def test_what_is_left_out_is_empty(tmp_path: Path, text: str) -> None:
         ("model: {name: 5}", "model.name is 5; expected text or null"),
         ("model: {overrides: {1: 2}}", "model.overrides has the name 1; expected words"),
         ("model: {overrides: {num_classes: 5}}", "has num_classes, which comes from the images"),
-        ("data: {source: {image_size: big}}", "data.source.image_size is 'big'; expected a whole number or null"),
+        (
+            "data: {source: {image_size: big}}",
+            "image_size is 'big'; expected a whole number or a list or null",
+        ),
         ("data: {source: {limit: 20.5}}", "data.source.limit is 20.5; expected a whole number or null"),
         ("data: {source: {check: 'no'}}", "data.source.check is 'no'; expected true or false"),
         ("data: {source: {seed: true}}", "data.source.seed is True; expected a whole number"),

@@ -15,9 +15,11 @@ from simroot.data import BatchLoader, ImageData, StreamedSplit, decode, load, lo
 from simroot.data.crop import CROPS, window
 from simroot.data.splits import evenly
 from simroot.errors import ConfigError, DataError
-from simroot.images import centre_box, decode_array
+from simroot.images import decode_array
+from simroot.preparation import Frame, Preparation
 
 WIDTH, HEIGHT = 250, 200
+FRAME = Preparation(3, 8).frame(WIDTH, HEIGHT)
 WriteClasses = Callable[..., Path]
 
 
@@ -51,7 +53,7 @@ BOXES = [(0, 0, 200, 200), (25, 0, 225, 200), (10.5, 20.25, 110.5, 170.25), (150
 def test_a_window_is_resized_from_where_it_lies(
     tmp_path: Path, box: tuple[float, float, float, float], size: int
 ) -> None:
-    pixels = decode_array(ramp(tmp_path / "a.png"), 3, size, lambda width, height: box)
+    pixels = decode_array(ramp(tmp_path / "a.png"), Preparation(3, size), lambda frame: box)
     inside = np.s_[:, 2:-2, 2:-2]  # at the border the filter sees one side only
     # Half a unit from rounding the result and up to one from the ramp's own steps.
     assert np.abs(pixels[:2].astype(float) - (expected(box, size) - 0.5))[inside].max() < 2
@@ -64,11 +66,12 @@ def test_a_large_jpeg_is_decoded_small_but_not_coarser_than_its_window(tmp_path:
     path = ramp(tmp_path / "a.jpg", width=1600, height=1200, quality=95, exif=exif)
     seen: list[tuple[int, int]] = []
 
-    def part(width: int, height: int) -> tuple[float, float, float, float]:
+    def part(frame: Frame) -> tuple[float, float, float, float]:
+        width, height = frame.room
         seen.append((width, height))
         return (width / 2, height / 2, width / 2 + 300, height / 2 + 300)
 
-    pixels = decode_array(path, 3, 150, part).astype(float)
+    pixels = decode_array(path, Preparation(3, 150), part).astype(float)
     assert seen == [(1600, 1200) if turn == 1 else (1200, 1600)]
     inside = np.s_[:, 2:-2, 2:-2]
     if turn == 1:
@@ -79,15 +82,14 @@ def test_a_large_jpeg_is_decoded_small_but_not_coarser_than_its_window(tmp_path:
 
 
 def test_windows() -> None:
-    assert centre_box(250, 200) == (25, 0, 225, 200)
-    assert window("whole", train=True)(3, 250, 200) == (25, 0, 225, 200)
+    assert window("whole", train=True)(3, FRAME) == (25, 0, 225, 200)
     for crop in ("scale", "random-resized"):
-        assert window(crop, train=False)(3, 250, 200) == pytest.approx((37.5, 12.5, 212.5, 187.5))
+        assert window(crop, train=False)(3, FRAME) == pytest.approx((37.5, 12.5, 212.5, 187.5))
 
 
 def draws(crop: str, **options: int) -> np.ndarray:
     part = window(crop, train=True, **options)
-    return np.array([part(index, WIDTH, HEIGHT) for index in range(2000)])
+    return np.array([part(index, FRAME) for index in range(2000)])
 
 
 def test_random_windows_of_the_scaled_image() -> None:
@@ -117,7 +119,7 @@ def test_random_parts_of_a_strip_keep_the_ratio_of_sides() -> None:
     """No part of 8% or more with a ratio of at most 4/3 fits into it: the largest one is taken."""
     part = window("random-resized", train=True)
     for index in range(50):
-        left, top, right, bottom = part(index, 2000, 20)
+        left, top, right, bottom = part(index, Frame(20, 20, (2000, 20)))
         assert bottom - top == pytest.approx(20)
         assert right - left == pytest.approx(20 * 4 / 3)
         assert left >= 0

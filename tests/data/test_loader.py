@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 
 from simroot.data import BatchLoader, MemorySplit, StreamedSplit, loader, normalise
-from simroot.data.tree import ImageFile
 from simroot.errors import ConfigError, DataError
+from simroot.imagefiles import ImageFile
+from simroot.preparation import Preparation
 
 # With this mean and std a normalised pixel is exactly (pixel - 128), and the border's mean exactly 0.
 MEAN, STD = (128 / 255,) * 3, (1 / 255,) * 3
@@ -157,7 +158,7 @@ def streamed(tmp_path: Path) -> StreamedSplit:
         path = tmp_path / f"{number}.png"
         Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(path)
         files.append(ImageFile(path.name, path))
-    return StreamedSplit(files, torch.arange(COUNT), torch.zeros(COUNT, 2, 3, dtype=torch.int64), 3, SIDE)
+    return StreamedSplit(files, torch.arange(COUNT), torch.zeros(COUNT, 2, 3, dtype=torch.int64), Preparation(3, SIDE))
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3, None])

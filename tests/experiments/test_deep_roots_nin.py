@@ -15,6 +15,7 @@ from simroot.experiments import EXPERIMENTS, deep_roots_nin, experiment
 from simroot.experiments.runs import Trial
 from simroot.experiments.study import Finished
 from simroot.models import create_model, list_models
+from simroot.preparation import Preparation
 from simroot.training import recipe
 from simroot.training.run import Run
 
@@ -78,7 +79,7 @@ def test_correlations(data: ImageData, tmp_path: Path, monkeypatch: pytest.Monke
         torch.manual_seed(0)
         model = create_model(name, 2, image_size=8).eval()
         path = tmp_path / name
-        runs[path] = Run(path, model, name, {}, data.classes, data.mean, data.std, image_size=8, channels=3, summary={})
+        runs[path] = Run(path, model, name, {}, data.classes, data.mean, data.std, Preparation(3, 8), summary={})
     monkeypatch.setattr(deep_roots_nin, "load_run", lambda path, weights: runs[path])
     report = experiment("deep-roots-figure-6").report(
         [finished("nin", 0.5, tmp_path / "nin"), finished("nin_root8", 0.5, tmp_path / "nin_root8")], data

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simroot.cli.output import console, print_json, print_table
-from simroot.cli.values import override, positive, positive_number, positives
+from simroot.cli.values import image_size, override, positive, positive_number, positives
 from simroot.errors import ConfigError
 from simroot.files import write_text
+from simroot.preparation import ImageSize, as_image_size, sides
 
 if TYPE_CHECKING:
     from simroot.measure import Candidate, Comparison, Latency
@@ -58,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how long to measure each network in each engine (default: %(default)s)",
     )
     parser.add_argument(
-        "--image-size", type=positive, metavar="N", help="of the named networks (default: each network's own)"
+        "--image-size", type=image_size, metavar="N|H,W", help="of the named networks (default: each network's own)"
     )
     parser.add_argument(
         "--num-classes", type=positive, metavar="N", help="of the named networks (default: each network's own)"
@@ -133,14 +134,14 @@ def _candidate(word: str, arguments: argparse.Namespace) -> Candidate:
     named = word.partition(":")[0] in list_models()
     if not named and path.is_dir():
         trained = load_run(path)
-        size = (trained.channels, trained.image_size, trained.image_size)
+        size = trained.preparation.shape
         return Candidate(word, size, network=trained.model, macs=_macs(trained.model, size))
     if not named and path.suffix:
         return Candidate(word, file_input_size(path), file=path)
     return named_candidate(word, arguments.image_size, arguments.num_classes)
 
 
-def named_candidate(word: str, image_size: int | None = None, num_classes: int | None = None) -> Candidate:
+def named_candidate(word: str, image_size: ImageSize | None = None, num_classes: int | None = None) -> Candidate:
     """A registered network with overrides, such as ``simnet2:order=1``, always with the same initial weights."""
     import torch
 
@@ -156,7 +157,7 @@ def named_candidate(word: str, image_size: int | None = None, num_classes: int |
     options.setdefault("image_size", image_size or entry.image_size)
     torch.manual_seed(0)
     model = create_model(name, num_classes or entry.num_classes, entry.in_channels, **options)
-    size = (entry.in_channels, options["image_size"], options["image_size"])
+    size = (entry.in_channels, *sides(as_image_size(options["image_size"])))
     return Candidate(word, size, network=model, macs=_macs(model, size))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from simroot.cli.datasource import add_data_arguments, data_source, logging_to_stderr
 from simroot.cli.evaluate import chosen_images
 from simroot.cli.output import count_text, percent, print_facts, print_json, require_folder
-from simroot.cli.values import add_model_overrides, positive
+from simroot.cli.values import add_model_overrides, image_size, positive
 from simroot.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     data = add_data_arguments(parser, default="the validation images of the training; with it, the data's test images")
     data.add_argument("--images", type=positive, metavar="N", help="use N of the images (default: all)")
-    data.add_argument("--image-size", type=positive, metavar="N", help="of an untrained network's images")
+    data.add_argument("--image-size", type=image_size, metavar="N|H,W", help="of an untrained network's images")
     add_model_overrides(parser)
     parser.add_argument("--out", type=Path, metavar="FILE.png", help="where to draw it (default: correlation-A-B.png)")
     parser.add_argument("--json", action="store_true", default=False, help="print JSON instead of a table")

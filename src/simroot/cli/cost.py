@@ -12,6 +12,7 @@ from simroot.cli.device import print_memory
 from simroot.cli.output import count_text, percent, print_json, print_table, size_text
 from simroot.cli.values import add_model_overrides, image_shape, positive
 from simroot.errors import ConfigError
+from simroot.preparation import as_image_size, sides
 
 if TYPE_CHECKING:
     from torch import nn
@@ -109,7 +110,7 @@ def _run_network(arguments: argparse.Namespace) -> tuple[str, nn.Module, tuple[i
     if arguments.input_size or arguments.num_classes or arguments.set:
         raise ConfigError("--input-size, --num-classes and --set go with the name of a network, not with a run")
     run = load_run(Path(arguments.model))
-    return arguments.model, deploy(run.model), (run.channels, run.image_size, run.image_size)
+    return arguments.model, deploy(run.model), run.preparation.shape
 
 
 def _named_network(arguments: argparse.Namespace) -> tuple[str, nn.Module, tuple[int, int, int]]:
@@ -124,18 +125,16 @@ def network_arguments(arguments: argparse.Namespace) -> tuple[dict[str, Any], tu
     """What ``--input-size``, ``--num-classes`` and ``--set`` say: arguments of ``create_model``, and an image's shape.
 
     Raises:
-        ConfigError: for an unknown network, or images that are no squares.
+        ConfigError: for an unknown network.
     """
     from simroot.models import model_entry
 
     entry = model_entry(arguments.model)
     channels, height, width = arguments.input_size or entry.input_size
-    if height != width:
-        raise ConfigError(f"--input-size is {size_text((channels, height, width))}; the networks take square images")
     num_classes = arguments.num_classes or entry.num_classes
-    overrides = {"image_size": height, **dict(arguments.set or [])}
+    overrides = {"image_size": as_image_size((height, width)), **dict(arguments.set or [])}
     options = {"num_classes": num_classes, "in_channels": channels, **overrides}
-    return options, (channels, overrides["image_size"], overrides["image_size"])
+    return options, (channels, *sides(as_image_size(overrides["image_size"])))
 
 
 def deployed_cost(name: str, num_classes: int, in_channels: int, overrides: Mapping[str, Any]) -> Cost:
@@ -143,5 +142,5 @@ def deployed_cost(name: str, num_classes: int, in_channels: int, overrides: Mapp
     from simroot.measure import count
     from simroot.models import create_model, deploy, model_entry
 
-    size = overrides.get("image_size", model_entry(name).image_size)
-    return count(deploy(create_model(name, num_classes, in_channels, **overrides)), (in_channels, size, size))
+    size = sides(as_image_size(overrides.get("image_size", model_entry(name).image_size)))
+    return count(deploy(create_model(name, num_classes, in_channels, **overrides)), (in_channels, *size))

@@ -9,8 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from simroot.cli.values import share_or_count
+from simroot.cli.values import background, image_size, pixel_range, share_or_count
 from simroot.errors import ConfigError, LineFormatter
+from simroot.preparation import FITS
+
+_KEYS = ("data_root", "image_size", "fit", "pixel_range", "background", "limit", "check", "validation")
 
 
 def add_data_arguments(parser: argparse.ArgumentParser, default: str) -> argparse._ArgumentGroup:
@@ -53,6 +56,45 @@ def add_part_arguments(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def add_preparation_arguments(group: argparse._ArgumentGroup, *, size_help: str | None = None) -> None:
+    """Declare what says how images become a network's input.
+
+    Args:
+        group: receives the arguments.
+        size_help: what the help says of ``--image-size``; None for what ``simroot.data.load`` does.
+    """
+    from simroot.data.choices import AUTO, LARGEST_IN_MEMORY
+
+    group.add_argument(
+        "--image-size",
+        type=image_size,
+        metavar="N|H,W",
+        help=size_help
+        or "bring images to N x N pixels, or height H and width W (default: as they are if all are square, of one size "
+        f"of at most {LARGEST_IN_MEMORY}, else {LARGEST_IN_MEMORY})",
+    )
+    group.add_argument(
+        "--fit",
+        choices=(AUTO, *FITS),
+        help="of images of another shape crop the middle, pad or stretch (default: crop if less than a quarter of the "
+        "pixels is lost, else stretch if all have about one shape, else pad)",
+    )
+    group.add_argument(
+        "--pixel-range",
+        type=pixel_range,
+        metavar="LOW,HIGH",
+        help="of greys of more than 8 bits the values that become black and white, or full (default: auto, those of "
+        "the training images)",
+    )
+    group.add_argument(
+        "--background",
+        type=background,
+        metavar="COLOUR",
+        help="behind transparent pixels and around padded images: white, black or R,G,B (default: auto, on which the "
+        "training images are seen)",
+    )
+
+
 def data_source(arguments: argparse.Namespace) -> dict[str, Any]:
     """The data arguments that were given, by the names of ``simroot.data.load``'s parameters.
 
@@ -62,8 +104,7 @@ def data_source(arguments: argparse.Namespace) -> dict[str, Any]:
     from simroot.data import NAMES
 
     given = vars(arguments)
-    keys = ("data_root", "image_size", "limit", "check", "validation")
-    source: dict[str, Any] = {key: given[key] for key in keys if key in given}
+    source: dict[str, Any] = {key: given[key] for key in _KEYS if key in given}
     if "data" in given:
         source["name_or_path"] = given["data"] if given["data"] in NAMES else data_path(given["data"])
     elif "train" in given:

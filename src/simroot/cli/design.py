@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from simroot.cli.datasource import add_data_arguments, data_source, logging_to_stderr
+from simroot.cli.datasource import add_data_arguments, add_preparation_arguments, data_source, logging_to_stderr
 from simroot.cli.output import console, count_text, print_json, print_table
 from simroot.cli.trials import add_trial_arguments, asks_for_runs, conduct_and_print
 from simroot.cli.values import positive, positive_number, quantity
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="at most T milliseconds an image, on one thread in ONNX Runtime, measured here",
     )
     data = add_data_arguments(parser, default="none, networks are sized only")
-    data.add_argument("--image-size", type=positive, metavar="N", help="N x N pixels (default: the data's, or 32)")
+    add_preparation_arguments(data, size_help="N x N pixels, or height H and width W (default: the data's, or 32)")
     data.add_argument("--num-classes", type=positive, metavar="N", help="without --data (default: 10)")
     data.add_argument("--in-channels", type=positive, metavar="N", help="of the images, without --data (default: 3)")
     add_trial_arguments(parser, "train all networks on --data in the same way and say which is best")

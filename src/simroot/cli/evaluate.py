@@ -76,12 +76,12 @@ def chosen_images(given: Mapping[str, Any], trained: Run) -> tuple[str, Split]:
         DataError: if there are no such images, or the validation images are no longer those of the training.
     """
     from simroot.data import load, load_test
-    from simroot.training.run import check_same_data
+    from simroot.training.run import check_same_data, data_arguments
 
     if "name_or_path" in given:
-        split = load_test(**given, classes=trained.classes, image_size=trained.image_size, channels=trained.channels)
+        split = load_test(**given, classes=trained.classes, **trained.preparation.to_dict())
         return f"{given['name_or_path']}, test images", split
-    source = trained.config["data"].get("source")
+    source = data_arguments(trained.config)
     if source is None:
         raise ConfigError(f"{trained.path} does not say where its images came from; name some with --data")
     data = load(**{**source, **given})

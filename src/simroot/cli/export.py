@@ -14,6 +14,7 @@ from simroot.cli.device import print_memory
 from simroot.cli.output import count_text, percent, print_facts, print_json, print_table, require_folder
 from simroot.cli.values import add_model_overrides, positive
 from simroot.errors import ConfigError
+from simroot.preparation import as_image_size, sides
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -122,22 +123,20 @@ def _writers() -> Mapping[str, Callable[..., Exported]]:
 
 
 def _trained(arguments: argparse.Namespace) -> tuple[str, nn.Module, tuple[int, ...], Options, Path]:
-    from simroot.data.crop import window
     from simroot.training import load_run
 
     if "set" in arguments:
         raise ConfigError("--set goes with the name of a network, not with a run")
     trained = load_run(Path(arguments.model), arguments.weights)
-    left, _, right, _ = window(trained.recipe.crop, train=False)(0, 1, 1)
     options: Options = {
         "classes": trained.classes,
         "mean": trained.mean,
         "std": trained.std,
-        "crop": right - left,
+        "preparation": trained.preparation,
         "name": trained.model_name,
         **_images(arguments, trained),  # type: ignore[typeddict-item]
     }
-    size = (trained.channels, trained.image_size, trained.image_size)
+    size = trained.preparation.shape
     return f"{trained.model_name} of {trained.path}", trained.model, size, options, trained.path
 
 
@@ -147,9 +146,9 @@ def _untrained(arguments: argparse.Namespace) -> tuple[str, nn.Module, tuple[int
     if arguments.int8:
         raise ConfigError("--int8 needs the images of a trained network's run")
     entry, overrides = model_entry(arguments.model), dict(vars(arguments).get("set", []))
-    side = overrides.get("image_size", entry.image_size)
+    size = sides(as_image_size(overrides.get("image_size", entry.image_size)))
     model = create_model(entry.name, entry.num_classes, entry.in_channels, **overrides)
-    return f"{entry.name}, untrained", model, (entry.in_channels, side, side), {"name": entry.name}, Path()
+    return f"{entry.name}, untrained", model, (entry.in_channels, *size), {"name": entry.name}, Path()
 
 
 def _images(arguments: argparse.Namespace, trained: Run) -> dict[str, Any]:
@@ -169,15 +168,17 @@ def _images(arguments: argparse.Namespace, trained: Run) -> dict[str, Any]:
 
 def _data(arguments: argparse.Namespace, trained: Run) -> ImageData:
     from simroot.data import load
-    from simroot.training.run import check_same_data
+    from simroot.training.run import check_same_data, data_arguments
 
-    source, given = trained.config["data"].get("source"), data_source(arguments)
-    if source is None and "name_or_path" not in given:
+    source, given = data_arguments(trained.config), data_source(arguments)
+    if "name_or_path" in given:
+        prepared = trained.preparation.to_dict()
+        del prepared["channels"]
+        return load(**{**prepared, **given})
+    if source is None:
         raise ConfigError(
             f"{trained.path} does not say where its images came from; name some with --data, or use --images 0"
         )
-    if "name_or_path" in given:
-        return load(**{"image_size": trained.image_size, **given})
     data = load(**{**source, **given})
     check_same_data(trained.config, data, trained.path)
     return data

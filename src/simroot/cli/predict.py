@@ -17,6 +17,7 @@ from simroot.errors import ConfigError, DataError
 from simroot.export import Predictor
 from simroot.export.engines import SUFFIXES as ENGINES
 from simroot.imagefiles import SUFFIXES, printable, walk
+from simroot.images import read_image
 
 _BATCH = 256
 
@@ -96,12 +97,7 @@ class _TrainedRun:
         self.classes = self._run.classes
 
     def read(self, path: Path) -> NDArray[np.uint8]:
-        from simroot.data import decode
-
-        pixels: NDArray[np.uint8] = decode(
-            path, self._run.channels, self._run.image_size, self._run.recipe.crop
-        ).numpy()
-        return pixels
+        return read_image(path, self._run.preparation)
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[Any]:
         import torch

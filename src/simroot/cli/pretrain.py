@@ -8,7 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from simroot.cli.datasource import add_data_arguments, add_part_arguments, data_source, logging_to_stderr
+from simroot.cli.datasource import (
+    add_data_arguments,
+    add_part_arguments,
+    add_preparation_arguments,
+    data_source,
+    logging_to_stderr,
+)
 from simroot.cli.output import console, count_text, percent, print_facts, print_table, size_text
 from simroot.cli.values import add_model_overrides, positive, seed
 from simroot.errors import ConfigError
@@ -24,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.argument_default = argparse.SUPPRESS
     data = add_data_arguments(parser, default="digits")
     add_part_arguments(data)
-    data.add_argument("--image-size", type=positive, metavar="N", help="bring images to N x N pixels")
+    add_preparation_arguments(data)
     data.add_argument("--limit", type=positive, metavar="N", help="use N of the training images (default: all)")
     model = parser.add_argument_group("network")
     model.add_argument("--model", metavar="NAME", help=f"a SimNet (default: {_MODEL})")

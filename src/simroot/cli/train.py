@@ -15,11 +15,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from simroot.cli.cost import deployed_cost
-from simroot.cli.datasource import add_data_arguments, add_part_arguments, data_source, logging_to_stderr
+from simroot.cli.datasource import (
+    add_data_arguments,
+    add_part_arguments,
+    add_preparation_arguments,
+    data_source,
+    logging_to_stderr,
+)
 from simroot.cli.output import count_text, percent, print_facts
 from simroot.cli.pretrain import add_options as add_pretraining_options
 from simroot.cli.pretrain import chosen_options
 from simroot.cli.values import add_model_overrides, positive, reader
+from simroot.data.crop import WHOLE
 from simroot.errors import ConfigError
 from simroot.training import RECIPES, Recipe, recipe
 
@@ -46,12 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = "%(prog)s [--data NAME|PATH] [--model NAME] [--recipe.FIELD VALUE ...] [--out DIR] [option ...]"
     data = add_data_arguments(parser, default=DEFAULT_DATA)
     add_part_arguments(data)
-    data.add_argument(
-        "--image-size",
-        type=positive,
-        metavar="N",
-        help="bring images to N x N pixels (default: as they are if all have one size of at most 64, else 64)",
-    )
+    add_preparation_arguments(data)
     data.add_argument("--limit", type=positive, metavar="N", help="train on N images (default: all)")
     data.add_argument(
         "--no-check",
@@ -148,6 +150,8 @@ def _start(arguments: argparse.Namespace, options: Mapping[str, Any]) -> Run:
     overrides = {**(start.overrides if start else settings.overrides), **dict(given.get("set", []))}
     source = {**settings.source, **data_source(arguments)}
     source.setdefault("name_or_path", DEFAULT_DATA)
+    if chosen.crop != WHOLE:
+        source.setdefault("fit", "crop")  # such a recipe says itself what is seen of an image
     if chosen_options(given) and ("pretrain" not in given or start):
         raise ConfigError("--pretrain.OPTION needs --pretrain without a directory, which has its own options")
     with ExitStack() as stack:

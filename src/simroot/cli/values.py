@@ -11,6 +11,9 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, get_args, get_origin
 
+from simroot.errors import DataError
+from simroot.preparation import ImageSize, as_background, as_image_size, as_pixel_range
+
 _UNITS = {"": 1, "K": 1_000, "M": 1_000_000, "G": 1_000_000_000}
 
 _WORDS: dict[type, dict[str, bool | None]] = {
@@ -34,6 +37,41 @@ def image_shape(text: str) -> tuple[int, int, int]:
             f"{text!r} is no shape; expected channels,height,width, as in 3,32,32"
         ) from None
     return channels, height, width
+
+
+def image_size(text: str) -> ImageSize:
+    """Read ``32``, the side of a square, or ``24,96``, height and width."""
+    sizes = [positive(part) for part in text.split(",")]
+    if len(sizes) > 2:
+        raise argparse.ArgumentTypeError(f"{text!r} is no image size; expected 32, or height and width as in 24,96")
+    return as_image_size((sizes[0], sizes[-1]))
+
+
+def pixel_range(text: str) -> str | tuple[float, float]:
+    """Read ``auto``, ``full`` or the two grey values that become black and white."""
+    if text in ("auto", "full"):
+        return text
+    try:
+        low, high = map(float, text.split(","))
+        return as_pixel_range((low, high)) or text
+    except (ValueError, DataError):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no pixel range; expected auto, full or two numbers, the lower one first, as in 0,4095"
+        ) from None
+
+
+def background(text: str) -> str | tuple[int, int, int]:
+    """Read ``auto``, ``white``, ``black`` or red, green and blue."""
+    try:
+        parts = tuple(map(int, text.split(",")))
+    except ValueError:
+        parts = ()
+    try:
+        return text if text == "auto" else as_background(parts or text)
+    except DataError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no background; expected auto, white, black or three numbers of 0 to 255, as in 0,128,255"
+        ) from None
 
 
 def positive(text: str) -> int:

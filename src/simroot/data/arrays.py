@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,8 +14,10 @@ from torch.nn import functional
 
 from simroot.data.splits import ImageData, MemorySplit, Split, mean_and_std, stratified
 from simroot.errors import DataError
+from simroot.preparation import ImageSize, Preparation, as_image_size, sides
 
 FIFTH = 0.2
+FLAT = 0.01  # standard deviation of a channel, of 1, below which it is almost constant
 _GREY = (0.299, 0.587, 0.114)  # ITU-R 601, as Pillow converts
 
 logger = logging.getLogger("simroot")
@@ -28,7 +31,7 @@ def from_arrays(
     val_images: ArrayLike | Tensor | None = None,
     val_labels: ArrayLike | Tensor | None = None,
     validation: float | int | None = None,
-    image_size: int | None = None,
+    image_size: int | Sequence[int] | None = None,
     seed: int = 0,
     limit: int | None = None,
     name: str = "arrays",
@@ -43,7 +46,8 @@ def from_arrays(
         val_images: those of the validation part; without, it is held out of the training part.
         val_labels: theirs.
         validation: what to hold out: a fraction below 1 or a number of images (default: a fifth).
-        image_size: the side to which the images are resized (default: their own).
+        image_size: the side, or height and width, to which the images are resized (default: their own, if they are
+            square).
         seed: of the held-out part and of the subset.
         limit: train on so many images only, the classes in proportion.
         name: what to call the data.
@@ -51,18 +55,31 @@ def from_arrays(
     Raises:
         DataError: anything else was received.
     """
-    train = _memory_split(images, labels, image_size, "images", "labels")
+    size = None if image_size is None else as_image_size(image_size)
+    train = _memory_split(images, labels, size, "images", "labels")
     if (val_images is None) != (val_labels is None):
         raise DataError("only one of val_images and val_labels was given: expected both or neither")
     val = None
     if val_images is not None and val_labels is not None:
-        val = _memory_split(val_images, val_labels, image_size, "val_images", "val_labels")
+        val = _memory_split(val_images, val_labels, size, "val_images", "val_labels")
     names = (
         tuple(classes)
         if classes is not None
         else tuple(str(k) for k in range(min(int(train.labels.max()) + 1, len(train))))
     )
-    return assemble(name, names, train, val, validation=validation, default=FIFTH, seed=seed, limit=limit)
+    _, channels, height, width = train.images.shape
+    preparation = Preparation(channels, as_image_size((height, width)))
+    return assemble(
+        name,
+        names,
+        train,
+        val,
+        validation=validation,
+        default=FIFTH,
+        seed=seed,
+        limit=limit,
+        preparation=preparation,
+    )
 
 
 def assemble(
@@ -75,6 +92,7 @@ def assemble(
     default: float | int,
     seed: int,
     limit: int | None,
+    preparation: Preparation,
     skipped: tuple[str, ...] = (),
 ) -> ImageData:
     """Checked ImageData; without ``val`` a part of ``train`` is held out, ``validation`` or else ``default``."""
@@ -82,11 +100,9 @@ def assemble(
         raise DataError(f"{name} has {len(classes)} class ({', '.join(classes)}): expected at least 2")
     if len(set(classes)) < len(classes):
         raise DataError(f"{name} names a class twice: {', '.join(classes)}")
-    if not 0 <= seed < 2**32:
-        raise DataError(f"seed is {seed}, expected 0 to 2^32 - 1")
     _check_range(name, classes, train, "training")
     if val is None:
-        held_out, rest = stratified(train.labels, _held_out(validation, default, len(train)), seed, leave=1)
+        held_out, rest = hold_out(train.labels, validation, default, seed)
         val, train = train.subset(held_out), train.subset(rest)
     elif validation is not None:
         raise DataError(f"{name} has a validation part of its own: leave out validation={validation}")
@@ -100,13 +116,13 @@ def assemble(
     first = train.read(torch.tensor([0]))
     if first.shape[1:] != val.read(torch.tensor([0])).shape[1:]:
         raise DataError(f"{name}: training and validation images differ in shape")
-    _, channels, _, image_size = first.shape
-    mean, std = mean_and_std(train, image_size)
-    return ImageData(name, classes, image_size, channels, train, val, mean, std, skipped)
+    mean, std = mean_and_std(train, math.prod(preparation.size))
+    _warn_of_flat_channels(name, std)
+    return ImageData(name, classes, preparation, train, val, mean, std, skipped)
 
 
-def to_shape(images: Tensor, image_size: int | None, channels: int | None) -> Tensor:
-    """uint8 (N,C,S,S) resized (bilinear, antialiased) and converted between grey and colour where asked."""
+def to_shape(images: Tensor, image_size: ImageSize | None, channels: int | None) -> Tensor:
+    """uint8 (N,C,H,W) resized (bilinear, antialiased) and converted between grey and colour where asked."""
     if channels == 1 and images.shape[1] == 3:
         weights = torch.tensor(_GREY).view(1, 3, 1, 1)
         images = torch.cat(
@@ -114,9 +130,39 @@ def to_shape(images: Tensor, image_size: int | None, channels: int | None) -> Te
         )
     elif channels == 3 and images.shape[1] == 1:
         images = images.expand(-1, 3, -1, -1).contiguous()
-    if image_size is None or images.shape[-1] == image_size:
+    if image_size is None or images.shape[2:] == sides(image_size):
         return images
-    return functional.interpolate(images, (image_size, image_size), mode="bilinear", antialias=True)
+    return functional.interpolate(images, sides(image_size), mode="bilinear", antialias=True)
+
+
+def hold_out(labels: Tensor, validation: float | int | None, default: float | int, seed: int) -> tuple[Tensor, Tensor]:
+    """Indices of a validation part, ``validation`` or else ``default``, and of the rest."""
+    return stratified(labels, _held_out(validation, default, len(labels)), seed, leave=1)
+
+
+def _warn_of_flat_channels(name: str, std: Sequence[float]) -> None:
+    colours = ("grey",) if len(std) == 1 else ("red", "green", "blue")
+    if flat := [colour for colour, deviation in zip(colours, std, strict=True) if deviation < FLAT]:
+        logger.warning(
+            "%s: the training images are almost constant in %s (standard deviation %.1f of 255): there is little to "
+            "learn from; see pixel_range for images of more than 8 bits and background for transparent ones",
+            name,
+            ", ".join(flat),
+            255 * min(std),
+        )
+
+
+def fitted(images: Tensor, preparation: Preparation) -> Tensor:
+    """uint8 (N,C,H,W), prepared: what is cut away or padded is rounded to whole pixels of the images."""
+    images = to_shape(images, None, preparation.channels)
+    height, width = images.shape[2:]
+    left, top, right, bottom = map(round, preparation.around(preparation.frame(width, height).box()))
+    if left < 0 or top < 0:
+        colour = to_shape(torch.tensor(preparation.background).byte().view(1, 3, 1, 1), None, preparation.channels)
+        padded = colour.expand(len(images), -1, bottom - top, right - left).clone()
+        padded[:, :, -top : height - top, -left : width - left] = images
+        return to_shape(padded, preparation.image_size, None)
+    return to_shape(images[:, :, top:bottom, left:right], preparation.image_size, None)
 
 
 def _held_out(validation: float | int | None, default: float | int, count: int) -> int:
@@ -151,9 +197,13 @@ def _absent(classes: tuple[str, ...], split: Split) -> str:
 
 
 def _memory_split(
-    images: ArrayLike | Tensor, labels: ArrayLike | Tensor, image_size: int | None, images_name: str, labels_name: str
+    images: ArrayLike | Tensor,
+    labels: ArrayLike | Tensor,
+    image_size: ImageSize | None,
+    images_name: str,
+    labels_name: str,
 ) -> MemorySplit:
-    pixels, target = _pixels(np.asarray(images), images_name), np.asarray(labels)
+    pixels, target = _pixels(np.asarray(images), images_name, image_size is not None), np.asarray(labels)
     if target.shape != (len(pixels),):
         raise DataError(f"{labels_name} has shape {target.shape}, expected ({len(pixels)},): one per image")
     if not np.issubdtype(target.dtype, np.integer):
@@ -161,15 +211,19 @@ def _memory_split(
     return MemorySplit(to_shape(pixels, image_size, None), torch.from_numpy(target.astype(np.int64)))
 
 
-def _pixels(array: np.ndarray, name: str) -> Tensor:
-    """uint8 (N,C,S,S), checked."""
+def _pixels(array: np.ndarray, name: str, rectangles: bool) -> Tensor:
+    """uint8 (N,C,H,W), checked."""
     shape = array.shape
     if array.ndim == 3:
         array = array[:, None]
     elif array.ndim == 4 and shape[1] not in (1, 3) and shape[3] in (1, 3):
         array = array.transpose(0, 3, 1, 2)
-    if array.ndim != 4 or array.shape[1] not in (1, 3) or array.shape[2] != array.shape[3] or 0 in shape:
-        raise DataError(f"{name} has shape {shape}, expected (N,S,S), (N,C,S,S) or (N,S,S,C) with C = 1 or 3")
+    square = array.ndim == 4 and array.shape[2] == array.shape[3]
+    if array.ndim != 4 or array.shape[1] not in (1, 3) or 0 in shape or not (square or rectangles):
+        raise DataError(
+            f"{name} has shape {shape}, expected (N,S,S), (N,C,S,S) or (N,S,S,C) with C = 1 or 3; images that are not "
+            "square need an image_size"
+        )
     if np.issubdtype(array.dtype, np.floating):
         top = 1.0
     elif array.dtype == np.bool_:

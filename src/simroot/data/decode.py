@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from simroot.data.crop import window
+from simroot.data.crop import share
 from simroot.images import read_image
+from simroot.preparation import ImageSize, Preparation, as_image_size
 
 
-def decode(path: str | Path, channels: int, image_size: int, crop: str = "whole") -> Tensor:
-    """One image file as a uint8 tensor (channels, image_size, image_size), prepared as for evaluation.
+def decode(path: str | Path, channels: int, image_size: ImageSize, crop: str = "whole") -> Tensor:
+    """One image file as a uint8 tensor (channels, height, width), prepared as for evaluation.
+
+    What else a preparation decides is as it is without choice; ``simroot.images.read_image`` takes any preparation.
 
     Raises:
         DataError: the file is missing, unreadable or not an image.
     """
-    seen = partial(window(crop, train=False), 0)
-    return torch.from_numpy(read_image(path, channels, image_size, seen).copy())
+    preparation = Preparation(channels, as_image_size(image_size), share=share(crop))
+    return torch.from_numpy(read_image(path, preparation).copy())

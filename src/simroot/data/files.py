@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -14,52 +14,55 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from simroot.data.choices import LARGEST_IN_MEMORY, Asked
 from simroot.data.progress import watched
 from simroot.data.splits import MemorySplit, Split, StreamedSplit, evenly, pixel_moments
 from simroot.data.tree import memory_budget
 from simroot.errors import DataError
 from simroot.imagefiles import ImageFile
-from simroot.images import decode_array, probe, reason
+from simroot.images import Header, decode_array, probe, reason
+from simroot.preparation import ImageSize, Preparation
 
-LARGEST_IN_MEMORY = 64  # pixels a side: also the largest native size that is kept by default
 _CHUNK = 128
 _NAMED_IN_LOG = 5
 _PROBED = 1024
 
 logger = logging.getLogger("simroot")
 Result = TypeVar("Result")
-_Header = tuple[int, int, bool]  # width, height, is grey
 
 
 def decode_files(
-    files: Sequence[ImageFile], labels: Tensor, image_size: int | None, channels: int | None, *, check: bool = True
-) -> tuple[Split, Tensor, tuple[str, ...]]:
-    """All images that can be decoded, the indices of their files, and the names of the others.
+    files: Sequence[ImageFile], labels: Tensor, asked: Asked, training: Tensor | None = None, *, check: bool = True
+) -> tuple[Split, Preparation, Tensor, tuple[str, ...]]:
+    """All images that can be decoded, how they were prepared, the indices of their files, the names of the others.
 
-    Without ``image_size`` it is the images' own if all are square, of one size and at most 64, else 64. Without
-    ``channels`` it is 1 if all images are grey, else 3. Images of at most 64 x 64 are kept in memory if they take
-    less than a quarter of it. The others are decoded once to find the corrupt ones, unless ``check`` is False: then a
-    thousand headers decide, and a corrupt image is found when it is read.
+    What is not ``asked`` for, the images decide: of fit, pixel range and background those marked in ``training``, bool
+    (N,), by default all. Images of at most 64 x 64 are kept in memory if they take less than a quarter of it. The
+    others are decoded once to find the corrupt ones, unless ``check`` is False: then a thousand headers decide, and a
+    corrupt image is found when it is read.
 
     Raises:
         DataError: no image can be decoded.
     """
     probed = range(len(files)) if check else evenly(len(files), _PROBED).tolist()
-    headers = _each(lambda index: _attempt(files[probed[index]], probe), len(probed), "reading image headers")
-    seen = {header for header in headers if isinstance(header, tuple)}
-    if not seen:
-        raise DataError(f"none of the {len(files)} images can be decoded; the first, {files[0].name}: {headers[0]}")
-    asked = image_size, channels
-    shape = channels, image_size, _ = _shape(seen, *asked)
-    if asked[0] is None:
-        _log_size(seen, image_size)
-    in_memory = image_size <= LARGEST_IN_MEMORY and len(files) * math.prod(shape) <= memory_budget()
+    read = _each(lambda index: _attempt(files[probed[index]], probe), len(probed), "reading image headers")
+    headers = {index: header for index, header in zip(probed, read, strict=True) if isinstance(header, Header)}
+    if not headers:
+        raise DataError(f"none of the {len(files)} images can be decoded; the first, {files[0].name}: {read[0]}")
+    channels, image_size = asked.shape([*headers.values()])
+    if asked.image_size is None:
+        _log_size({header[:2] for header in headers.values()}, image_size)
+    chosen = headers.keys() if training is None else headers.keys() & set(training.nonzero().flatten().tolist())
+    looked_at = [(headers[index], files[index].source) for index in sorted(chosen)]
+    preparation = asked.settled(channels, image_size, looked_at)
+    pixels = math.prod(preparation.size)
+    in_memory = pixels <= LARGEST_IN_MEMORY**2 and len(files) * channels * pixels <= memory_budget()
     if not (check or in_memory):
-        return StreamedSplit(files, labels, None, channels, image_size), torch.arange(len(files)), ()
-    images = np.empty((len(files) if in_memory else 0, *shape), dtype=np.uint8)
+        return StreamedSplit(files, labels, None, preparation), preparation, torch.arange(len(files)), ()
+    images = np.empty((len(files) if in_memory else 0, *preparation.shape), dtype=np.uint8)
 
     def decode_one(index: int) -> str | Tensor | None:
-        pixels = _attempt(files[index], lambda source: decode_array(source, channels, image_size))
+        pixels = _attempt(files[index], lambda source: decode_array(source, preparation))
         if isinstance(pixels, str):
             return pixels
         if in_memory:
@@ -72,39 +75,29 @@ def decode_files(
     skipped = _report_skipped(files, outcomes)
     if not len(kept):
         raise DataError(f"none of the {len(files)} images can be decoded; the first, {files[0].name}: {outcomes[0]}")
-    if (
-        skipped
-        and check
-        and _shape({header for index in kept if isinstance(header := headers[index], tuple)}, *asked) != shape
-    ):
+    sound = [headers[index] for index in kept.tolist() if index in headers]
+    if skipped and check and asked.shape(sound) != (channels, image_size):
         # What cannot be read has no say in the size and the channels.
-        split, of_kept, _ = decode_files([files[index] for index in kept.tolist()], labels[kept], *asked)
-        return split, kept[of_kept], skipped
+        mask = None if training is None else training[kept]
+        split, preparation, of_kept, _ = decode_files(
+            [files[index] for index in kept.tolist()], labels[kept], asked, mask
+        )
+        return split, preparation, kept[of_kept], skipped
     if in_memory:
-        pixels = torch.from_numpy(images if len(kept) == len(files) else images[kept.numpy()])
-        return MemorySplit(pixels, labels[kept]), kept, skipped
+        pixels_kept = torch.from_numpy(images if len(kept) == len(files) else images[kept.numpy()])
+        return MemorySplit(pixels_kept, labels[kept]), preparation, kept, skipped
     moments = torch.stack([outcome for outcome in outcomes if isinstance(outcome, Tensor)])
-    split = StreamedSplit([files[index] for index in kept.tolist()], labels[kept], moments, channels, image_size)
-    return split, kept, skipped
+    split = StreamedSplit([files[index] for index in kept.tolist()], labels[kept], moments, preparation)
+    return split, preparation, kept, skipped
 
 
-def _shape(headers: Iterable[_Header], image_size: int | None, channels: int | None) -> tuple[int, int, int]:
-    """(channels, height, width), as far as they are not given those that images of these headers ask for."""
-    widths, heights, greys = zip(*headers, strict=True)
-    if image_size is None:
-        alike = len({*widths, *heights}) == 1 and widths[0] <= LARGEST_IN_MEMORY
-        image_size = widths[0] if alike else LARGEST_IN_MEMORY
-    return channels or (1 if all(greys) else 3), image_size, image_size
-
-
-def _log_size(headers: Iterable[_Header], image_size: int) -> None:
-    sizes = {(width, height) for width, height, _ in headers}
+def _log_size(sizes: set[tuple[int, int]], chosen: ImageSize) -> None:
     width, height = next(iter(sizes))
-    if sizes == {(image_size, image_size)}:
-        logger.info("image size %d: that of all images", image_size)
+    if sizes == {(chosen, chosen)}:
+        logger.info("image size %s: that of all images", chosen)
         return
     found = f"images are {width} x {height}" if len(sizes) == 1 else f"images have {len(sizes)} sizes"
-    logger.info("image size %d: %s; set image_size for another", image_size, found)
+    logger.info("image size %s: %s; set image_size for another", chosen, found)
 
 
 def _attempt(file: ImageFile, function: Callable[..., Result]) -> Result | str:

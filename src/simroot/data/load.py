@@ -10,7 +10,8 @@ from pathlib import Path
 
 import torch
 
-from simroot.data.arrays import FIFTH, assemble, to_shape
+from simroot.data.arrays import FIFTH, assemble, fitted, hold_out
+from simroot.data.choices import AUTO, Asked
 from simroot.data.files import decode_files
 from simroot.data.folders import check_known, labelled_parts, labelled_test, say_classes
 from simroot.data.named import load_named
@@ -18,6 +19,7 @@ from simroot.data.names import NAMES
 from simroot.data.splits import ImageData, MemorySplit, Split
 from simroot.errors import DataError
 from simroot.imagefiles import printable
+from simroot.preparation import ImageSize
 
 logger = logging.getLogger("simroot")
 
@@ -26,7 +28,10 @@ def load(
     name_or_path: str | Path = "digits",
     *,
     data_root: str | Path | None = None,
-    image_size: int | None = None,
+    image_size: ImageSize | None = None,
+    fit: str = AUTO,
+    pixel_range: str | tuple[float, float] = AUTO,
+    background: str | tuple[int, int, int] = AUTO,
     validation: float | int | None = None,
     seed: int = 0,
     limit: int | None = None,
@@ -45,8 +50,16 @@ def load(
     Args:
         name_or_path: "digits", "cifar10", "cifar100", "svhn", "fashion-mnist", or a path.
         data_root: the folder of a named set's files (default: $SIMROOT_DATA, or ~/.cache/simroot).
-        image_size: side in pixels to which all images are brought: the shorter side is resized, the centre cropped.
-            Default: their own size if all are square, alike and at most 64, else 64.
+        image_size: side in pixels to which all images are brought, or height and width. Default: their own size if all
+            are square, alike and at most 64, else 64.
+        fit: how images of another shape are brought to it: "crop" their middle, "pad" them or "stretch" them (see
+            ``simroot.preparation``). "auto" crops if that cuts away less than a quarter of the training images' pixels;
+            else it stretches if nearly all have about one shape (within a quarter), and pads if not.
+        pixel_range: of greys of more than 8 bits, the values that become black and white: (low, high), or "full", 0 to
+            65535 or of floats 0 to 1. "auto" is the range of the training images, without odd pixels and images; the
+            full one if they use half of it.
+        background: behind transparent pixels and around padded images: "white", "black" or (red, green, blue). "auto"
+            is white, or where drawings fade on it black or grey; padding without transparency has the mean colour.
         validation: what to hold out: a fraction below 1 or a number of images. Default: 360 of the digits, 10,000 of
             CIFAR's and SVHN's training images, a sixth of Fashion-MNIST's, a fifth of a folder's.
         seed: of the held-out part and of ``limit``, in which the classes keep their proportions.
@@ -62,55 +75,66 @@ def load(
     Raises:
         DataError: there is nothing to train on there; the message says why and what to do.
     """
-    _check_size(image_size)
-    name = str(name_or_path)
+    name, asked = str(name_or_path), Asked.of(image_size, None, fit, pixel_range, background)
     if name_or_path in NAMES:
         if train is not None or val is not None:
             raise DataError(f"{name} has parts of its own: train and val go with the path of a folder or an archive")
         _say_namesake(name)
         images, classes, held_out = load_named(name, "train", data_root, download)
-        images = MemorySplit(to_shape(images.images, image_size, None), images.labels)
-        default = round(held_out * len(images)) or 1
-        data = assemble(name, classes, images, None, validation=validation, default=default, seed=seed, limit=limit)
+        preparation = asked.settled_for(images.images)
+        images = MemorySplit(fitted(images.images, preparation), images.labels)
+        data = assemble(
+            name,
+            classes,
+            images,
+            None,
+            validation=validation,
+            default=round(held_out * len(images)) or 1,
+            seed=seed,
+            limit=limit,
+            preparation=preparation,
+        )
         data = replace(data, named=name)
         _say(data, "the named set", None)
         return data
-    return _load_path(_path(name), image_size, validation, seed, limit, check, train, val)
+    return _load_path(_path(name), asked, validation, seed, limit, check, train, val)
 
 
 def load_test(
     name_or_path: str | Path,
     *,
     classes: Sequence[str],
-    image_size: int,
+    image_size: ImageSize,
     channels: int,
+    fit: str = "crop",
+    pixel_range: str | tuple[float, float] = "full",
+    background: str | tuple[int, int, int] = "white",
     data_root: str | Path | None = None,
     download: bool = True,
 ) -> Split:
-    """Images to evaluate a trained network on, prepared for its ``classes``, ``image_size`` and ``channels``.
+    """Images to evaluate a trained network on, for its ``classes`` and prepared as ``Preparation.to_dict`` says.
 
     The official test part of a named set; of a path ``test``, or else ``val``, or else all of its class folders.
 
     Raises:
         DataError: there is no such part, or it has a class that the network does not know.
     """
-    _check_size(image_size)
-    name = str(name_or_path)
+    name, asked = str(name_or_path), Asked.of(image_size, channels, fit, pixel_range, background)
     if name_or_path in NAMES:
         split, names, _ = load_named(name, "test", data_root, download)
         _say_namesake(name)
         check_known(name, names, classes)
         index = torch.tensor([list(classes).index(known) for known in names])
-        return MemorySplit(to_shape(split.images, image_size, channels), index[split.labels])
+        return MemorySplit(fitted(split.images, asked.settled(*asked.shape([]), [])), index[split.labels])
     part = labelled_test(_path(name), classes)
-    images = decode_files(part.files, torch.tensor(part.labels), image_size, channels)[0]
+    images = decode_files(part.files, torch.tensor(part.labels), asked)[0]
     say_classes(name, classes, "test", part.where, _counts(images, classes))
     return images
 
 
 def _load_path(
     path: Path,
-    image_size: int | None,
+    asked: Asked,
     validation: float | int | None,
     seed: int,
     limit: int | None,
@@ -122,7 +146,10 @@ def _load_path(
     files, labels = list(first.files), list(first.labels)
     if second:
         files, labels = files + second.files, labels + second.labels
-    split, kept, skipped = decode_files(files, torch.tensor(labels), image_size, None, check=check)
+    training = torch.arange(len(files)) < len(first.files)
+    if not second:
+        training[hold_out(torch.tensor(labels), validation, FIFTH, seed)[0]] = False
+    split, preparation, kept, skipped = decode_files(files, torch.tensor(labels), asked, training, check=check)
     train_part, val_part = split, None
     if second:
         in_train = kept < len(first.files)
@@ -136,6 +163,7 @@ def _load_path(
         default=FIFTH,
         seed=seed,
         limit=limit,
+        preparation=preparation,
         skipped=skipped,
     )
     _say(data, first.where, second.where if second else None)
@@ -166,8 +194,3 @@ def _path(name: str) -> Path:
     near = difflib.get_close_matches(name, NAMES, 1)
     hint = f"did you mean {near[0]}?" if near else f"expected a path or one of {', '.join(NAMES)}"
     raise DataError(f"there is no data set or file {name}: {hint}")
-
-
-def _check_size(image_size: int | None) -> None:
-    if image_size is not None and image_size < 1:
-        raise DataError(f"image_size is {image_size}, expected at least 1 pixel")

@@ -15,6 +15,7 @@ from simroot.data.crop import Window, window
 from simroot.errors import DataError
 from simroot.imagefiles import ImageFile
 from simroot.images import decode_array, reason
+from simroot.preparation import ImageSize, Preparation
 
 _CHUNK = 1024
 _SAMPLE = 1024  # images from which the statistics of unchecked ones are estimated
@@ -70,18 +71,17 @@ class StreamedSplit(Split):
     """
 
     def __init__(
-        self, files: Sequence[ImageFile], labels: Tensor, file_moments: Tensor | None, channels: int, image_size: int
+        self, files: Sequence[ImageFile], labels: Tensor, file_moments: Tensor | None, preparation: Preparation
     ) -> None:
         self.files, self.labels, self.file_moments = files, labels, file_moments
-        self.channels, self.image_size = channels, image_size
+        self.preparation = preparation
 
     def read(self, indices: Tensor, seen: Window = _WHOLE) -> Tensor:
-        shape = (len(indices), self.channels, self.image_size, self.image_size)
-        images = np.empty(shape, dtype=np.uint8)
+        images = np.empty((len(indices), *self.preparation.shape), dtype=np.uint8)
         for image, index in zip(images, indices.tolist(), strict=True):
             file = self.files[index]
             try:
-                image[:] = decode_array(file.source, self.channels, self.image_size, partial(seen, index))
+                image[:] = decode_array(file.source, self.preparation, partial(seen, index))
             except Exception as error:  # it was readable when the data set was loaded, if it was checked
                 found = "cannot be read" if self.file_moments is None else "can no longer be read"
                 raise DataError(f"{file.name} {found}: {reason(error)}") from error
@@ -90,7 +90,7 @@ class StreamedSplit(Split):
     def subset(self, indices: Tensor) -> StreamedSplit:
         files = [self.files[index] for index in indices.tolist()]
         moments = None if self.file_moments is None else self.file_moments[indices]
-        return StreamedSplit(files, self.labels[indices], moments, self.channels, self.image_size)
+        return StreamedSplit(files, self.labels[indices], moments, self.preparation)
 
     def moments(self) -> Tensor:
         if self.file_moments is not None:
@@ -106,19 +106,29 @@ class ImageData:
 
     ``mean`` and ``std`` are per channel, of the training part alone, in units of pixel / 255. ``skipped`` names the
     images that could not be decoded. ``named`` is the name of the named set that this is, and None for other images,
-    whatever their folder is called.
+    whatever their folder is called. ``preparation`` says how other images are prepared for a
+    network that these train.
     """
 
     name: str
     classes: tuple[str, ...]
-    image_size: int
-    channels: int
+    preparation: Preparation
     train: Split
     val: Split
     mean: tuple[float, ...]
     std: tuple[float, ...]
     skipped: tuple[str, ...] = ()
     named: str | None = None
+
+    @property
+    def image_size(self) -> ImageSize:
+        """Side of the images, or (height, width)."""
+        return self.preparation.image_size
+
+    @property
+    def channels(self) -> int:
+        """Of the images: 1 or 3."""
+        return self.preparation.channels
 
 
 def evenly(count: int, most: int) -> Tensor:
@@ -134,9 +144,12 @@ def pixel_moments(images: Tensor) -> Tensor:
     return torch.stack((sums, squares), 1)
 
 
-def mean_and_std(split: Split, image_size: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Per channel over all pixels, in units of pixel / 255; std is at least 1/255 so that dividing by it is safe."""
-    mean, square = split.moments() / (len(split) * image_size**2)
+def mean_and_std(split: Split, pixels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Per channel, of images of so many pixels, in units of pixel / 255.
+
+    std is at least 1/255 so that dividing by it is safe.
+    """
+    mean, square = split.moments() / (len(split) * pixels)
     std = (square - mean**2).clamp(min=1).sqrt()
     return tuple((mean / 255).tolist()), tuple((std / 255).tolist())
 
@@ -146,7 +159,12 @@ def stratified(labels: Tensor, count: int, seed: int, *, leave: int = 0) -> tupl
 
     Class c gives count * n_c / n, rounded by largest remainder, but leaves ``leave`` examples where the others can give
     for it. NumPy's legacy generator is used because its stream is frozen: the same split with every version.
+
+    Raises:
+        DataError: for a seed that it does not take.
     """
+    if not 0 <= seed < 2**32:
+        raise DataError(f"seed is {seed}, expected 0 to 2^32 - 1")
     generator = np.random.RandomState(seed)
     target = labels.numpy()
     order = generator.permutation(len(target))

@@ -14,6 +14,7 @@ from simroot.data import ImageData
 from simroot.errors import ConfigError
 from simroot.measure import count, latency
 from simroot.models import create_model, deploy
+from simroot.preparation import ImageSize, sides
 
 # How times are measured: exported, one image at a time.
 ENGINE, THREADS, BATCH = "onnxruntime", 1, 1
@@ -31,12 +32,12 @@ class Task:
 
     num_classes: int = 10
     in_channels: int = 3
-    image_size: int = 32
+    image_size: ImageSize = 32
 
     @property
     def input_size(self) -> tuple[int, int, int]:
         """Shape of one image, (C, H, W)."""
-        return self.in_channels, self.image_size, self.image_size
+        return (self.in_channels, *sides(self.image_size))
 
 
 CIFAR_10 = Task()

@@ -43,7 +43,7 @@ def _trials(models: Sequence[str], epochs: int, seed: int) -> list[Trial]:
 
 def _times(models: Sequence[str], data: ImageData) -> dict[str, float]:
     """Milliseconds an image of each network, all taking turns in one run."""
-    size = (data.channels, data.image_size, data.image_size)
+    size = data.preparation.shape
     networks = [
         Candidate(name, size, create_model(name, len(data.classes), data.channels, image_size=data.image_size))
         for name in models

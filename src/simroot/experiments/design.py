@@ -15,6 +15,7 @@ from simroot.experiments.families import FAMILIES, RIVALS, Family
 from simroot.experiments.simnets import Network, accuracy, trained, trials
 from simroot.experiments.study import Experiment, Finished, Report
 from simroot.measure import count
+from simroot.preparation import size_name
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,9 @@ def design(budget: Budget, task: Task, families: Sequence[str] = tuple(CANDIDATE
         raise ConfigError(f"unknown family {unknown[0]!r}; known are {'; '.join(CANDIDATES)}")
     found = [each for name in families if (each := _design(CANDIDATES[name], budget, task)) is not None]
     if not found:
-        raise ConfigError(f"no network is within {budget} with images of {task.image_size} pixels; the log says why")
+        raise ConfigError(
+            f"no network is within {budget} with images of {size_name(task.image_size)} pixels; the log says why"
+        )
     return found
 
 

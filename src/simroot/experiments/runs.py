@@ -17,6 +17,7 @@ from simroot.errors import CheckpointError
 from simroot.measure import count
 from simroot.models import create_model, deploy, model_entry
 from simroot.models.sizing import recorded
+from simroot.preparation import as_image_size, size_name
 from simroot.pretraining import pretrain
 from simroot.training import Recipe, Run, for_data, recipe, resume, train
 from simroot.training.run import CONFIG, METRICS, SUMMARY, WEIGHTS, data_changes, origin, read_config
@@ -103,7 +104,7 @@ class Runs:
         """Where the trial's pre-trained network lies, or will lie."""
         data = self.data
         overrides = "".join(f"-{key}-{value}" for key, value in trial.overrides.items()).replace(" ", "")
-        images = f"{data.name}-{len(data.train)}-{data.image_size}px"
+        images = f"{data.name}-{len(data.train)}-{size_name(data.image_size)}px"
         return self.folder / PRETRAINED / f"{trial.model}{overrides}-{images}-seed-{trial.recipe.seed}"
 
     def _initial(self, trial: Trial) -> Path | None:
@@ -123,7 +124,7 @@ class Runs:
         names = (stem if number == 1 else f"{stem}-{number}" for number in numbers(1))
         overrides = {"image_size": data.image_size, **trial.overrides}
         network = deploy(create_model(trial.model, len(data.classes), data.channels, **overrides))
-        cost = count(network, (data.channels, data.image_size, data.image_size))
+        cost = count(network, data.preparation.shape)
         return train(
             trial.model,
             data,
@@ -187,15 +188,20 @@ def command(config: Mapping[str, Any]) -> str:
     model, data, used = config["model"], config["data"], config["recipe"]
     source = data["source"] or {"name_or_path": data["name"]}
     words = ["simroot", "train", "--data", Path(source["name_or_path"]).name]
-    for key in ("image_size", "limit", "validation", "train", "val"):
-        if source.get(key) is not None:
-            words += [f"--{key.replace('_', '-')}", str(source[key])]
+    for key in ("image_size", "fit", "pixel_range", "background", "limit", "validation", "train", "val"):
+        if (value := source.get(key)) is not None:
+            words += [
+                f"--{key.replace('_', '-')}",
+                _word(tuple(value)) if isinstance(value, list | tuple) else str(value),
+            ]
     words += ["--model", model["name"]]
     if "initial" in model:
         start = Path(model["initial"]).parent  # of simroot pretrain
         words += ["--pretrain"] if start.parent.name == PRETRAINED else ["--pretrain", start.name]
     words += settings(model["overrides"])
-    usual = for_data(recipe(**model_entry(model["name"]).recipe), source.get("name_or_path"), data["image_size"])
+    usual = for_data(
+        recipe(**model_entry(model["name"]).recipe), source.get("name_or_path"), as_image_size(data["image_size"])
+    )
     chosen = Recipe.from_dict(used)
     for known in fields(Recipe):
         value = getattr(chosen, known.name)

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from simroot import __version__
-from simroot.errors import ExportError
+from simroot.errors import DataError, ExportError
+from simroot.preparation import Preparation, as_background, as_image_size, as_pixel_range
 
-FORMAT = "1"
+# The first reads every file without choices of the second: fit, pixel range and background.
+FORMATS = ("1", "1.1")
+_FIRST = Preparation(1, 1)
 
 
 @dataclass(frozen=True)
@@ -23,8 +26,8 @@ class Description:
         classes: class names in the order of the scores; None: not named.
         mean, std: per channel, in units of pixel / 255. With them the file takes pixels, uint8 from 0 to 255, and
             normalises them itself; without (None) it takes what the network takes, float32.
-        crop: side of the square in the middle of an image that is brought to the input's size, as a share of the
-            image's shorter side.
+        crop: width and height of what is seen of an image, as a share of what its ``fit`` leaves of it.
+        fit, pixel_range, background: how files become pixels, see ``simroot.preparation.Preparation``.
         model: the network's name.
         precision: ``"float32"`` or ``"int8"``.
         version: of simroot, which wrote the file.
@@ -35,6 +38,9 @@ class Description:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     crop: float = 1.0
+    fit: str = _FIRST.fit
+    pixel_range: tuple[float, float] | None = None
+    background: tuple[int, int, int] = _FIRST.background
     model: str = ""
     precision: str = "float32"
     version: str = __version__
@@ -52,6 +58,10 @@ class Description:
             _require(named, "classes", self.classes, "names")
         _require(isinstance(self.crop, float | int) and 0 < self.crop <= 1, "crop", self.crop, "a share up to 1")
         _require((mean is None) == (std is None), "mean and std", (mean, std), "both or neither")
+        try:
+            Preparation(1, 1, self.fit, self.pixel_range, self.background)
+        except DataError as error:
+            raise ExportError(str(error)) from error
         if mean is None or std is None:
             return
         _require(len(size) == 3, "input_size", size, "(channels, height, width), as mean and std are given")
@@ -63,8 +73,22 @@ class Description:
         """Whether the input is uint8 pixels."""
         return self.mean is not None
 
+    @property
+    def preparation(self) -> Preparation:
+        """How a file becomes pixels for the input.
+
+        Raises:
+            DataError: if the input is no image of one or three channels.
+        """
+        if len(self.input_size) != 3:
+            raise DataError(f"the network takes inputs of shape {self.input_size}, not images: give arrays, not files")
+        channels, *size = self.input_size
+        fitted = (self.fit, self.pixel_range, self.background)
+        return Preparation(channels, as_image_size(size), *fitted, share=self.crop)
+
     def properties(self) -> dict[str, str]:
         """Key -> JSON value, for a file's metadata."""
+        fitted = (self.fit, self.pixel_range, self.background)
         values = {
             "input_size": self.input_size,
             "input": "uint8 pixels (N, C, H, W), 0 to 255" if self.takes_pixels else "float32, normalised",
@@ -72,10 +96,13 @@ class Description:
             "mean": self.mean,
             "std": self.std,
             "crop": self.crop,
+            "fit": self.fit,
+            "pixel_range": self.pixel_range,
+            "background": self.background,
             "model": self.model,
             "precision": self.precision,
             "version": self.version,
-            "format": FORMAT,
+            "format": FORMATS[0 if fitted == (_FIRST.fit, _FIRST.pixel_range, _FIRST.background) else 1],
         }
         return {f"simroot.{key}": json.dumps(value, ensure_ascii=False) for key, value in values.items()}
 
@@ -94,9 +121,9 @@ class Description:
             raise ExportError(f"{source} says nothing of its input and classes; expected a file of simroot export")
         try:
             found = {key[8:]: json.loads(text) for key, text in properties.items() if key.startswith("simroot.")}
-            if found["format"] != FORMAT:
+            if found["format"] not in FORMATS:
                 raise ExportError(
-                    f"{source} is of format {found['format']!r}; this simroot {__version__} reads {FORMAT!r}"
+                    f"{source} is of format {found['format']!r}; this simroot {__version__} reads {', '.join(FORMATS)}"
                 )
             return cls(
                 input_size=_tuple(found["input_size"]) or (),
@@ -104,11 +131,14 @@ class Description:
                 mean=_tuple(found["mean"]),
                 std=_tuple(found["std"]),
                 crop=found["crop"],
+                fit=str(found.get("fit", _FIRST.fit)),
+                pixel_range=as_pixel_range(found.get("pixel_range")),
+                background=as_background(found.get("background", "white")),
                 model=str(found["model"]),
                 precision=str(found["precision"]),
                 version=str(found["version"]),
             )
-        except ExportError as error:
+        except (DataError, ExportError) as error:
             raise ExportError(f"the metadata of {source} cannot be used: {error}") from error
         except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise ExportError(f"the metadata of {source} are damaged: {error!r}") from error

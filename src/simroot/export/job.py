@@ -22,6 +22,7 @@ from simroot.export.native import require_operators
 from simroot.export.similarity_forms import Lp, LpDifferences, LpOperator
 from simroot.files import appearing
 from simroot.models.common import nearest, processing
+from simroot.preparation import Preparation
 
 TOLERANCE = 1e-3
 """Largest difference of a float32 file's scores from the network's, as a share of the largest score.
@@ -49,7 +50,8 @@ class Options(TypedDict, total=False):
         classes: names in the order of the scores.
         mean, std: per channel, in units of pixel / 255. With them the file takes pixels, uint8 from 0 to 255, and
             normalises them itself; without, it takes float32 inputs as the network does.
-        crop: side of the square in an image's middle that the network sees, as a share of the shorter side.
+        crop: width and height of what the network sees of an image, as a share of what is fitted into its input.
+        preparation: how images were prepared for the network; in place of ``crop``.
         name: of the network.
         images: real inputs for the check, pixels or float32 as the file takes them; random ones by default.
         labels: their classes, int (N,), to measure the accuracy.
@@ -65,6 +67,7 @@ class Options(TypedDict, total=False):
     mean: Sequence[float] | None
     std: Sequence[float] | None
     crop: float
+    preparation: Preparation
     name: str
     images: ArrayLike | Tensor | None
     labels: ArrayLike | Tensor | None
@@ -257,13 +260,18 @@ def _array(values: Any) -> NDArray[Any] | None:
 
 def _description(input_size: Sequence[int], options: Options, precision: str) -> Description:
     classes, mean, std = options.get("classes"), options.get("mean"), options.get("std")
+    found = options.get("preparation")
+    fitted: dict[str, Any] = {"crop": options.get("crop", 1.0)}
+    if found is not None:
+        fitted = {name: getattr(found, name) for name in ("fit", "pixel_range", "background")} | {"crop": found.share}
     try:
+        fitted["crop"] = float(fitted["crop"])
         return Description(
             input_size=tuple(input_size),
             classes=None if classes is None else tuple(map(str, classes)),
             mean=None if mean is None else tuple(map(float, mean)),
             std=None if std is None else tuple(map(float, std)),
-            crop=float(options.get("crop", 1.0)),
+            **fitted,
             model=options.get("name", ""),
             precision=precision,
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from simroot.errors import ConfigError, DataError, ExportError
 from simroot.export.description import Description
 from simroot.export.engines import open_file
-from simroot.images import centre_box, read_image
+from simroot.images import read_image
 
 _BATCH = 256
 
@@ -109,10 +108,7 @@ class Predictor:
             raise DataError(
                 f"{self.path} holds no preprocessing: give normalised float32 arrays, or export it with mean and std"
             )
-        channels, side, width = self.description.input_size
-        if side != width:
-            raise DataError(f"{self.path} takes images of {side} x {width}, not squares: give arrays, not files")
-        return read_image(path, channels, side, partial(centre_box, share=self.description.crop))
+        return read_image(path, self.description.preparation)
 
     def _read(self, paths: Sequence[str | Path]) -> NDArray[np.uint8]:
         return np.stack([self.read(path) for path in paths])

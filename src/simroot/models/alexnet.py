@@ -10,7 +10,7 @@ from torch import nn
 from simroot.errors import ConfigError
 from simroot.layers import NormalisedConv2d
 from simroot.layers.root import Groups, grouped_conv2d, he_grouped_
-from simroot.models.common import dense, require_group_list, require_image_size
+from simroot.models.common import ImageSize, dense, require_group_list, require_image_size
 from simroot.models.registry import register
 from simroot.models.roots import require_groups
 from simroot.models.variants import register_variant
@@ -31,7 +31,7 @@ def alexnet(
     num_classes: int = 1000,
     in_channels: int = 3,
     *,
-    image_size: int = 224,
+    image_size: ImageSize = 224,
     groups: Sequence[Groups] = (1, 1, 1, 1),
     dropout: float = 0.5,
 ) -> nn.Module:
@@ -43,7 +43,7 @@ def alexnet(
     Args:
         num_classes: number of classes.
         in_channels: channels of the images.
-        image_size: height and width of the images, at least 63.
+        image_size: side of the images, or height and width, at least 63.
         groups: filter groups of conv2 to conv5: a number each, or relative sizes of unequal groups.
         dropout: share of values dropped before each of the first two dense layers.
 

@@ -10,6 +10,9 @@ from torch import nn
 
 from simroot.errors import ConfigError, SimrootError
 
+# Of the images that a network takes: the side of a square, or height and width.
+ImageSize = int | Sequence[int]
+
 # What a network that is given something else than it takes may raise.
 _NETWORK_ERRORS = (RuntimeError, ValueError, IndexError, AssertionError, TypeError, AttributeError, KeyError)
 
@@ -26,14 +29,17 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(known)}"
 
 
-def require_image_size(model: str, image_size: int, smallest: int) -> None:
-    """Refuse an image size that is no integer or below the smallest that the network can process.
+def require_image_size(model: str, image_size: ImageSize, smallest: int) -> tuple[int, int]:
+    """Height and width of an image size: the side of a square, or a sequence of two.
 
     Raises:
-        ConfigError: naming the model, the size received and the smallest that works.
+        ConfigError: naming the model, the size received and the smallest that works, if it is neither or below that.
     """
-    if not is_whole(image_size, smallest):
+    sides = tuple(image_size) if isinstance(image_size, list | tuple) else (image_size, image_size)
+    if len(sides) != 2 or not all(is_whole(side, smallest) for side in sides):
         raise ConfigError(f"image_size of {model} is {image_size!r}; the smallest that works is {smallest}")
+    height, width = sides
+    return height, width
 
 
 def require_positive(model: str, **values: int) -> None:

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from simroot.errors import ConfigError
 from simroot.layers import NormalisedConv2d
-from simroot.models.common import dense, require_image_size, require_positive
+from simroot.models.common import ImageSize, dense, require_image_size, require_positive
 from simroot.models.registry import register
 from simroot.models.sizing import STAGES, Plan, drawn
 
@@ -186,7 +186,7 @@ def _head(channels: int, num_classes: int) -> dict[str, nn.Module]:
 
 
 def checked_widths(
-    name: str, image_size: int, channels: float, drawn_for: int | None, *, groups: int = 1, **integers: int
+    name: str, image_size: ImageSize, channels: float, drawn_for: int | None, *, groups: int = 1, **integers: int
 ) -> tuple[tuple[int, ...], Plan]:
     """Channels of the stages, multiples of ``groups``, and the plan of a network for images of four pixels and more.
 
@@ -208,7 +208,7 @@ def resnet20(
     num_classes: int = 10,
     in_channels: int = 3,
     *,
-    image_size: int = 32,
+    image_size: ImageSize = 32,
     channels: float = 16,
     depth: int = 3,
     drawn_for: int | None = None,
@@ -218,7 +218,7 @@ def resnet20(
     Args:
         num_classes: number of classes.
         in_channels: channels of the images.
-        image_size: height and width of the images, at least 4.
+        image_size: side of the images, or height and width, at least 4.
         channels: channels of the first stage; the others have two and four times as many (rounded).
         depth: blocks in each stage; the network has ``6 depth + 2`` layers, so that 1 gives ResNet-8.
         drawn_for: image size whose stem and number of stages it has, see ``simroot.models.sizing.plan``;
@@ -235,7 +235,7 @@ def mobilenet_v2_compact(
     num_classes: int = 10,
     in_channels: int = 3,
     *,
-    image_size: int = 32,
+    image_size: ImageSize = 32,
     channels: float = 8,
     depth: int = 2,
     expansion: int = 6,
@@ -249,7 +249,7 @@ def mobilenet_v2_compact(
     Args:
         num_classes: number of classes.
         in_channels: channels of the images.
-        image_size: height and width of the images, at least 4.
+        image_size: side of the images, or height and width, at least 4.
         channels: channels of the stem and the first stage; the others have two and four times as many (rounded).
         depth: blocks in each stage.
         expansion: channels of the depthwise convolutions as a multiple of the block's input.
@@ -268,7 +268,7 @@ def mobilenet_v3_compact(
     num_classes: int = 10,
     in_channels: int = 3,
     *,
-    image_size: int = 32,
+    image_size: ImageSize = 32,
     channels: float = 8,
     depth: int = 2,
     expansion: int = 4,
@@ -283,7 +283,7 @@ def mobilenet_v3_compact(
     Args:
         num_classes: number of classes.
         in_channels: channels of the images.
-        image_size: height and width of the images, at least 4.
+        image_size: side of the images, or height and width, at least 4.
         channels: channels of the stem and the first stage; the others have two and four times as many (rounded).
         depth: blocks in each stage.
         expansion: channels of the depthwise convolutions as a multiple of the block's input.
@@ -320,7 +320,7 @@ def convnet_plain(
     num_classes: int = 10,
     in_channels: int = 3,
     *,
-    image_size: int = 32,
+    image_size: ImageSize = 32,
     channels: float = 16,
     depth: int = 2,
     drawn_for: int | None = None,
@@ -330,7 +330,7 @@ def convnet_plain(
     Args:
         num_classes: number of classes.
         in_channels: channels of the images.
-        image_size: height and width of the images, at least 4.
+        image_size: side of the images, or height and width, at least 4.
         channels: channels of the first stage; the others have two and four times as many (rounded).
         depth: convolutions in each stage.
         drawn_for: image size whose stem and number of stages it has, see ``simroot.models.sizing.plan``;

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from torch import nn
 
 from simroot.layers import NormalisedConv2d
-from simroot.models.common import dense, require_image_size, require_positive
+from simroot.models.common import ImageSize, dense, require_image_size, require_positive
 from simroot.models.registry import register
 
 
@@ -16,7 +16,7 @@ def convnet_coates(
     num_classes: int = 10,
     in_channels: int = 3,
     *,
-    image_size: int = 32,
+    image_size: ImageSize = 32,
     channels: int = 100,
     batch_norm: bool = False,
 ) -> nn.Module:
@@ -28,13 +28,13 @@ def convnet_coates(
     Args:
         num_classes: number of classes.
         in_channels: channels of the images.
-        image_size: height and width of the images, at least 6.
+        image_size: side of the images, or height and width, at least 6.
         channels: number of channels n of the convolution.
         batch_norm: normalise the convolution's output while training; it folds away, so the size stays the same.
     """
-    require_image_size("convnet_coates", image_size, smallest=6)
+    height, width = require_image_size("convnet_coates", image_size, smallest=6)
     require_positive("convnet_coates", channels=channels)
-    quadrant = (image_size - 4 + 1) // 2
+    quadrant = (height - 4 + 1) // 2, (width - 4 + 1) // 2
     return nn.Sequential(
         OrderedDict(
             conv=NormalisedConv2d(in_channels, channels, 5, norm=batch_norm),
@@ -48,7 +48,7 @@ def convnet_coates(
 
 @register(parameters=145_578, macs=12_354_176, recipe={"learning_rate": 0.04})
 def convnet_caffe(
-    num_classes: int = 10, in_channels: int = 3, *, image_size: int = 32, batch_norm: bool = False
+    num_classes: int = 10, in_channels: int = 3, *, image_size: ImageSize = 32, batch_norm: bool = False
 ) -> nn.Module:
     """Caffe's compact CIFAR-10 ConvNet (Deep SimNets, section 6.3, figure 2c): three 5x5 convolutions.
 
@@ -60,11 +60,11 @@ def convnet_caffe(
     Args:
         num_classes: number of classes.
         in_channels: channels of the images.
-        image_size: height and width of the images, at least 8.
+        image_size: side of the images, or height and width, at least 8.
         batch_norm: normalise the convolutions' outputs while training; it folds away, so the size stays the same.
     """
-    require_image_size("convnet_caffe", image_size, smallest=8)
-    grid = image_size // 8
+    height, width = require_image_size("convnet_caffe", image_size, smallest=8)
+    grid = (height // 8) * (width // 8)
     return nn.Sequential(
         OrderedDict(
             conv1=NormalisedConv2d(in_channels, 32, 5, padding=2, norm=batch_norm),
@@ -77,7 +77,7 @@ def convnet_caffe(
             relu3=nn.ReLU(),
             pool3=nn.AvgPool2d(3, 2, ceil_mode=True),
             flatten=nn.Flatten(),
-            dense=dense(64 * grid * grid, 64),
+            dense=dense(64 * grid, 64),
             relu4=nn.ReLU(),
             classifier=dense(64, num_classes),
         )
@@ -85,7 +85,7 @@ def convnet_caffe(
 
 
 @register(parameters=145_578, macs=12_354_176, recipe={"learning_rate": 0.2})
-def convnet_caffe_bn(num_classes: int = 10, in_channels: int = 3, *, image_size: int = 32) -> nn.Module:
+def convnet_caffe_bn(num_classes: int = 10, in_channels: int = 3, *, image_size: ImageSize = 32) -> nn.Module:
     """Caffe's compact CIFAR-10 ConvNet with batch normalisation after its convolutions, which folds away.
 
     ``convnet_caffe`` with ``batch_norm=True``: a stronger opponent than the paper's, at the same size and cost.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from simroot.errors import ConfigError
 from simroot.layers import NormalisedConv2d
 from simroot.layers.root import Groups, grouped_conv2d, he_composite_, he_grouped_
-from simroot.models.common import dense, require_group_list, require_image_size
+from simroot.models.common import ImageSize, dense, require_group_list, require_image_size
 from simroot.models.registry import register
 from simroot.models.roots import require_groups
 from simroot.models.variants import register_roots
@@ -202,7 +202,7 @@ def googlenet(
     num_classes: int = 1000,
     in_channels: int = 3,
     *,
-    image_size: int = 224,
+    image_size: ImageSize = 224,
     groups: Sequence[Groups] = (1, 1, 1, 1),
     auxiliary: bool = True,
     layout: Layout = "original",
@@ -212,7 +212,7 @@ def googlenet(
     Args:
         num_classes: number of classes.
         in_channels: channels of the images.
-        image_size: height and width of the images, at least 32; 224 for the padded layout.
+        image_size: side of the images, or height and width, at least 32; 224 for the padded layout.
         groups: filter groups of conv3 and of the 3x3 and 5x5 convolutions in the inception modules 3, 4 and 5: a
             number each, or relative sizes of unequal groups.
         auxiliary: two auxiliary heads while it trains; it then returns ``AuxiliaryScores``.
@@ -224,10 +224,10 @@ def googlenet(
     Raises:
         ConfigError: if the groups do not divide a layer's channels, or another argument is out of range.
     """
-    require_image_size("googlenet", image_size, smallest=32)
+    size = require_image_size("googlenet", image_size, smallest=32)
     if layout not in get_args(Layout):
         raise ConfigError(f"layout of googlenet is {layout!r}; expected {', '.join(get_args(Layout))}")
-    if layout == "padded" and image_size != 224:
+    if layout == "padded" and size != (224, 224):
         raise ConfigError(f"image_size of googlenet is {image_size}; the padded layout works with 224 alone")
     require_group_list("googlenet", groups, 4, "conv3 and inception 3 to 5")
     require_groups("googlenet", "conv3", groups[0], 64, 192)

@@ -11,7 +11,7 @@ from torch import nn
 
 from simroot.layers import MexPool2d, NormalisedConv2d
 from simroot.layers.norm import PatchWhitening
-from simroot.models.common import require_image_size, require_positive
+from simroot.models.common import ImageSize, require_image_size, require_positive
 from simroot.models.compact import MOBILE_V3, ScaledConv2d, checked_widths, mobile_blocks, stage_channels
 from simroot.models.registry import register
 from simroot.models.roots import root_schedule
@@ -37,7 +37,7 @@ def simnet_mixed(
     num_classes: int = 10,
     in_channels: int = 3,
     *,
-    image_size: int = 32,
+    image_size: ImageSize = 32,
     channels: float = 16,
     depth: int = 2,
     degree: int = 1,
@@ -59,7 +59,7 @@ def simnet_mixed(
     Args:
         num_classes: number of classes.
         in_channels: channels of the images.
-        image_size: height and width of the images, at least 12.
+        image_size: side of the images, or height and width, at least 12.
         channels: channels of the first grid's layers; the others have two and four times as many, rounded to multiples
             of ``degree``.
         depth: layers on each grid.
@@ -103,7 +103,7 @@ def simnet_mixed_twin(
     num_classes: int = 10,
     in_channels: int = 3,
     *,
-    image_size: int = 32,
+    image_size: ImageSize = 32,
     channels: float = 16,
     depth: int = 2,
     degree: int = 1,
@@ -127,7 +127,7 @@ def simnet_mobile(
     num_classes: int = 10,
     in_channels: int = 3,
     *,
-    image_size: int = 32,
+    image_size: ImageSize = 32,
     channels: float = 8,
     depth: int = 2,
     expansion: int = 4,
@@ -150,7 +150,7 @@ def simnet_mobile(
     Args:
         num_classes: number of classes.
         in_channels: channels of the images.
-        image_size: height and width of the images, at least 4.
+        image_size: side of the images, or height and width, at least 4.
         channels: channels of the stem and the first stage; the others have two and four times as many, rounded to
             multiples of ``groups``.
         depth: blocks in each stage.

@@ -11,7 +11,7 @@ from torch import nn
 from simroot.errors import ConfigError
 from simroot.layers import NormalisedConv2d
 from simroot.layers.root import Groups, grouped_conv2d
-from simroot.models.common import require_group_list, require_image_size, require_positive
+from simroot.models.common import ImageSize, require_group_list, require_image_size, require_positive
 from simroot.models.registry import register
 from simroot.models.roots import require_groups
 from simroot.models.variants import register_roots
@@ -25,7 +25,7 @@ def nin(
     num_classes: int = 10,
     in_channels: int = 3,
     *,
-    image_size: int = 32,
+    image_size: ImageSize = 32,
     groups: Sequence[Groups] = (1, 1),
     batch_norm: bool = True,
     dropout: float = 0.0,
@@ -38,7 +38,7 @@ def nin(
     Args:
         num_classes: number of classes.
         in_channels: channels of the images.
-        image_size: height and width of the images, at least 4.
+        image_size: side of the images, or height and width, at least 4.
         groups: filter groups of conv2a and conv3a: a number each, or relative sizes of unequal groups.
         batch_norm: normalise the convolutions' outputs, except the class scores, while training; it folds away.
         dropout: share of values dropped after each of the two pools.
@@ -52,7 +52,12 @@ def nin(
 
 @register(parameters=4_840, macs=1_734_400, recipe={"learning_rate": 0.2})
 def nin_compact(
-    num_classes: int = 10, in_channels: int = 3, *, image_size: int = 32, channels: int = 10, batch_norm: bool = True
+    num_classes: int = 10,
+    in_channels: int = 3,
+    *,
+    image_size: ImageSize = 32,
+    channels: int = 10,
+    batch_norm: bool = True,
 ) -> nn.Module:
     """Network in Network with 10 channels in every layer and no dropout (Deep SimNets, section 6.4).
 
@@ -67,7 +72,7 @@ def _build(
     num_classes: int,
     in_channels: int,
     widths: Sequence[int],
-    image_size: int,
+    image_size: ImageSize,
     groups: Sequence[Groups],
     batch_norm: bool,
     dropout: float,

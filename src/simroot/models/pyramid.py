@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from simroot.errors import ConfigError
-from simroot.models.common import require_image_size, require_positive
+from simroot.models.common import ImageSize, require_image_size, require_positive
 from simroot.models.compact import stage_channels
 from simroot.models.registry import register
 from simroot.models.roots import root_schedule
@@ -25,7 +25,7 @@ def simnet_pyramid(
     num_classes: int = 10,
     in_channels: int = 3,
     *,
-    image_size: int = 32,
+    image_size: ImageSize = 32,
     channels: float = 20,
     depth: int = 1,
     degree: int = 1,
@@ -42,7 +42,7 @@ def simnet_pyramid(
     Args:
         num_classes: number of classes.
         in_channels: channels of the images.
-        image_size: height and width of the images.
+        image_size: side of the images, or height and width.
         channels: channels of the first grid's layers; the others have two and four times as many, rounded to multiples
             of ``degree``.
         depth: layers (convolution and similarity) on each grid.
@@ -78,7 +78,7 @@ def simnet_pyramid_twin(
     num_classes: int = 10,
     in_channels: int = 3,
     *,
-    image_size: int = 32,
+    image_size: ImageSize = 32,
     channels: float = 20,
     depth: int = 1,
     degree: int = 1,

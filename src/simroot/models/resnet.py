@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from simroot.errors import ConfigError
 from simroot.layers.root import Groups, grouped_conv2d, he_composite_
-from simroot.models.common import require_group_list, require_image_size
+from simroot.models.common import ImageSize, require_group_list, require_image_size
 from simroot.models.registry import register
 from simroot.models.roots import require_groups
 from simroot.models.variants import register_roots
@@ -151,7 +151,7 @@ def resnet50(
     num_classes: int = 1000,
     in_channels: int = 3,
     *,
-    image_size: int = 224,
+    image_size: ImageSize = 224,
     groups: Sequence[Groups] = (1, 1, 1, 1),
     stride_on: StrideOn = "1x1",
 ) -> nn.Module:
@@ -162,7 +162,7 @@ def resnet50(
     Args:
         num_classes: number of classes.
         in_channels: channels of the images.
-        image_size: height and width of the images, at least 32.
+        image_size: side of the images, or height and width, at least 32.
         groups: filter groups of the 3x3 convolutions of each stage: a number, or relative sizes of unequal groups.
         stride_on: the convolution of a block that halves the size, "1x1" (the first) as in the original or "3x3".
 
@@ -186,7 +186,7 @@ def resnet200(
     num_classes: int = 1000,
     in_channels: int = 3,
     *,
-    image_size: int = 224,
+    image_size: ImageSize = 224,
     groups: Sequence[Groups] = (1, 1, 1, 1),
 ) -> nn.Module:
     """Pre-activation ResNet-200 (Deep Roots, section 4.3.2, table 5): 66 bottlenecks, 3, 24, 36 and 3 a stage.
@@ -194,7 +194,7 @@ def resnet200(
     Args:
         num_classes: number of classes.
         in_channels: channels of the images.
-        image_size: height and width of the images, at least 32.
+        image_size: side of the images, or height and width, at least 32.
         groups: filter groups of the 3x3 convolutions of each stage: a number, or relative sizes of unequal groups.
 
     Raises:

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from simroot.errors import ConfigError
-from simroot.models.common import require_image_size, require_positive
+from simroot.models.common import ImageSize, require_image_size, require_positive
 from simroot.models.registry import register
 from simroot.models.roots import require_groups
 from simroot.models.simnet_core import LEARNED, SimNet, SimNetMlp, Stage
@@ -24,7 +24,7 @@ _RECIPE = {"learning_rate": 0.2, "clip_norm": 5.0}
 
 
 def _simnet(
-    name: str, stages: tuple[Stage, ...], num_classes: int, in_channels: int, image_size: int, **options: Any
+    name: str, stages: tuple[Stage, ...], num_classes: int, in_channels: int, image_size: ImageSize, **options: Any
 ) -> SimNet:
     for stage in stages:
         require_positive(name, channels=stage.templates, whitened=stage.whitened)
@@ -59,7 +59,7 @@ def simnet_mlp(
     num_classes: int = 10,
     in_channels: int = 3,
     *,
-    image_size: int = 32,
+    image_size: ImageSize = 32,
     templates: int = 100,
     kind: str = "lp",
     order: float = 2.0,
@@ -70,17 +70,17 @@ def simnet_mlp(
     Args:
         num_classes: number of classes.
         in_channels: channels of the images.
-        image_size: height and width of the images.
+        image_size: side of the images, or height and width.
         templates: number of hidden similarity units n.
         kind: "lp" or "linear" similarity.
         order: p of the similarity; the first value if it is learned.
         learn: which parameters are learned, of ``LEARNABLE``.
     """
-    require_image_size("simnet_mlp", image_size, 1)
+    height, width = require_image_size("simnet_mlp", image_size, 1)
     require_positive("simnet_mlp", templates=templates)
     if kind not in ("lp", "linear"):
         raise ConfigError(f"kind of simnet_mlp is {kind!r}; expected 'lp' or 'linear'")
-    features = in_channels * image_size**2
+    features = in_channels * height * width
     return SimNetMlp(features, templates, num_classes, kind=kind, order=order, learn=learn)
 
 
@@ -89,7 +89,7 @@ def simnet1(
     num_classes: int = 10,
     in_channels: int = 3,
     *,
-    image_size: int = 32,
+    image_size: ImageSize = 32,
     channels: int = 100,
     whitened: int | None = None,
     order: float = 2.0,
@@ -100,7 +100,7 @@ def simnet1(
     Args:
         num_classes: number of classes.
         in_channels: channels of the images.
-        image_size: height and width of the images, at least 5.
+        image_size: side of the images, or height and width, at least 5.
         channels: number of templates n; the paper's are 50, 100, 200, 400 and 800.
         whitened: dimension of the whitened patches; not reduced (25 x in_channels) if None.
         order: p of the similarity (the paper: 1 and 2); the first value if it is learned.
@@ -115,7 +115,7 @@ def simnet2(
     num_classes: int = 10,
     in_channels: int = 3,
     *,
-    image_size: int = 32,
+    image_size: ImageSize = 32,
     channels: tuple[int, int] = (32, 64),
     whitened: tuple[int, int] | None = None,
     groups: int = 1,
@@ -129,7 +129,7 @@ def simnet2(
     Args:
         num_classes: number of classes.
         in_channels: channels of the images.
-        image_size: height and width of the images, at least 15.
+        image_size: side of the images, or height and width, at least 15.
         channels: channels of the two stages.
         whitened: channels of their convolutions where they differ from ``channels``, those of the similarities.
         groups: filter groups of the second stage's convolution.
@@ -159,7 +159,7 @@ def simnet2_small(
     num_classes: int = 10,
     in_channels: int = 3,
     *,
-    image_size: int = 8,
+    image_size: ImageSize = 8,
     channels: tuple[int, int] = (24, 32),
     whitened: tuple[int, int] | None = None,
     order: float = 2.0,
@@ -170,7 +170,7 @@ def simnet2_small(
     Args:
         num_classes: number of classes.
         in_channels: channels of the images.
-        image_size: height and width of the images, at least 5.
+        image_size: side of the images, or height and width, at least 5.
         channels: channels of the two stages.
         whitened: channels of their convolutions where they differ from ``channels``, those of the similarities.
         order: p of the similarities; the first value if it is learned.
@@ -194,7 +194,7 @@ def simnet3(
     num_classes: int = 10,
     in_channels: int = 3,
     *,
-    image_size: int = 32,
+    image_size: ImageSize = 32,
     channels: PerStage = 192,
     whitened: PerStage | None = None,
     order: float = 2.0,
@@ -208,7 +208,7 @@ def simnet3(
     Args:
         num_classes: number of classes.
         in_channels: channels of the images.
-        image_size: height and width of the images.
+        image_size: side of the images, or height and width.
         channels: channels of all stages, or of each.
         whitened: channels of their convolutions where they differ from ``channels``, those of the similarities.
         order: p of the similarities; the first value if it is learned.
@@ -225,7 +225,7 @@ def simnet3_compact(
     num_classes: int = 10,
     in_channels: int = 3,
     *,
-    image_size: int = 32,
+    image_size: ImageSize = 32,
     channels: PerStage = 10,
     whitened: PerStage | None = None,
     order: float = 2.0,
@@ -236,7 +236,7 @@ def simnet3_compact(
     Args:
         num_classes: number of classes.
         in_channels: channels of the images.
-        image_size: height and width of the images.
+        image_size: side of the images, or height and width.
         channels: channels of all stages, or of each.
         whitened: channels of their convolutions where they differ from ``channels``, those of the similarities.
         order: p of the similarities; the first value if it is learned.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from simroot.errors import ConfigError
-from simroot.models.common import require_positive
+from simroot.models.common import ImageSize, require_positive
 from simroot.models.registry import list_models, model_entry
 
 STAGES = 3
@@ -32,18 +32,19 @@ class Plan:
         return max(3, self.stride + 1)
 
 
-def plan(image_size: int) -> Plan:
-    """The plan for images of so many pixels.
+def plan(image_size: ImageSize) -> Plan:
+    """The plan for images of so many pixels a side, the shorter one if they are not square.
 
     Below 48 pixels the step is 1 and there are three grids; from there on it is 2, and from 112 on 4, with four grids.
     So the first grid has 24 to 56 pixels for images of 48 to 224, and the last layer sees most of an image.
     """
-    if image_size < 48:
+    side = _shorter(image_size)
+    if side < 48:
         return Plan()
-    return Plan(2 if image_size < 112 else 4, STAGES + 1)
+    return Plan(2 if side < 112 else 4, STAGES + 1)
 
 
-def drawn(model: str, image_size: int, drawn_for: int | None, *, last: int = 1) -> Plan:
+def drawn(model: str, image_size: ImageSize, drawn_for: int | None, *, last: int = 1) -> Plan:
     """The plan of a network: that of its images, or of the size that it is drawn for.
 
     Args:
@@ -59,18 +60,18 @@ def drawn(model: str, image_size: int, drawn_for: int | None, *, last: int = 1) 
         return plan(image_size)
     require_positive(model, drawn_for=drawn_for)
     found = plan(drawn_for)
-    if image_size < (smallest := found.stride * 2 ** (found.grids - 1) * last):
+    if _shorter(image_size) < (smallest := found.stride * 2 ** (found.grids - 1) * last):
         raise ConfigError(
             f"{model} drawn for {drawn_for} pixels needs images of at least {smallest}; got image_size {image_size}"
         )
     return found
 
 
-def recorded(model: str, image_size: int, overrides: Mapping[str, Any]) -> dict[str, Any]:
+def recorded(model: str, image_size: ImageSize, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Overrides as a run records them: with the size that the network is drawn for, where it is not that of 32."""
     if plan(image_size) == Plan() or not _follows(model):
         return dict(overrides)
-    return {_ARGUMENT: image_size, **overrides}
+    return {_ARGUMENT: _shorter(image_size), **overrides}
 
 
 def read_back(model: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,3 +82,7 @@ def read_back(model: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
 def _follows(model: str) -> bool:
     """Whether a network follows the image size; one that is not registered is for its builder to refuse."""
     return model in list_models() and _ARGUMENT in model_entry(model).overrides
+
+
+def _shorter(image_size: ImageSize) -> int:
+    return image_size if isinstance(image_size, int) else min(image_size)

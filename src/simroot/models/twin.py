@@ -9,7 +9,7 @@ from torch import nn
 
 from simroot.errors import ConfigError
 from simroot.layers import MexPool2d, NormalisedConv2d
-from simroot.models.common import dense
+from simroot.models.common import ImageSize, dense
 from simroot.models.registry import create_model, list_models, register
 from simroot.models.simnet_core import SimNet, SimNetMlp
 
@@ -72,7 +72,7 @@ _RECIPE = {"learning_rate": 0.2}
 
 @register(name="simnet2_twin", parameters=59_562, macs=7_164_032, recipe=_RECIPE)
 def _simnet2_twin(
-    num_classes: int = 10, in_channels: int = 3, *, image_size: int = 32, whiten: bool = False
+    num_classes: int = 10, in_channels: int = 3, *, image_size: ImageSize = 32, whiten: bool = False
 ) -> nn.Module:
     """ReLU twin of simnet2: the ConvNet of its shape (see relu_twin)."""
     return relu_twin("simnet2", num_classes, in_channels, whiten=whiten, image_size=image_size)
@@ -80,7 +80,7 @@ def _simnet2_twin(
 
 @register(name="simnet3_compact_twin", parameters=4_620, macs=1_600_100, recipe=_RECIPE)
 def _simnet3_compact_twin(
-    num_classes: int = 10, in_channels: int = 3, *, image_size: int = 32, whiten: bool = False
+    num_classes: int = 10, in_channels: int = 3, *, image_size: ImageSize = 32, whiten: bool = False
 ) -> nn.Module:
     """ReLU twin of simnet3_compact: the ConvNet of its shape (see relu_twin)."""
     return relu_twin("simnet3_compact", num_classes, in_channels, whiten=whiten, image_size=image_size)

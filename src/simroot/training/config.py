@@ -10,7 +10,8 @@ from typing import Annotated, Any, TypedDict, get_type_hints
 from simroot import __version__
 from simroot.data import load
 from simroot.documents import read_yaml, with_numbers
-from simroot.errors import CheckpointError, ConfigError, quoted
+from simroot.errors import CheckpointError, ConfigError, DataError, SimrootError, quoted
+from simroot.preparation import Preparation
 from simroot.schema import Count, Positive, Range, UnknownNameError, require
 from simroot.training.recipes import Recipe
 
@@ -30,9 +31,12 @@ class Model(_Model, total=False):
     initial: str | None
 
 
+_Side = Annotated[int, Range(1, 2**14)]
+
+
 class _Data(TypedDict):
     classes: list[str]
-    image_size: Annotated[int, Range(1, 2**14)]
+    image_size: _Side | list[_Side]
     channels: Annotated[int, Range(1, 2**10)]
     mean: list[Annotated[float, Range(-1e6, 1e6)]]
     std: list[Annotated[float, Range(1e-9, 1e6)]]
@@ -46,6 +50,9 @@ class Data(_Data, total=False):
     name: str
     source: SOURCE | None
     skipped: Count
+    fit: str
+    pixel_range: str | list[float]
+    background: list[int]
 
 
 class _Config(TypedDict):
@@ -76,18 +83,20 @@ def read_whole(file: Path) -> dict[str, Any]:
         config["model"]["overrides"] = with_numbers(config["model"]["overrides"])
         Recipe.from_dict(config["recipe"])
         data = config["data"]
+        # A run of before they could be chosen has no fit, pixel range and background.
+        config["data"] = {**data, **Preparation.from_dict(data).to_dict()}
         if not len(data["mean"]) == len(data["std"]) == data["channels"]:
             raise ConfigError(f"data.mean and data.std have no value for each of {data['channels']} channels")
     except UnknownNameError as error:
         raise CheckpointError(by_newer(file, config, error)) from error
-    except ConfigError as error:
+    except (ConfigError, DataError) as error:
         if is_newer(config):
             raise CheckpointError(by_newer(file, config, error)) from error
         raise CheckpointError(f"{file} is damaged: {error}") from error
     return {"cost": None, "versions": {}, **config}
 
 
-def by_newer(file: Path, config: Any, error: ConfigError) -> str:
+def by_newer(file: Path, config: Any, error: SimrootError) -> str:
     """What to say of a file that has names which this version does not know."""
     version = f", {quoted(_version(config))}" if is_newer(config) else ""
     return f"{file} was written by a newer version of simroot{version} (this is {__version__}): {error}; update simroot"

@@ -56,7 +56,7 @@ def evaluate(
     if int(split.labels.max()) >= classes:
         raise DataError(f"a label is {int(split.labels.max())}; the network of {run.path} knows {classes} classes")
     shape = tuple(split.read(torch.tensor([0])).shape[1:])
-    expected = (run.channels, run.image_size, run.image_size)
+    expected = run.preparation.shape
     if shape != expected:
         raise DataError(f"the images are {shape}, expected {expected} (channels, height, width) as in training")
     model = run.model.eval().to(device)

@@ -36,6 +36,7 @@ from simroot.training.run import (
     build_model,
     check_same_data,
     create_run,
+    data_arguments,
     discard_run,
     load_run,
     load_weights,
@@ -168,9 +169,10 @@ def resume(
     with claimed(path):
         recipe = Recipe.from_dict(config["recipe"])
         if data is None:
-            if config["data"].get("source") is None:
+            source = data_arguments(config)
+            if source is None:
                 raise CheckpointError(f"{path} does not say where its data came from; pass the data to resume")
-            data = datasets.load(**config["data"]["source"])
+            data = datasets.load(**source)
         check_same_data(config, data, path)
         _warn_of_other_versions(config.get("versions", {}))
         if first_process():
@@ -264,7 +266,7 @@ def _failures_told(name: str, recipe: Recipe, data: ImageData) -> Iterator[None]
                 "which one image of this size does not have; choose at least 2 for each process"
             ) from error
         if isinstance(error, MemoryError | torch.OutOfMemoryError) or _NO_MEMORY in str(error):
-            size = f"{data.image_size} x {data.image_size}"
+            size = " x ".join(map(str, data.preparation.size))
             raise TrainingError(
                 f"memory does not suffice to train {name} with batches of {recipe.batch_size} images of {size}; "
                 "choose a smaller recipe.batch_size, image size or network"

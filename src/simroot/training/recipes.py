@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from simroot.data.crop import CROPS
 from simroot.errors import ConfigError, quoted
+from simroot.preparation import ImageSize, sides
 from simroot.schema import UnknownNameError
 
 if TYPE_CHECKING:
@@ -210,22 +211,21 @@ def recipe(name: str = "default", **overrides: Any) -> Recipe:
     return _changed(RECIPES[name], overrides)
 
 
-def for_data(recipe: Recipe, named: str | None, image_size: int) -> Recipe:
+def for_data(recipe: Recipe, named: str | None, image_size: ImageSize) -> Recipe:
     """The recipe with shift and mirror decided, as a run on data of this image size records it.
 
     Args:
         recipe: how to train.
         named: the name of a named data set; None for other images, which are mirrored whatever they are called.
-        image_size: their side in pixels.
+        image_size: their side in pixels, or height and width.
 
     Raises:
         ConfigError: for shifts by whole images.
     """
-    if recipe.shift is not None and recipe.shift >= image_size:
-        raise ConfigError(
-            f"recipe field shift is {recipe.shift}; expected less than the image size, {image_size} pixels"
-        )
-    shift = (image_size // 8 if recipe.crop == "whole" else 0) if recipe.shift is None else recipe.shift
+    side = min(sides(image_size))
+    if recipe.shift is not None and recipe.shift >= side:
+        raise ConfigError(f"recipe field shift is {recipe.shift}; expected less than the image size, {side} pixels")
+    shift = (side // 8 if recipe.crop == "whole" else 0) if recipe.shift is None else recipe.shift
     mirror = named not in _NEVER_MIRRORED if recipe.mirror is None else recipe.mirror
     return replace(recipe, shift=shift, mirror=mirror)
 

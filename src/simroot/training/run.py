@@ -15,10 +15,12 @@ import yaml
 from torch import Tensor, nn
 
 from simroot.data import ImageData
+from simroot.data.crop import share
 from simroot.documents import read_json, require_regular, write_yaml
 from simroot.errors import CheckpointError, ConfigError, DataError
 from simroot.models import create_model
 from simroot.models.sizing import read_back, recorded
+from simroot.preparation import ImageSize, Preparation
 from simroot.schema import require
 from simroot.training.checkpoint_file import fitting, read_checkpoint, weights_of
 from simroot.training.config import read_whole
@@ -48,8 +50,7 @@ class Run:
         config: the contents of config.yaml.
         classes: class names in the order of the outputs.
         mean, std: per channel, in units of pixel / 255.
-        image_size: height and width of the images.
-        channels: of the images.
+        preparation: how images become the network's input.
         summary: the contents of summary.json; empty until the training is complete.
     """
 
@@ -60,9 +61,18 @@ class Run:
     classes: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    image_size: int
-    channels: int
+    preparation: Preparation
     summary: Mapping[str, Any]
+
+    @property
+    def image_size(self) -> ImageSize:
+        """Side of the images, or (height, width)."""
+        return self.preparation.image_size
+
+    @property
+    def channels(self) -> int:
+        """Of the images: 1 or 3."""
+        return self.preparation.channels
 
     @property
     def recipe(self) -> Recipe:
@@ -97,8 +107,7 @@ def data_config(data: ImageData, source: Mapping[str, Any] | None) -> dict[str, 
         "name": data.name,
         "source": None if source is None else {k: _plain(v) for k, v in source.items()},
         "classes": list(data.classes),
-        "image_size": data.image_size,
-        "channels": data.channels,
+        **data.preparation.to_dict(),
         "mean": list(data.mean),
         "std": list(data.std),
         "train": len(data.train),
@@ -170,6 +179,16 @@ def read_config(path: Path) -> dict[str, Any]:
     return read_whole(file)
 
 
+def data_arguments(config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The arguments of ``simroot.data.load`` that give a run's images, prepared as they were; None if none do."""
+    data = config["data"]
+    if data.get("source") is None:
+        return None
+    prepared = Preparation.from_dict(data).to_dict()
+    del prepared["channels"]  # what the images themselves say
+    return {**data["source"], **prepared}
+
+
 def check_same_data(config: Mapping[str, Any], data: ImageData, path: Path) -> None:
     """Make sure that images are those that a run was started with.
 
@@ -187,7 +206,7 @@ def check_same_data(config: Mapping[str, Any], data: ImageData, path: Path) -> N
 def data_changes(config: Mapping[str, Any], data: ImageData) -> list[str]:
     """What of images is other than config.yaml has it, by its names there; where they lie does not matter."""
     now = data_config(data, None)
-    names = ("classes", "image_size", "channels", "train", "val", "mean", "std")
+    names = ("classes", *data.preparation.to_dict(), "train", "val", "mean", "std")
     return [name for name in names if config["data"][name] != now[name]]
 
 
@@ -251,8 +270,7 @@ def load_run(path: str | Path, weights: str = "best") -> Run:
         classes=tuple(data["classes"]),
         mean=tuple(data["mean"]),
         std=tuple(data["std"]),
-        image_size=data["image_size"],
-        channels=data["channels"],
+        preparation=Preparation.from_dict(data, share(config["recipe"].get("crop", "whole"))),
         summary=_read_summary(path / SUMMARY),
     )
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from simroot.models.common import dense
+from simroot.models.common import ImageSize, dense
 from simroot.models.compact import ScaledConv2d, checked_widths
 from simroot.models.registry import register
 
@@ -70,7 +70,13 @@ class PreActivationBlock(nn.Module):
 
 
 def _wide_resnet(
-    name: str, embedding: Embedding, num_classes: int, in_channels: int, image_size: int, channels: float, depth: int
+    name: str,
+    embedding: Embedding,
+    num_classes: int,
+    in_channels: int,
+    image_size: ImageSize,
+    channels: float,
+    depth: int,
 ) -> nn.Module:
     widths = checked_widths(name, image_size, channels, depth=depth)
     stem = min(_STEM, widths[0])
@@ -101,7 +107,7 @@ def _initialise(conv: nn.Conv2d) -> None:
 
 @register(parameters=17_866, macs=3_204_736, recipe=_RECIPE)
 def bsconv_wrn_s(
-    num_classes: int = 10, in_channels: int = 3, *, image_size: int = 32, channels: float = 16, depth: int = 2
+    num_classes: int = 10, in_channels: int = 3, *, image_size: ImageSize = 32, channels: float = 16, depth: int = 2
 ) -> nn.Module:
     """WRN-16-1 of subspace blueprint separable convolutions (BSConv-S, Haase and Amthor 2020).
 
@@ -112,7 +118,7 @@ def bsconv_wrn_s(
     Args:
         num_classes: number of classes.
         in_channels: channels of the images.
-        image_size: height and width of the images, at least 4.
+        image_size: side of the images, or height and width, at least 4.
         channels: channels of the first stage, 16 times the widening factor; the others have two and four times as many.
         depth: blocks in each stage; the network is called WRN-(6 depth + 4).
     """
@@ -121,7 +127,7 @@ def bsconv_wrn_s(
 
 @register(parameters=27_082, macs=5_161_600, recipe=_RECIPE)
 def bsconv_wrn_u(
-    num_classes: int = 10, in_channels: int = 3, *, image_size: int = 32, channels: float = 16, depth: int = 2
+    num_classes: int = 10, in_channels: int = 3, *, image_size: ImageSize = 32, channels: float = 16, depth: int = 2
 ) -> nn.Module:
     """WRN-16-1 of unconstrained blueprint separable convolutions (BSConv-U, Haase and Amthor 2020).
 
@@ -130,7 +136,7 @@ def bsconv_wrn_u(
     Args:
         num_classes: number of classes.
         in_channels: channels of the images.
-        image_size: height and width of the images, at least 4.
+        image_size: side of the images, or height and width, at least 4.
         channels: channels of the first stage, 16 times the widening factor; the others have two and four times as many.
         depth: blocks in each stage; the network is called WRN-(6 depth + 4).
     """

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from simroot.layers import NormalisedConv2d
-from simroot.models.common import dense
+from simroot.models.common import ImageSize, dense
 from simroot.models.compact import ScaledConv2d, checked_widths
 from simroot.models.registry import register
 
@@ -39,14 +39,14 @@ class ProjectedBlock(nn.Module):
 
 @register(parameters=77_706, macs=12_501_632, recipe={"learning_rate": 0.2})
 def mlperf_resnet8(
-    num_classes: int = 10, in_channels: int = 3, *, image_size: int = 32, channels: float = 16
+    num_classes: int = 10, in_channels: int = 3, *, image_size: ImageSize = 32, channels: float = 16
 ) -> nn.Module:
     """ResNet-8 of MLPerf Tiny: a 3x3 convolution and three residual blocks with 1x1 shortcuts.
 
     Args:
         num_classes: number of classes.
         in_channels: channels of the images.
-        image_size: height and width of the images, at least 4.
+        image_size: side of the images, or height and width, at least 4.
         channels: channels of the stem and the first block; the others have two and four times as many (rounded).
     """
     first, second, third = checked_widths("mlperf_resnet8", image_size, channels)

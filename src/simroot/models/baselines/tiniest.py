@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from simroot.errors import ConfigError
-from simroot.models.common import dense, require_image_size, require_positive
+from simroot.models.common import ImageSize, dense, require_image_size, require_positive
 from simroot.models.registry import register
 
 # The channels are split into so many parts, each seen at a distance of its own.
@@ -63,14 +63,14 @@ class GatedBlock(nn.Module):
     recipe={"optimizer": "adamw", "learning_rate": 0.02, "weight_decay": 1e-2, "warmup": 0.01},
 )
 def tiniest(
-    num_classes: int = 10, in_channels: int = 3, *, image_size: int = 32, channels: int = 48, depth: int = 3
+    num_classes: int = 10, in_channels: int = 3, *, image_size: ImageSize = 32, channels: int = 48, depth: int = 3
 ) -> nn.Module:
     """Gated blocks of depthwise convolutions near and far, in two stages, after xvel's "tiniest" (2023).
 
     Args:
         num_classes: number of classes.
         in_channels: channels of the images.
-        image_size: height and width of the images, at least 4.
+        image_size: side of the images, or height and width, at least 4.
         channels: channels of the stem and the first stage, a multiple of 4; the second has five thirds as many, rounded
             to a multiple of 4.
         depth: blocks in each stage.
