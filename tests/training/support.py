@@ -13,7 +13,7 @@ from simroot.training import Recipe
 from simroot.training.module import epoch_seed
 
 CLASSES = ("ant", "bee", "cat")
-QUICK = Recipe(epochs=3, batch_size=16, learning_rate=0.05, shift=1, mirror=True, rotate=5.0, jitter=0.1)
+QUICK = Recipe(epochs=3, batch_size=16, learning_rate=0.05, shift=1, mirror=True)
 
 
 def tiny_network(

@@ -15,10 +15,11 @@ from training.support import QUICK
 from training.test_train import assert_same, rows, weights
 
 OVERRIDES = {"norm": True, "noise": 0.1}
+AUGMENTED = replace(QUICK, rotate=5.0, zoom=0.1, jitter=0.1, erase=0.3)
 
 
 def start(data: ImageData, out: Path) -> None:
-    train("tiny", data, QUICK, out, overrides=OVERRIDES, accelerator="cpu", progress=False)
+    train("tiny", data, AUGMENTED, out, overrides=OVERRIDES, accelerator="cpu", progress=False)
 
 
 def go_on(data: ImageData | None, out: Path) -> None:
