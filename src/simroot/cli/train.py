@@ -63,7 +63,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
     model = parser.add_argument_group("network")
-    model.add_argument("--model", metavar="NAME", help=f"see 'simroot models' (default: {DEFAULT_MODEL})")
+    model.add_argument(
+        "--model",
+        metavar="NAME",
+        help="see 'simroot models' (default: chosen by the data, with its recipe; the log says what and why)",
+    )
     add_model_overrides(model)
     model.add_argument(
         "--pretrain",
@@ -104,7 +108,8 @@ def _add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
         "recipe",
         f"Starts from the named recipe, or without --recipe from '{DEFAULT_RECIPE}' with the changes that the network "
-        f"is registered with; the defaults below are those of '{DEFAULT_RECIPE}'.",
+        "is registered with, or, without --model either, with those that the data asks for; the defaults below are "
+        f"those of '{DEFAULT_RECIPE}'.",
     )
     group.add_argument("--recipe", choices=sorted(RECIPES), help=f"start from this one (default: {DEFAULT_RECIPE})")
     hints, meanings = get_type_hints(Recipe), field_meanings(Recipe)
@@ -140,14 +145,14 @@ def _start(arguments: argparse.Namespace, options: Mapping[str, Any]) -> Run:
     from simroot.data import load
     from simroot.models import model_entry
     from simroot.pretraining import read_start
-    from simroot.training import train
+    from simroot.training import Choice, choose, train
 
     given = vars(arguments)
     settings = read_settings(given["config"]) if "config" in given else Settings()
     start = read_start(given["pretrain"]) if given.get("pretrain") else None
-    model = given.get("model") or (start.model if start else settings.model) or DEFAULT_MODEL
-    chosen = choose_recipe(given, settings.recipe, model_entry(model).recipe)
-    overrides = {**(start.overrides if start else settings.overrides), **dict(given.get("set", []))}
+    named = given.get("model") or (start.model if start else settings.model) or _without_data(given)
+    if named:  # what is wrong with it is said before the images are read
+        choose_recipe(given, settings.recipe, model_entry(named).recipe)
     source = {**settings.source, **data_source(arguments)}
     source.setdefault("name_or_path", DEFAULT_DATA)
     if chosen.crop != WHOLE:
@@ -159,6 +164,10 @@ def _start(arguments: argparse.Namespace, options: Mapping[str, Any]) -> Run:
             _claim(given["out"], stack)
         with logging_to_stderr(quiet="quiet" in given):
             data = load(**source)
+        choice = Choice(named, changes=model_entry(named).recipe) if named else choose(data)
+        model, chosen = choice.model, choose_recipe(given, settings.recipe, choice.changes)
+        set_before = start.overrides if start else settings.overrides
+        overrides = {**choice.overrides, **set_before, **dict(given.get("set", []))}
         out = given.get("out") or _free_directory(model, data.name, given, stack)
         if "pretrain" in given and start is None:
             start = _pretrained(data, source, model, overrides, out, chosen.seed, given)
@@ -173,9 +182,15 @@ def _start(arguments: argparse.Namespace, options: Mapping[str, Any]) -> Run:
             overrides=overrides,
             initial=start.weights if start else settings.initial,
             data_source=source,
+            notes=choice.reasons,
             cost={"parameters": cost.parameters, "macs": cost.macs, "flops": cost.flops},
             **options,
         )
+
+
+def _without_data(given: Mapping[str, Any]) -> str | None:
+    """The network that is trained whatever the data, where none is named: pre-training is for SimNets of l_p layers."""
+    return DEFAULT_MODEL if "pretrain" in given else None
 
 
 def _claim(out: Path, stack: ExitStack) -> None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from simroot.lazy import serve
 
 if TYPE_CHECKING:
+    from simroot.training.defaults import Choice, choose
     from simroot.training.evaluation import Evaluation, evaluate
     from simroot.training.fit import TrainingInterrupted, resume, train
     from simroot.training.optim import build_optimizer, parameter_groups, schedule_factor
@@ -13,11 +14,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RECIPES",
+    "Choice",
     "Evaluation",
     "Recipe",
     "Run",
     "TrainingInterrupted",
     "build_optimizer",
+    "choose",
     "evaluate",
     "for_data",
     "load_run",
@@ -30,6 +33,7 @@ __all__ = [
 
 serve(
     __name__,
+    defaults=("Choice", "choose"),
     evaluation=("Evaluation", "evaluate"),
     fit=("TrainingInterrupted", "resume", "train"),
     optim=("build_optimizer", "parameter_groups", "schedule_factor"),

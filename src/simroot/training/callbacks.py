@@ -38,6 +38,11 @@ class RunWriter(Checkpoint):
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Do not go on with a training that had stopped moving when it was killed."""
+        assert isinstance(pl_module, Classifier)
+        trainer.should_stop = stalled(pl_module.history, pl_module.recipe.patience)
+
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write what the epoch has brought; every process takes part in making a checkpoint."""
         assert isinstance(pl_module, Classifier)
@@ -50,6 +55,9 @@ class RunWriter(Checkpoint):
         if trainer.is_global_zero:
             write_metrics(self.path / METRICS, history)
             log.info(epoch_line(history[-1], pl_module.recipe.epochs))
+        if stalled(history, patience := pl_module.recipe.patience) and len(history) < pl_module.recipe.epochs:
+            log.info("ended after epoch %d: nothing has improved for %d epochs", len(history), patience)
+            trainer.should_stop = True
 
 
 class ProgressBar(Callback):
@@ -118,6 +126,16 @@ class StatisticsWarning(Callback):
 def best_row(history: list[Row]) -> Row:
     """The first epoch with the highest validation accuracy."""
     return max(history, key=lambda row: row["val_accuracy"])
+
+
+def stalled(history: list[Row], patience: int | None) -> bool:
+    """Whether neither validation accuracy nor loss was better in the last ``patience`` epochs than before them."""
+    if patience is None or len(history) <= patience:
+        return False
+    before, since = history[:-patience], history[-patience:]
+    accuracies = [max(row["val_accuracy"] for row in rows) for rows in (before, since)]
+    losses = [min(row["val_loss"] for row in rows) for rows in (before, since)]
+    return accuracies[1] <= accuracies[0] and losses[1] >= losses[0]
 
 
 def write_metrics(path: Path, history: list[Row]) -> None:

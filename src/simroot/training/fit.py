@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from simroot.training.callbacks import ProgressBar, RunWriter, StatisticsWarning
 from simroot.training.checkpoint_file import read_checkpoint, restored
 from simroot.training.checkpoints import AtomicCheckpoints
 from simroot.training.claim import claimed, first_process
+from simroot.training.defaults import choose, registered
 from simroot.training.environment import versions
 from simroot.training.module import Classifier
 from simroot.training.recipes import Recipe, for_data
@@ -71,9 +72,9 @@ class TrainingInterrupted(KeyboardInterrupt):
 
 
 def train(
-    model_name: str,
+    model_name: str | None,
     data: ImageData,
-    recipe: Recipe,
+    recipe: Recipe | None,
     out: str | Path,
     *,
     overrides: Mapping[str, Any] | None = None,
@@ -86,6 +87,7 @@ def train(
     strategy: str = "auto",
     workers: int | None = None,
     progress: bool = True,
+    notes: Sequence[str] = (),
 ) -> Run:
     """Train a registered network and leave all there is to know about it in a run directory.
 
@@ -93,9 +95,9 @@ def train(
     and resumed. With several processes every one of them calls this function with the same arguments.
 
     Args:
-        model_name: a name of ``simroot.models.list_models()``.
+        model_name: a name of ``simroot.models.list_models()``; None for what ``choose`` takes for the data.
         data: training and validation images.
-        recipe: how to train.
+        recipe: how to train; None for the recipe that the network is registered with, or that ``choose`` takes.
         out: the run directory to make.
         overrides: arguments of the network's builder.
         data_source: the arguments of ``simroot.data.load`` that give ``data``; without them only a resumption that is
@@ -109,6 +111,7 @@ def train(
         strategy: how several devices work together, such as ``"ddp"``.
         workers: threads that decode images ahead, per process; None leaves it to the loader.
         progress: show progress on standard error: a bar on a terminal, a line per epoch elsewhere.
+        notes: lines for the log, such as why the network was chosen.
 
     Returns:
         The run with the weights of its best epoch.
@@ -124,7 +127,11 @@ def train(
     with claimed(path):
         if first_process():
             require_free(path)
-        recipe = for_data(recipe, data.named, data.image_size)
+        if model_name is None:
+            choice = choose(data)
+            model_name, notes = choice.model, (*choice.reasons, *notes)
+            overrides, recipe = {**choice.overrides, **(overrides or {})}, recipe or choice.recipe
+        recipe = for_data(recipe or registered(model_name), data.named, data.image_size)
         start = None if initial is None else Path(initial)
         config = make_config(model_name, overrides or {}, data, data_source, recipe, cost, versions(), start)
         model = _initial_model(config, recipe, start)
@@ -133,7 +140,18 @@ def train(
                 create_run(path, config)
                 if start is not None:
                     save_weights(path / INITIAL, model)
-            return _fit(path, config, model, data, recipe, None, trainer_options, workers=workers, progress=progress)
+            return _fit(
+                path,
+                config,
+                model,
+                data,
+                recipe,
+                None,
+                trainer_options,
+                workers=workers,
+                progress=progress,
+                notes=notes,
+            )
         except TrainingInterrupted:  # a run that can be resumed
             raise
         except BaseException:
@@ -197,6 +215,7 @@ def _fit(
     *,
     workers: int | None,
     progress: bool,
+    notes: Sequence[str] = (),
 ) -> Run:
     console = Console(stderr=True)
     keep_freed_memory()
@@ -214,6 +233,8 @@ def _fit(
         stack.enter_context(quiet())
         trainer = make_trainer(path, recipe, callbacks, trainer_options)
         stack.enter_context(reproducible(trainer.strategy.root_device))
+        for note in notes:
+            log.info(note)
         log.info(
             "%s: %s on %s, %d training and %d validation images, %d epochs",
             "starting" if checkpoint is None else f"going on from {checkpoint.name}",

@@ -58,6 +58,8 @@ class Recipe:
         precision: ``"32"``, or ``"bf16"`` for automatic mixed precision with bfloat16.
         channels_last: keep image tensors channels-last in memory.
         compile: compile the network with ``torch.compile``.
+        patience: end the training when neither accuracy nor loss on the validation images was better in so many epochs
+            than before; None goes on to the last.
         seed: of the initial weights, the order of the images, augmentation and noise.
 
     Raises:
@@ -87,6 +89,7 @@ class Recipe:
     precision: str = "32"
     channels_last: bool = True
     compile: bool = False
+    patience: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -167,6 +170,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "precision": (lambda value: value in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
     "channels_last": (_flag, "true or false"),
     "compile": (_flag, "true or false"),
+    "patience": (_optional(_whole(1)), "a number of epochs of at least 1, or null"),
     "seed": (_whole(0, 2**32 - 1), "a whole number from 0 to 2^32 - 1"),
 }
 

@@ -1,0 +1,175 @@
+"""What the defaults that follow the data bring, on sets of 200 to 40,000 images: before and after, row by row.
+
+    python benchmarks/defaults.py --hands hand-digits-train --cifar cifar10-train-images.tar.gz \
+        --fashion /usr/share/datasets/fashion-mnist
+
+"after" is what ``simroot.training.choose`` takes, and so ``simroot train --data DIR``; "before" is what that did with
+any data: simnet2_small for 30 epochs of batches of 128. Rows that are in the JSON file already are kept, so that a run
+that was stopped goes on; ``--only`` names sets, ``--arms`` one of the two. The hand signs are of students: the last
+fifth of them, by the numbers of the photos, is held out. Of CIFAR-10 and Fashion-MNIST every fifth of the 10,000 images
+that are held out is looked at. Seconds are the process's CPU seconds on one thread, with validation: compare those of
+one machine, and of one hour. Writes the table of docs/defaults.md, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from simroot.data import ImageData, from_arrays, load
+from simroot.files import write_text
+from simroot.measure import count
+from simroot.models import create_model, deploy
+from simroot.training import Choice, choose, recipe, train
+from simroot.training.defaults import registered
+from simroot.training.environment import versions
+
+Row = dict[str, Any]
+
+_SHARE = 0.8
+_EVERY = 5
+_ARMS: dict[str, Callable[[ImageData], Choice]] = {
+    "before": lambda data: Choice("simnet2_small", changes=registered("simnet2_small").to_dict()),
+    "after": choose,
+}
+_TABLE = re.compile(r"(?<=<!-- table -->\n).*(?=\n<!-- end -->)", re.DOTALL)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train what is missing, and write rows and table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--hands", type=Path, help="folder of the hand-sign photos, a folder for each digit")
+    parser.add_argument("--cifar", type=Path, help="folder or archive of CIFAR-10's training images")
+    parser.add_argument("--fashion", type=Path, help="folder of Fashion-MNIST's files")
+    parser.add_argument("--only", nargs="+", help="names of sets, as in the table")
+    parser.add_argument("--arms", nargs="+", default=list(_ARMS), choices=list(_ARMS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--out", type=Path, default=Path("results/defaults.json"))
+    parser.add_argument("--page", type=Path, default=Path("docs/defaults.md"))
+    arguments = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    rows: list[Row] = json.loads(arguments.out.read_text())["rows"] if arguments.out.exists() else []
+    done = {(row["set"], row["arm"], row["seed"]) for row in rows}
+    for name, images in _sets(arguments).items():
+        missing = [(arm, seed) for arm in arguments.arms for seed in arguments.seeds if (name, arm, seed) not in done]
+        if not missing or (arguments.only and name not in arguments.only):
+            continue
+        data = images()
+        for arm, seed in missing:
+            rows.append({"set": name, "arm": arm, "seed": seed, **_train(_ARMS[arm](data), data, seed)})
+            print(json.dumps(rows[-1]), file=sys.stderr)
+            write_text(arguments.out, json.dumps({"rows": rows}, indent=1) + "\n")
+    if arguments.page.exists():
+        page = arguments.page.read_text(encoding="utf-8")
+        write_text(arguments.page, _TABLE.sub(lambda _: _table(rows), page))
+    print(_table(rows))
+    return 0
+
+
+def _sets(arguments: argparse.Namespace) -> dict[str, Callable[[], ImageData]]:
+    """Name -> what loads it, of the sets whose files are given."""
+    found: dict[str, Callable[[], ImageData]] = {"digits": lambda: load("digits")}
+    if arguments.hands:
+        found["hand signs"] = lambda: _by_student(arguments.hands)
+    if arguments.fashion:
+        for number in (200, 1_000, 5_000):
+            found[f"Fashion-MNIST, {number:,}"] = lambda n=number: _part(  # type: ignore[misc]
+                load("fashion-mnist", data_root=arguments.fashion, download=False), n
+            )
+    if arguments.cifar:
+        for number in (200, 1_000, 5_000, 40_000):
+            found[f"CIFAR-10, {number:,}"] = lambda n=number: _part(  # type: ignore[misc]
+                load(arguments.cifar, validation=10_000), n
+            )
+    return found
+
+
+def _by_student(folder: Path) -> ImageData:
+    """The photos, of which those of the last students are for validation: a student shows 0 to 9, one after another."""
+    photos = sorted((int(re.findall(r"\d+", path.name)[0]), path.parent.name, path) for path in folder.glob("*/*"))
+    cut = round(_SHARE * len(photos))
+    while photos[cut][1] != "0" or photos[cut - 1][1] == "0":
+        cut += 1
+    with tempfile.TemporaryDirectory() as made:
+        for index, (_, digit, path) in enumerate(photos):
+            link = Path(made, "train" if index < cut else "val", digit, path.name)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(path.resolve())
+        return load(made)
+
+
+def _part(data: ImageData, number: int) -> ImageData:
+    """So many of the training images and every fifth of the validation images."""
+    parts = data.train, data.val.subset(torch.arange(0, len(data.val), _EVERY))
+    (images, labels), (val_images, val_labels) = (
+        (part.read(torch.arange(len(part))).numpy(), part.labels.numpy()) for part in parts
+    )
+    return from_arrays(
+        images, labels, data.classes, val_images=val_images, val_labels=val_labels, limit=number, name=data.name
+    )
+
+
+def _train(choice: Choice, data: ImageData, seed: int) -> Row:
+    how = recipe(**{**choice.changes, "seed": seed})
+    overrides = {"image_size": data.image_size, **choice.overrides}
+    cost = count(
+        deploy(create_model(choice.model, len(data.classes), data.channels, **overrides)),
+        (data.channels, data.image_size, data.image_size),
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.process_time()
+        run = train(choice.model, data, how, folder, overrides=choice.overrides, progress=False, accelerator="cpu")
+        seconds = time.process_time() - started
+        with (run.path / "metrics.csv").open(encoding="utf-8") as file:
+            curve = [float(row["val_accuracy"]) for row in csv.DictReader(file)]
+        return {
+            "model": choice.model,
+            "overrides": dict(choice.overrides),
+            "recipe": run.recipe.to_dict(),
+            "train": len(data.train),
+            "validation": len(data.val),
+            "image_size": data.image_size,
+            "parameters": cost.parameters,
+            "macs": cost.macs,
+            "accuracy": curve[-1],
+            "best_accuracy": max(curve),
+            "epochs": len(curve),
+            "cpu_seconds": round(seconds, 1),
+            "versions": versions(),
+            "validation_accuracy_by_epoch": curve,
+        }
+
+
+def _table(rows: list[Row]) -> str:
+    heads = "| set | | network | epochs, batch, rate | parameters | MACs | last epoch (%) | best (%) | CPU seconds |"
+    lines = [heads, "|---|---|---|---|---:|---:|---:|---:|---:|"]
+    order = list(dict.fromkeys(row["set"] for row in rows))
+    for row in sorted(rows, key=lambda row: (order.index(row["set"]), row["arm"] == "after", row["seed"])):
+        how = row["recipe"]
+        words = [
+            row["set"],
+            row["arm"] + (f", seed {row['seed']}" if row["seed"] else ""),
+            " ".join([row["model"], *(f"{key}={value}" for key, value in row["overrides"].items())]),
+            f"{row['epochs']}, {how['batch_size']}, {how['learning_rate']}",
+            f"{row['parameters']:,}",
+            f"{row['macs']:,}",
+            f"{100 * row['accuracy']:.1f}",
+            f"{100 * row['best_accuracy']:.1f}",
+            f"{row['cpu_seconds']:.0f}",
+        ]
+        lines.append(f"| {' | '.join(words)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

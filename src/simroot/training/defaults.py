@@ -1,0 +1,102 @@
+"""What is trained, and how, where nobody says: network and recipe follow the data.
+
+The rules were measured on sets of 200 to 40,000 images (``docs/defaults.md``, ``benchmarks/defaults.py``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from simroot.data import ImageData
+from simroot.models import model_entry
+from simroot.models.sizing import Plan, plan
+from simroot.training.recipes import Recipe, recipe
+
+# Smaller images than this have no third grid: they are for simnet2's small sibling.
+_SMALL = 12
+# From so many training images on a network of 65,000 parameters is better than one of 20,000.
+_MANY = 20_000
+# Of the same widths with three grids and with four: some 20,000 parameters, and 65,000 with two layers on each grid.
+_CHANNELS = {(1, 3): 25.0, (1, 4): 17.0, (2, 3): 25.25, (2, 4): 18.0}
+
+# Epochs are so many divided by the root of the number of images: fewer images are seen more often, but fewer in all.
+_EPOCHS, _LEAST, _MOST = 2_800, 10, 200
+# From so many images on batches are larger, and the rate with them.
+_BATCHES = ((5_000, 32, 0.1), (20_000, 64, 0.15), (math.inf, 128, 0.2))
+
+_PHOTOS = {"rotate": 15.0, "zoom": 0.15, "jitter": 0.2}
+_GREY = {"rotate": 5.0, "zoom": 0.05}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A network and a recipe for some images.
+
+    Attributes:
+        model: name in the registry.
+        overrides: arguments of its builder.
+        changes: fields in which the recipe differs from the default one.
+        reasons: what was chosen and why, a line each.
+    """
+
+    model: str
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def recipe(self) -> Recipe:
+        """How to train it."""
+        return recipe(**self.changes)
+
+
+def registered(model: str) -> Recipe:
+    """The recipe that a network is registered with."""
+    return recipe(**model_entry(model).recipe)
+
+
+def choose(data: ImageData) -> Choice:
+    """The network and the recipe for images, by their number, size and channels.
+
+    Images below 12 pixels, as scikit-learn's digits, get ``simnet2_small`` as it is registered. All others get
+    ``simnet_mixed`` with four filter groups: of some 20,000 parameters, with one layer on each grid, or from 20,000
+    training images on of some 65,000, with two.
+    """
+    count, size = len(data.train), data.image_size
+    if size < _SMALL:
+        small = "simnet2_small"
+        why = f"network {small}: images of {size} pixels, below {_SMALL}, are too small for several grids"
+        return Choice(small, changes=model_entry(small).recipe, reasons=(why,))
+    depth, drawn = 1 + (count >= _MANY), plan(size)
+    overrides = {"channels": _CHANNELS[depth, drawn.grids], "depth": depth, "degree": 4}
+    batch, rate = next((batch, rate) for below, batch, rate in _BATCHES if count < below)
+    epochs = min(max(round(_EPOCHS / math.sqrt(count)), _LEAST), _MOST)
+    augmentation = _PHOTOS if data.channels == 3 else _GREY
+    changes = {
+        **model_entry("simnet_mixed").recipe,
+        "epochs": epochs,
+        "batch_size": batch,
+        "learning_rate": rate,
+        "patience": max(10, epochs // 3),
+        **augmentation,
+    }
+    return Choice("simnet_mixed", overrides, changes, _reasons(count, size, depth, drawn, changes, augmentation))
+
+
+def _reasons(
+    count: int, size: int, depth: int, drawn: Plan, changes: Mapping[str, Any], augmentation: Mapping[str, float]
+) -> tuple[str, ...]:
+    shape = "a step of 1" if drawn.stride == 1 else f"a first step of {drawn.stride} pixels"
+    return (
+        f"network simnet_mixed, {'65' if depth > 1 else '20'}K parameters: "
+        f"{count:,} training images, {'at least' if depth > 1 else 'fewer than'} {_MANY:,}",
+        f"its shape: {drawn.grids} grids and {shape}, for images of {size} pixels",
+        f"recipe: {changes['epochs']} epochs of batches of {changes['batch_size']} at rate {changes['learning_rate']}, "
+        f"for {count:,} images; it ends when nothing has improved for {changes['patience']}",
+        "augmentation: shift and "
+        + ", ".join(f"{name} {value:g}" for name, value in augmentation.items())
+        + f", for {'colour' if 'jitter' in augmentation else 'grey'} images",
+    )
