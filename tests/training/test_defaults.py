@@ -60,9 +60,10 @@ def test_size_of_the_network(count: int, size: int, most: int) -> None:
     assert 0.85 * most < sum(parameter.numel() for parameter in network.parameters()) <= most
 
 
-def test_colours_are_changed_where_there_are_some() -> None:
-    assert choose(images(1_000)).recipe.jitter > 0
-    assert choose(images(1_000, channels=1)).recipe.jitter == 0
+def test_large_images_are_turned_zoomed_and_jittered() -> None:
+    small, large = (choose(images(1_000, size)).recipe.augmentation for size in (32, 64))
+    assert not small
+    assert (large.rotate, large.zoom, large.jitter, large.erase) == (15.0, 0.15, 0.2, 0.0)
 
 
 def test_it_says_what_and_why() -> None:

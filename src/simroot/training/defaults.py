@@ -27,8 +27,8 @@ _EPOCHS, _LEAST, _MOST = 2_800, 10, 200
 # From so many images on batches are larger, and the rate with them.
 _BATCHES = ((5_000, 32, 0.1), (20_000, 64, 0.15), (math.inf, 128, 0.2))
 
-_PHOTOS = {"rotate": 15.0, "zoom": 0.15, "jitter": 0.2}
-_GREY = {"rotate": 5.0, "zoom": 0.05}
+# Beside shift and mirror, of images for which networks have a fourth grid; smaller ones lose by it.
+_AUGMENTATION = {"rotate": 15.0, "zoom": 0.15, "jitter": 0.2}
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def registered(model: str) -> Recipe:
 
 
 def choose(data: ImageData) -> Choice:
-    """The network and the recipe for images, by their number, size and channels.
+    """The network and the recipe for images, by their number and size.
 
     Images below 12 pixels, as scikit-learn's digits, get ``simnet2_small`` as it is registered. All others get
     ``simnet_mixed`` with four filter groups: of some 20,000 parameters, with one layer on each grid, or from 20,000
@@ -74,7 +74,7 @@ def choose(data: ImageData) -> Choice:
     overrides = {"channels": _CHANNELS[depth, drawn.grids], "depth": depth, "degree": 4}
     batch, rate = next((batch, rate) for below, batch, rate in _BATCHES if count < below)
     epochs = min(max(round(_EPOCHS / math.sqrt(count)), _LEAST), _MOST)
-    augmentation = _PHOTOS if data.channels == 3 else _GREY
+    augmentation = {} if drawn == Plan() else _AUGMENTATION
     changes = {
         **model_entry("simnet_mixed").recipe,
         "epochs": epochs,
@@ -89,6 +89,7 @@ def choose(data: ImageData) -> Choice:
 def _reasons(
     count: int, size: int, depth: int, drawn: Plan, changes: Mapping[str, Any], augmentation: Mapping[str, float]
 ) -> tuple[str, ...]:
+    augmented = (f"{name} {value:g}" for name, value in augmentation.items())
     shape = "a step of 1" if drawn.stride == 1 else f"a first step of {drawn.stride} pixels"
     return (
         f"network simnet_mixed, {'65' if depth > 1 else '20'}K parameters: "
@@ -96,7 +97,5 @@ def _reasons(
         f"its shape: {drawn.grids} grids and {shape}, for images of {size} pixels",
         f"recipe: {changes['epochs']} epochs of batches of {changes['batch_size']} at rate {changes['learning_rate']}, "
         f"for {count:,} images; it ends when nothing has improved for {changes['patience']}",
-        "augmentation: shift and "
-        + ", ".join(f"{name} {value:g}" for name, value in augmentation.items())
-        + f", for {'colour' if 'jitter' in augmentation else 'grey'} images",
+        f"augmentation: {', '.join(['shift, mirror', *augmented])}, for images of {size} pixels",
     )
