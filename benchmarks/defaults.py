@@ -124,7 +124,7 @@ def _train(choice: Choice, data: ImageData, seed: int) -> Row:
     overrides = {"image_size": data.image_size, **choice.overrides}
     cost = count(
         deploy(create_model(choice.model, len(data.classes), data.channels, **overrides)),
-        (data.channels, data.image_size, data.image_size),
+        data.preparation.shape,
     )
     with tempfile.TemporaryDirectory() as folder:
         started = time.process_time()

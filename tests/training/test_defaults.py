@@ -12,6 +12,7 @@ import torch
 from simroot.data import ImageData, MemorySplit
 from simroot.errors import ConfigError
 from simroot.models import create_model, deploy, model_entry
+from simroot.preparation import Preparation
 from simroot.training import Recipe, choose, resume, train
 from simroot.training.callbacks import stalled
 from simroot.training.defaults import registered
@@ -24,7 +25,9 @@ def images(count: int, size: int = 32, channels: int = 3) -> ImageData:
     train = MemorySplit(
         torch.zeros(1, channels, size, size, dtype=torch.uint8).expand(count, -1, -1, -1), torch.zeros(count)
     )
-    return ImageData("data", tuple("0123456789"), size, channels, train, train, (0.5,) * channels, (0.2,) * channels)
+    return ImageData(
+        "data", tuple("0123456789"), Preparation(channels, size), train, train, (0.5,) * channels, (0.2,) * channels
+    )
 
 
 def test_digits_keep_the_small_sibling_and_its_recipe() -> None:

@@ -151,11 +151,11 @@ def _start(arguments: argparse.Namespace, options: Mapping[str, Any]) -> Run:
     settings = read_settings(given["config"]) if "config" in given else Settings()
     start = read_start(given["pretrain"]) if given.get("pretrain") else None
     named = given.get("model") or (start.model if start else settings.model) or _without_data(given)
-    if named:  # what is wrong with it is said before the images are read
-        choose_recipe(given, settings.recipe, model_entry(named).recipe)
+    # What is wrong with it is said before the images are read.
+    planned = choose_recipe(given, settings.recipe, model_entry(named).recipe if named else {})
     source = {**settings.source, **data_source(arguments)}
     source.setdefault("name_or_path", DEFAULT_DATA)
-    if chosen.crop != WHOLE:
+    if planned.crop != WHOLE:
         source.setdefault("fit", "crop")  # such a recipe says itself what is seen of an image
     if chosen_options(given) and ("pretrain" not in given or start):
         raise ConfigError("--pretrain.OPTION needs --pretrain without a directory, which has its own options")

@@ -13,6 +13,7 @@ from typing import Any
 from simroot.data import ImageData
 from simroot.models import model_entry
 from simroot.models.sizing import Plan, plan
+from simroot.preparation import sides
 from simroot.training.recipes import Recipe, recipe
 
 # Smaller images than this have no third grid: they are for simnet2's small sibling.
@@ -65,7 +66,7 @@ def choose(data: ImageData) -> Choice:
     ``simnet_mixed`` with four filter groups: of some 20,000 parameters, with one layer on each grid, or from 20,000
     training images on of some 65,000, with two.
     """
-    count, size = len(data.train), data.image_size
+    count, size = len(data.train), min(sides(data.image_size))
     if size < _SMALL:
         small = "simnet2_small"
         why = f"network {small}: images of {size} pixels, below {_SMALL}, are too small for several grids"
