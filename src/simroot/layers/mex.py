@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from simroot import ops
 from simroot.errors import ConfigError
-from simroot.layers.parametrizations import OffsetsFromLogAlpha, Positive, Slow, bake, parameter
+from simroot.layers.parametrizations import OffsetsFromLogAlpha, Parametrised, Positive, Slow, bake, parameter
 
 # All outputs depend on a beta at once: it moves slowly, or its first steps overshoot and training collapses.
 _BETA_RATE = 0.3
@@ -20,7 +20,7 @@ _BETA_RATE = 0.3
 _POOL_BETA_RATE = 0.1
 
 
-class MexDense(nn.Module):
+class MexDense(Parametrised):
     """MEX units over the channels: ``h_r = 1/beta log(1/C sum_c exp(beta (x_c + b_rc)))``, beta > 0.
 
     (N, C[, H, W]) -> (N, units[, H, W]). The offsets are learned through ``log(alpha) = beta b`` (section 3), which
@@ -72,10 +72,10 @@ class MexDense(nn.Module):
 
     def extra_repr(self) -> str:
         units, channels = self.offsets.shape
-        return f"{channels}, {units}, beta={float(self.beta):.3g}"
+        return f"{channels}, {units}, beta={float(self.beta.detach()):.3g}"
 
 
-class MexPool2d(nn.Module):
+class MexPool2d(Parametrised):
     """MEX over windows: maximum at beta = inf, average at 0, minimum at -inf; (N, C, H, W) -> (N, C, H', W').
 
     A window at the border counts only the positions that exist.
@@ -122,7 +122,7 @@ class MexPool2d(nn.Module):
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, beta={_text(self.beta)}"
 
 
-class GlobalMexPool2d(nn.Module):
+class GlobalMexPool2d(Parametrised):
     """MEX over all positions, (N, C, H, W) -> (N, C): the average at beta = 0.
 
     Args:
@@ -172,4 +172,4 @@ def _set_beta(layer: MexPool2d | GlobalMexPool2d, beta: float, learn: bool, chan
 
 
 def _text(beta: Tensor | float) -> str:
-    return f"{beta:g}" if isinstance(beta, float) else f"{beta.numel()} learned, mean {float(beta.mean()):.3g}"
+    return f"{beta:g}" if isinstance(beta, float) else f"{beta.numel()} learned, mean {float(beta.detach().mean()):.3g}"

@@ -18,6 +18,25 @@ _FLOOR = 1e-3
 _ALPHA_RATE = 3.0
 
 
+class Parametrised(nn.Module):
+    """A layer whose parameters may be parametrised, and which can be pickled all the same.
+
+    PyTorch gives a parametrised module a class of its own, which nobody can import. It is pickled as one of the class
+    that it was written as, and parametrised again when it is read.
+    """
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return object.__new__, (parametrize.type_before_parametrizations(self),), dict(vars(self))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__({**state, "_modules": dict(state["_modules"])})
+        for name, entry in (self._modules.pop("parametrizations", None) or nn.ModuleDict()).items():
+            assert isinstance(entry, parametrize.ParametrizationList)
+            self.register_parameter(name, nn.Parameter(torch.empty_like(entry.original), requires_grad=False))
+            parametrize.register_parametrization(self, name, nn.Identity(), unsafe=True)
+            self.parametrizations[name] = entry  # type: ignore[operator,index,union-attr]
+
+
 class Positive(nn.Module):
     """``exp(rate raw)``: positive with a gradient below, so that no value is clamped to zero for good.
 
@@ -135,7 +154,7 @@ def bake(layer: nn.Module) -> None:
         return
     originals = {name: entry.original for name, entry in layer.parametrizations.items()}  # type: ignore[operator,union-attr]
     values = {name: getattr(layer, name).clone() for name in originals}
-    del layer.parametrizations
     layer.__class__ = parametrize.type_before_parametrizations(layer)
+    del layer.parametrizations
     for name, value in values.items():
         parameter(layer, name, value, learn=originals[name].requires_grad)

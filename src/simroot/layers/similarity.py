@@ -13,14 +13,14 @@ from simroot import ops
 from simroot.errors import ConfigError
 from simroot.layers.noise import MultiplicativeNoise
 from simroot.layers.norm import NormalisedConv2d
-from simroot.layers.parametrizations import Positive, SoftPositive, TemplatesFromSlopes, bake, parameter
+from simroot.layers.parametrizations import Parametrised, Positive, SoftPositive, TemplatesFromSlopes, bake, parameter
 
 # A weight moves at most at a quarter of a slope's rate, as its gradient, a square, has heavy tails; at less where a
 # similarity has few of them and each counts for much.
 _WEIGHT_RATE, _MANY = 0.5, 24
 
 
-class Similarity2d(nn.Module):
+class Similarity2d(Parametrised):
     """Similarity of every patch to learned templates (Deep SimNets, section 2).
 
     ``s_l = -sum_i u_li |x_i - z_li|^p + b_l`` for ``kind="lp"``, ``sum_i u_li x_i z_li + b_l`` for ``kind="linear"``,
@@ -149,7 +149,7 @@ class Similarity2d(nn.Module):
 
     def extra_repr(self) -> str:
         n, c, k, _ = self.templates.shape
-        order = float(self.order)
+        order = float(torch.as_tensor(self.order).detach())
         return f"{c * self.groups}, {n}, kernel_size={k}, kind={self.kind}, order={order:g}, groups={self.groups}"
 
 
