@@ -5,13 +5,14 @@ Without PyTorch: what runs an exported network prepares images exactly as traini
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from simroot.errors import DataError
@@ -21,6 +22,7 @@ from simroot.salvage import FORMATS, Source, open_header, orientation, upright
 GREY_MODES = frozenset(("1", "L", "LA", "La", "I", "F"))
 _TIFF_SIZE = (0x0100, 0x0101)
 _LOOKED_AT = 4096
+Picture = str | Path | Image.Image | NDArray[np.uint8]
 _TIFF = (".tif", ".tiff")
 
 
@@ -104,17 +106,32 @@ def decode_array(source: Source, preparation: Preparation, seen: Seen | None = N
     return found[None] if preparation.channels == 1 else found.transpose(2, 0, 1)
 
 
-def read_image(path: str | Path, preparation: Preparation, seen: Seen | None = None) -> NDArray[np.uint8]:
-    """One image file by ``decode_array``.
+def read_image(picture: Picture, preparation: Preparation, seen: Seen | None = None) -> NDArray[np.uint8]:
+    """One image file by ``decode_array``, or an image of Pillow's or an array (H, W, C) or (H, W) as if it were one.
 
     Raises:
         DataError: the file is missing, unreadable or not an image.
     """
-    path = Path(path)
     try:
-        return decode_array(path, preparation, seen)
+        source = Path(picture) if isinstance(picture, str | Path) else _encoded(picture)
+        return decode_array(source, preparation, seen)
     except Exception as error:  # a decoder may raise anything on damaged bytes
-        raise DataError(f"{path} cannot be read as an image: {reason(error)}") from error
+        name = picture if isinstance(picture, str | Path) else f"the {type(picture).__name__}"
+        raise DataError(f"{name} cannot be read as an image: {reason(error)}") from error
+
+
+def _encoded(picture: Image.Image | NDArray[np.uint8]) -> bytes:
+    """A file of the same pixels, so that pictures in memory take the way of all others."""
+    if isinstance(picture, np.ndarray):
+        if picture.dtype != np.uint8 or picture.ndim not in (2, 3) or (picture.ndim == 3 and picture.shape[2] > 4):
+            raise ValueError(f"it is {picture.dtype} {picture.shape}; expected uint8 (H, W, C) or (H, W)")
+        picture = Image.fromarray(picture[..., 0] if picture.shape[2:] == (1,) else picture)
+    image = ImageOps.exif_transpose(picture)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+    encoded = io.BytesIO()
+    image.save(encoded, "TIFF")
+    return encoded.getvalue()
 
 
 def reason(error: BaseException) -> str:

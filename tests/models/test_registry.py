@@ -91,9 +91,34 @@ def test_an_entry_is_read_from_its_builder() -> None:
 
 @pytest.mark.usefixtures("scratch_registry")
 def test_a_name_is_taken_once() -> None:
+    register("nin_tiny")(tiny)
+
+    def another(num_classes: int = 1, in_channels: int = 1, *, image_size: int = 1) -> nn.Module:
+        """Another network."""
+        return nn.Identity()
+
+    with pytest.raises(ValueError, match=r"'nin_tiny' is registered already, by .*test_registry; choose another name"):
+        register("nin_tiny")(another)
+    with pytest.raises(ValueError, match=r"'nin' is registered already, by simroot\.models\.nin"):
+        register("nin")(another)
+
+
+@pytest.mark.usefixtures("scratch_registry")
+def test_a_notebook_s_cell_may_run_again(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     register()(tiny)
-    with pytest.raises(ValueError, match="'tiny' is registered already"):
-        register()(tiny)
+    assert not caplog.records
+    register(macs=3)(tiny)
+    assert model_entry("tiny").macs == 3
+    assert "the model tiny is registered again" in caplog.text
+
+    def written_anew(num_classes: int = 1, in_channels: int = 1, *, image_size: int = 1) -> nn.Module:
+        """By hand, with another name."""
+        return nn.Identity()
+
+    for build in (tiny, written_anew):
+        monkeypatch.setattr(build, "__module__", "__main__")
+    register("tiny")(written_anew)
+    assert model_entry("tiny").build is written_anew
 
 
 @pytest.mark.usefixtures("scratch_registry")

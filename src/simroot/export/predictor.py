@@ -8,15 +8,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from simroot.errors import ConfigError, DataError, ExportError
 from simroot.export.description import Description
 from simroot.export.engines import open_file
-from simroot.images import read_image
+from simroot.images import Picture, read_image
 
 _BATCH = 256
+_PICTURES = (str, Path, Image.Image, np.ndarray)
 
-Images = str | Path | Sequence[str | Path] | NDArray[Any]
+Images = Picture | Sequence[Picture] | NDArray[Any]
 
 
 class Predictor:
@@ -56,21 +58,23 @@ class Predictor:
         """The network's scores, float32 (N, classes).
 
         Args:
-            images: image files, or a single one, prepared as for the network's evaluation; or an array. Of pixels:
-                uint8 (N, C, H, W) or (N, H, W, C), or (N, H, W) of grey images. Of a file without preprocessing:
-                float32 (N, *input_size).
+            images: pictures, or a single one, prepared as for the network's evaluation: paths of image files, images
+                of Pillow's, or arrays uint8 (H, W, C) or (H, W). Or an array of images that are prepared, as a single
+                picture of the input's size is taken to be: uint8 (N, C, H, W) or (N, H, W, C), or (N, H, W) of grey
+                images. Of a file without preprocessing: float32 (N, *input_size).
 
         Raises:
             DataError: for an image that cannot be read, an array of another type or shape, or anything else.
         """
-        if isinstance(images, str | Path):
+        if isinstance(images, _PICTURES) and not (isinstance(images, np.ndarray) and self._is_batch(images)):
             images = [images]
         if isinstance(images, np.ndarray):
             array = self._array(images)
             parts = [self._run(array[start : start + _BATCH]) for start in range(0, len(array), _BATCH)]
-        elif not isinstance(images, Sequence) or not all(isinstance(path, str | Path) for path in images):
+        elif not isinstance(images, Sequence) or not all(isinstance(picture, _PICTURES) for picture in images):
             raise DataError(
-                f"images are a {type(images).__name__}; expected paths of image files, or all images in one NumPy array"
+                f"images are a {type(images).__name__}; expected paths of image files, images of Pillow's, or NumPy "
+                "arrays"
             )
         else:
             parts = [self._run(self._read(images[k : k + _BATCH])) for k in range(0, len(images), _BATCH)]
@@ -98,8 +102,8 @@ class Predictor:
             for indices, shares in zip(best, probabilities, strict=True)
         ]
 
-    def read(self, path: str | Path) -> NDArray[np.uint8]:
-        """An image file as the network takes it, uint8 (C, H, W).
+    def read(self, picture: Picture) -> NDArray[np.uint8]:
+        """A picture as the network takes it, uint8 (C, H, W); see ``scores``.
 
         Raises:
             DataError: if it cannot be read, or the file of the network takes no pixels.
@@ -108,13 +112,25 @@ class Predictor:
             raise DataError(
                 f"{self.path} holds no preprocessing: give normalised float32 arrays, or export it with mean and std"
             )
-        return read_image(path, self.description.preparation)
+        if isinstance(picture, np.ndarray) and self._is_batch(picture):
+            return self._array(picture)[0]
+        return read_image(picture, self.description.preparation)
 
-    def _read(self, paths: Sequence[str | Path]) -> NDArray[np.uint8]:
-        return np.stack([self.read(path) for path in paths])
+    def _read(self, pictures: Sequence[Picture]) -> NDArray[np.uint8]:
+        return np.stack([self.read(picture) for picture in pictures])
+
+    def _is_batch(self, array: NDArray[Any]) -> bool:
+        """Whether an array holds images that are prepared, rather than being a picture."""
+        size = self.description.input_size
+        is_picture = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
+        if array.dtype != np.uint8 or not self.description.takes_pixels or not is_picture:
+            return True
+        return array.shape in (size, (*size[1:], size[0])) or (size[0] == 1 and array.shape[1:] == size[1:])
 
     def _array(self, images: NDArray[Any]) -> NDArray[Any]:
         size = self.description.input_size
+        if images.shape in (size, (*size[1:], size[0])) and images.ndim == 3:
+            images = images[None]
         if self.description.takes_pixels and images.dtype == np.uint8:
             if images.ndim == 3 and size[0] == 1:
                 images = images[:, None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -13,6 +14,8 @@ from torch import nn
 
 from simroot.errors import ConfigError, SimrootError
 from simroot.models.common import nearest, require_positive
+
+log = logging.getLogger(__name__)
 
 Builder = TypeVar("Builder", bound=Callable[..., nn.Module])
 
@@ -66,14 +69,23 @@ def register(
         macs: multiply-accumulates for one example at the builder's defaults.
         recipe: fields in which the recipe that trains the network well differs from the default recipe.
 
+    A builder that is defined again, as in a notebook or after ``importlib.reload``, takes the place of the one before,
+    which is logged.
+
     Raises:
-        ValueError: if the name is taken, or the builder lacks a docstring or one of the three named defaults.
+        ValueError: if the name is taken by another builder, or the builder lacks a docstring or one of the three named
+            defaults.
     """
 
     def decorate(build: Builder) -> Builder:
         key = name or build.__name__
         if key in _ENTRIES:
-            raise ValueError(f"a model named {key!r} is registered already; choose another name")
+            before = _ENTRIES[key].build
+            if not _same_place(before, build):
+                raise ValueError(
+                    f"a model named {key!r} is registered already, by {before.__module__}; choose another name"
+                )
+            log.warning("the model %s is registered again: the new builder takes the place of the one before", key)
         summary = (inspect.getdoc(build) or "").partition("\n")[0]
         signature = inspect.signature(build).parameters
         missing = [
@@ -100,6 +112,13 @@ def register(
         return build
 
     return decorate
+
+
+def _same_place(before: Callable[..., Any], now: Callable[..., Any]) -> bool:
+    """Whether a builder was written where another is: both by hand, or the same function of one module."""
+    if before.__module__ != now.__module__:
+        return False
+    return now.__module__ == "__main__" or before.__qualname__ == now.__qualname__
 
 
 def list_models(pattern: str = "*") -> list[str]:
