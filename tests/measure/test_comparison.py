@@ -43,3 +43,18 @@ def test_plot(tmp_path: Path) -> None:
     plot_latencies(latencies[:-1], path, "Times")  # one is missing
     assert path.read_bytes().startswith(b"\x89PNG")
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_legend_is_inside_of_the_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib.figure import Figure
+
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+    names = ["runs/simnet2_small-hand-digits-train-1/model.onnx", "b", "runs/simnet2_small-hand-digits-train-1", "d"]
+    plot_latencies([Latency(name, "eager", 1, 1, 1e-3, (1e-3, 1e-3), 9) for name in names], tmp_path / "a.png")
+    (figure,) = drawn
+    figure.canvas.draw()
+    legend, whole = figure.legends[0].get_window_extent(), figure.bbox
+    assert whole.x0 <= legend.x0
+    assert legend.x1 <= whole.x1
+    assert legend.y0 >= 0

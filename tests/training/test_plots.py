@@ -46,11 +46,19 @@ def test_names_are_no_formulas_and_may_be_any_bytes(tmp_path: Path, figures: lis
     classes = ["a$_$b", "caf\udce9", "$"]
     plots.plot_confusion(tmp_path / "confusion.png", torch.eye(3, dtype=torch.int64), classes, "$x$ on $_$")
     labels = [label.get_text() for label in figures[0].axes[0].get_yticklabels()]
-    assert labels == ["a$_$b", "caf?", "$"]
+    assert labels == ["a$_$b (1)", "caf? (1)", "$ (1)"]
 
 
-@pytest.mark.parametrize(("count", "names", "numbers"), [(2, True, True), (30, True, False), (31, False, False)])
-def test_confusion(tmp_path: Path, figures: list[Figure], count: int, names: bool, numbers: bool) -> None:
+@pytest.mark.parametrize(
+    ("count", "names", "cells"),
+    [
+        (2, True, ["25 %\n1", "75 %\n3"]),
+        (30, True, ["25", "75", *["100"] * 28]),
+        (100, True, []),
+        (101, False, []),
+    ],
+)
+def test_confusion(tmp_path: Path, figures: list[Figure], count: int, names: bool, cells: list[str]) -> None:
     classes = [f"class {k}" for k in range(count)]
     confusion = torch.eye(count, dtype=torch.int64) * 3
     confusion[0] = 0  # a class without images
@@ -58,10 +66,15 @@ def test_confusion(tmp_path: Path, figures: list[Figure], count: int, names: boo
     plots.plot_confusion(tmp_path / "confusion.png", confusion, classes, "net")
     assert min(png_size(tmp_path / "confusion.png")) > 300
     axes = figures[0].axes[0]
-    assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_title()) == ("predicted class", "true class", "net")
+    assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_title()) == (
+        "predicted class",
+        "true class (number of images)",
+        "net",
+    )
     labels = [label.get_text() for label in axes.get_yticklabels()]
-    assert (labels == classes) is names
-    assert [text.get_text() for text in axes.texts] == (["1", "3"] if numbers else [])
+    assert (labels[:3] == ["class 0 (0)", "class 1 (4)", "class 2 (3)"][:count]) is names
+    assert ([label.get_text() for label in axes.get_xticklabels()] == classes) is names
+    assert [text.get_text() for text in axes.texts] == cells
     shown = axes.images[0].get_array()
     assert shown is not None
     assert shown[1].tolist()[:2] == [25.0, 75.0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from simroot.data import ImageData, loader
 from simroot.errors import ConfigError
 from simroot.experiments.runs import Trial
-from simroot.experiments.study import Experiment, Finished, Report, accuracy_text, by_model, markdown_table
+from simroot.experiments.study import Experiment, Finished, Report, accuracy_text, by_model, draw_runs, markdown_table
 from simroot.measure import Candidate, LayerCorrelation, compare, joint_moments, layer_correlation
 from simroot.models import create_model, model_entry
 from simroot.training import load_run, recipe
@@ -101,12 +100,10 @@ def _plot(models: Mapping[str, Sequence[Finished]], times: Mapping[str, float]) 
             names = [name for name in models if _topology(name) == topology]
             names.sort(key=values.__getitem__)
             accuracies = [[100 * each.row["accuracy"] for each in models[name]] for name in names]
-            means = [statistics.fmean(each) for each in accuracies]
-            spreads = [statistics.stdev(each) if len(each) > 1 else math.nan for each in accuracies]
             if names:
-                places = [values[name] for name in names]
-                axes.errorbar(places, means, spreads, marker=marker, capsize=3, label=topology or "without groups")
-                for name, place, mean in zip(names, places, means, strict=True):
+                places = list(map(values.__getitem__, names))
+                draw_runs(axes, places, accuracies, marker=marker, label=topology or "without groups")
+                for name, place, mean in zip(names, places, map(statistics.fmean, accuracies), strict=True):
                     degree = name.removeprefix(f"nin_{topology}") if topology else ""
                     axes.annotate(degree, (place, mean), textcoords="offset points", xytext=(5, 5), fontsize=8)
         axes.set_xlabel(label)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from simroot.data import ImageData
 from simroot.experiments.runs import Trial
-from simroot.experiments.study import Experiment, Finished, Report, accuracy_text, markdown_table
+from simroot.experiments.study import Experiment, Finished, Report, accuracy_text, draw_runs, markdown_table
 from simroot.models import model_entry
 from simroot.training import recipe
 
@@ -173,10 +172,8 @@ def plot_against(axes: Axes, runs: Runs, cost: Callable[[Network], float], label
     for name in dict.fromkeys(network.name for network in runs):
         members = sorted((network for network in runs if network.name == name), key=cost)
         values = [[100 * each.row["accuracy"] for each in runs[network]] for network in members]
-        spreads = [statistics.stdev(each) if len(each) > 1 else math.nan for each in values]
-        means, places = [statistics.fmean(each) for each in values], [cost(network) for network in members]
         style = "--" if name in dashed else "-"
-        axes.errorbar(places, means, spreads, marker="o", markersize=4, capsize=3, linestyle=style, label=name)
+        draw_runs(axes, list(map(cost, members)), values, marker="o", markersize=4, linestyle=style, label=name)
     axes.set_xscale("log")
     # 1, 2, 5, 10 and so on: powers of ten alone are too few, and all multiples of them run into one another.
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

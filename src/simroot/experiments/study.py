@@ -19,6 +19,7 @@ from simroot.training import Recipe, for_data
 from simroot.training.environment import versions
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 log = logging.getLogger(__name__)
@@ -224,6 +225,15 @@ def accuracy_text(runs: Sequence[Finished]) -> str:
     values = [100 * each.row["accuracy"] for each in runs]
     mean = f"{statistics.fmean(values):.2f}"
     return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.2f} ({len(values)} seeds)"
+
+
+def draw_runs(axes: Axes, places: Sequence[float], values: Sequence[Sequence[float]], **style: Any) -> None:
+    """A line through the means of runs, and a bar of one standard deviation where there are several of them."""
+    (line,) = axes.plot(places, [statistics.fmean(each) for each in values], **style)
+    for place, each in zip(places, values, strict=True):
+        if len(each) > 1:
+            spread = statistics.stdev(each)
+            axes.errorbar(place, statistics.fmean(each), spread, fmt="none", ecolor=line.get_color(), capsize=3)
 
 
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

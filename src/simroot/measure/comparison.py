@@ -57,8 +57,11 @@ def plot_latencies(latencies: Sequence[Latency], path: Path, title: str = "") ->
 
     models, engines = _distinct([each.model for each in latencies]), _distinct([each.engine for each in latencies])
     threads, batches = _distinct([each.threads for each in latencies]), _distinct([each.batch for each in latencies])
-    width = max(4.5, 1.5 + 0.28 * len(models) * len(engines))
-    figure = Figure(figsize=(width * len(batches), 0.8 + 3.2 * len(threads)), dpi=120, layout="constrained")
+    width = max(4.5, 1.5 + 0.28 * len(models) * len(engines)) * len(batches)
+    entry = 0.8 + 0.1 * max(map(len, models))  # inches of a name in the legend
+    width, columns = max(width, entry), max(1, min(len(models), int(width / entry)))
+    height = 0.5 + 3.2 * len(threads) + 0.25 * -(-len(models) // columns)
+    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
     panels = figure.subplots(len(threads), len(batches), squeeze=False)
     for row, count in zip(panels, threads, strict=True):
         for axes, batch in zip(row, batches, strict=True):
@@ -66,7 +69,7 @@ def plot_latencies(latencies: Sequence[Latency], path: Path, title: str = "") ->
             _draw(axes, shown, models, engines)
             axes.set_title(f"{count} {'thread' if count == 1 else 'threads'}, batch {batch}", fontsize=10)
             axes.set_ylabel("milliseconds an image")
-    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=min(len(models), 4))
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=columns)
     if title:
         figure.suptitle(title)
     write_atomic(path, lambda file: figure.savefig(file, format="png"))

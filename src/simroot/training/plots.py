@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
 CURVES = "curves.png"
 CONFUSION = "confusion.png"
 
-# More names than these would overlap; more cells cannot hold a readable number.
-_MOST_NAMES = 30
-_MOST_NUMBERS = 12
+# More classes than these leave no room for names, for shares, and for counts below them.
+_MOST_NAMES, _MOST_SHARES, _MOST_COUNTS = 100, 30, 12
+_LONGEST_NAME = 24
 
 
 def plot_curves(path: Path, history: Sequence[Row], title: str) -> None:
@@ -43,29 +44,50 @@ def plot_curves(path: Path, history: Sequence[Row], title: str) -> None:
 
 
 def plot_confusion(path: Path, confusion: Tensor, classes: Sequence[str], title: str) -> None:
-    """A confusion matrix (classes, classes), rows true and columns predicted, as percentages of each row."""
+    """A confusion matrix (classes, classes), rows true and columns predicted.
+
+    Colours are shares of the rows; the cells of few classes hold their share in per cent and the number of images, and
+    those of some classes the share. Beside each true class stands how many images it has.
+    """
     count = len(classes)
-    size = min(max(5.0, 2 + 0.45 * count), 14.0)
+    size = min(max(5.0, 2 + 0.55 * count), 18.0)
+    font = min(9.0, 0.62 * 72 * (size - 2) / count)
     figure = _figure(size + 1, size)
     axes = figure.subplots()
-    share = 100 * confusion.double() / confusion.sum(1, keepdim=True).clamp(min=1)
+    images = confusion.sum(1)
+    share = 100 * confusion.double() / images[:, None].clamp(min=1)
     image = axes.imshow(share.numpy(), cmap="Blues", vmin=0, vmax=100)
     figure.colorbar(image, ax=axes, label="share of the true class (%)", fraction=0.046, pad=0.04)
-    axes.set_title(_plain(title), parse_math=False)
+    axes.set_title(textwrap.fill(_plain(title), int(8 * size)), parse_math=False)
     axes.set_xlabel("predicted class")
-    axes.set_ylabel("true class")
+    axes.set_ylabel("true class (number of images)")
     if count <= _MOST_NAMES:
-        long = max(map(len, classes)) > 3
-        names = [_plain(name) for name in classes]
+        names = [_short(_plain(name)) for name in classes]
+        turned = 0 if max(map(len, names)) <= 3 and count <= _MOST_SHARES else 90 if count > _MOST_COUNTS else 45
         axes.set_xticks(
-            range(count), names, rotation=45 if long else 0, ha="right" if long else "center", parse_math=False
+            range(count),
+            names,
+            rotation=turned,
+            rotation_mode="anchor" if turned == 45 else None,
+            ha="right" if turned == 45 else "center",
+            parse_math=False,
+            fontsize=font,
         )
-        axes.set_yticks(range(count), names, parse_math=False)
-    if count <= _MOST_NUMBERS:
+        numbered = [f"{name} ({number})" for name, number in zip(names, images.tolist(), strict=True)]
+        axes.set_yticks(range(count), numbered, parse_math=False, fontsize=font)
+    if count <= _MOST_SHARES:
         for row, column in torch.nonzero(confusion).tolist():
             colour = "white" if share[row, column] > 50 else "black"
-            axes.text(column, row, str(int(confusion[row, column])), ha="center", va="center", color=colour, fontsize=9)
+            text = f"{share[row, column]:.0f} %\n{int(confusion[row, column])}"
+            text = text if count <= _MOST_COUNTS else f"{share[row, column]:.0f}"
+            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=font)
     _save(figure, path)
+
+
+def _short(name: str) -> str:
+    """The name, or its beginning and end if it is long."""
+    half = _LONGEST_NAME // 2
+    return name if len(name) <= _LONGEST_NAME else f"{name[:half]}…{name[1 - half :]}"
 
 
 def _plain(text: str) -> str:
@@ -81,4 +103,4 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    write_atomic(path, lambda file: figure.savefig(file, format="png"))
+    write_atomic(path, lambda file: figure.savefig(file, format="png", bbox_inches="tight"))
