@@ -24,6 +24,8 @@ _COLUMNS = (
     *("network", "ms a\nbatch", "spread", "ms an\nimage", "images\na second"),
     *("speed-\nup", "MAC\nratio", "effi-\nciency", "MB"),
 )
+# What a narrow terminal can do without, the first to go first.
+_OPTIONAL = ("MB", "images\na second", "spread", "ms a\nbatch", "effi-\nciency", "MAC\nratio")
 _LEGEND = (
     "Medians; spread: ms a batch between the quartiles. Speed-up: against the first network in the same engine; "
     "MAC ratio: MACs of the first network / MACs of this one; efficiency: speed-up / MAC ratio. MB: peak memory for "
@@ -103,7 +105,7 @@ def print_comparisons(comparisons: Sequence[Comparison]) -> None:
 
     for (engine, precision, threads, batch), members in itertools.groupby(comparisons, group):
         title = f"{engine} ({precision}), {threads} {'thread' if threads == 1 else 'threads'}, batch {batch}"
-        print_table(title, _COLUMNS, map(_row, members), numbers=_COLUMNS[1:])
+        print_table(title, _COLUMNS, map(_row, members), numbers=_COLUMNS[1:], optional=_OPTIONAL)
     console().print(_LEGEND)
 
 

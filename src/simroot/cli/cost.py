@@ -100,7 +100,7 @@ def _print(title: str, cost: Cost, seconds: Mapping[str, float] | None, batch: i
         total += [f"{1e3 * whole:.3f}", ""]
     # Identities are what folding leaves behind.
     shown = [row for row, layer in zip(rows, cost.layers, strict=True) if layer.kind != "Identity"]
-    print_table(title, columns, shown, numbers=columns[2:], total=total)
+    print_table(title, columns, shown, numbers=columns[2:], total=total, optional=("kind", "share", "output"))
 
 
 def _run_network(arguments: argparse.Namespace) -> tuple[str, nn.Module, tuple[int, int, int]]:

@@ -31,4 +31,4 @@ def print_memory(memory: Memory | None) -> None:
     columns = ["layer", "output", "flash", "activations", "MACs"]
     total = ["total", "", count_text(memory.flash), count_text(memory.peak), count_text(memory.macs)]
     print()
-    print_table(title, columns, rows, numbers=columns[2:], total=total)
+    print_table(title, columns, rows, numbers=columns[2:], total=total, optional=("output",))

@@ -28,6 +28,8 @@ FORMATS = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2", "c": ""}
 
 # Of images that are read from files, as many as this serve for the check unless told otherwise.
 _STREAMED = 500
+# Columns that a narrow terminal can do without, the first to go first.
+_OPTIONAL = ("allowed", "same class", "difference", "precision", "size")
 _CALIBRATION = 512
 
 
@@ -217,7 +219,7 @@ def _print(title: str, exported: list[Exported]) -> None:
         for file in exported
     ]
     columns = ["file", "precision", "size", "difference", "allowed", "same class", "accuracy"]
-    print_table("Written", columns, rows, numbers=columns[2:])
+    print_table("Written", columns, rows, numbers=columns[2:], optional=_OPTIONAL)
     print("difference: the largest of a score from the network's, as a share of the largest score", file=sys.stderr)
     for file in exported:
         print_memory(getattr(file, "memory", None))

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
 from simroot.errors import ConfigError
 
+_ENDLESS = 10_000  # columns
+_GAP = 2  # between columns of a table
+_FOLDED = 20  # columns into which text can be folded and still be read
+
 
 def console() -> Console:
-    """A console on what is standard output now; it prints names of files and classes as they are."""
-    return Console(markup=False, highlight=False, emoji=False)
+    """A console on what is standard output now; it prints names of files and classes as they are.
+
+    In a file or a pipe lines are as long as they come, unless ``COLUMNS`` says otherwise.
+    """
+    endless = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _ENDLESS
+    return Console(markup=False, highlight=False, emoji=False, width=endless)
 
 
 def print_table(
@@ -28,8 +38,9 @@ def print_table(
     *,
     numbers: Sequence[str] = (),
     total: Sequence[str] | None = None,
+    optional: Sequence[str] = (),
 ) -> None:
-    """Print rows under a title.
+    """Print rows under a title. The first column, names, is broken only where nothing else makes room.
 
     Args:
         title: the line above the table.
@@ -37,17 +48,44 @@ def print_table(
         rows: one string per column.
         numbers: the headers whose column is aligned to the right and never broken.
         total: a last row below a line of its own.
+        optional: the headers of columns that a narrow terminal can do without, the first to go first; which went is
+            said below the table.
     """
+    rows, width = list(rows), console().width
+    needed = [_room(cells, foldable=name not in numbers) for name, *cells in zip(columns, *rows, strict=True)]
+    needed[0] = _room([row[0] for row in rows])
+    if total is not None:
+        needed = [max(room, _room([cell])) for room, cell in zip(needed, total, strict=True)]
+    needed = [max(room, _room([name])) for room, name in zip(needed, columns, strict=True)]
+    kept, left_out = list(range(len(columns))), []
+    for name in filter(columns.__contains__, optional):
+        if _fits(needed, kept, width):
+            break
+        kept = [index for index in kept if columns[index] != name]
+        left_out.append(" ".join(name.split()))
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
-    for column in columns:
-        right = column in numbers
-        table.add_column(column, justify="right" if right else "left", no_wrap=right, overflow="fold")
+    for index in kept:
+        right = columns[index] in numbers
+        whole = right or (index == 0 and _fits(needed, kept, width))
+        table.add_column(columns[index], justify="right" if right else "left", no_wrap=whole, overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(row[index] for index in kept))
     if total is not None:
         table.add_section()
-        table.add_row(*total, style="bold")
+        table.add_row(*(total[index] for index in kept), style="bold")
     _print(title, table)
+    if left_out:
+        console().print(f"Not shown for want of room: {', '.join(left_out)}; --json has all.", style="dim")
+
+
+def _fits(needed: Sequence[int], kept: Sequence[int], width: int) -> bool:
+    return sum(needed[index] for index in kept) + _GAP * (len(kept) - 1) <= width
+
+
+def _room(cells: Sequence[str], *, foldable: bool = False) -> int:
+    """Columns of the terminal that the longest line of the cells takes, or at least needs if it can be folded."""
+    longest = max((cell_len(line) for cell in cells for line in cell.split("\n")), default=0)
+    return min(longest, _FOLDED) if foldable else longest
 
 
 def print_facts(title: str, facts: Iterable[tuple[str, str]]) -> None:

@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
             for image, [(best, share), *others] in predictions
         ]
         columns = ["image", "class", "probability", "then"]
-        print_table(f"Predictions of {arguments.path}", columns, rows, numbers=["probability"])
+        print_table(f"Predictions of {arguments.path}", columns, rows, numbers=["probability"], optional=["then"])
     return 0 if predictions and not skipped.keys() & set(arguments.images) else 1
 
 

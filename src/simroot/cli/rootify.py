@@ -155,7 +155,7 @@ def _print(title: str, report: RootReport) -> None:
     ]
     sizes = (report.parameters_before, report.parameters, report.macs_before, report.macs)
     total = ("network", "", *map(count_text, sizes), "")
-    print_table(title, columns, rows, numbers=columns[1:-1], total=total)
+    print_table(title, columns, rows, numbers=columns[1:-1], total=total, optional=("MACs before", "params before"))
     grouped = sum(layer.groups != layer.groups_before for layer in report.layers)
     console().print(
         f"{grouped} of {len(rows)} spatial convolutions grouped: "
