@@ -24,7 +24,7 @@ ALLOWED = {
     **{door: {"errors"} for door in _DOORS},
     "ops": {"errors"},
     "layers": {"errors", "ops"},
-    "models": {"errors", "ops", "layers"},
+    "models": {"errors", "ops", "layers", *_DOORS},
     "salvage": set(),
     "imagefiles": {"salvage"},
     "preparation": {"errors"},

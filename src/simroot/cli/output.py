@@ -15,7 +15,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
-from simroot.errors import ConfigError
+from simroot.errors import ConfigError, printable
 
 _ENDLESS = 10_000  # columns
 _GAP = 2  # between columns of a table
@@ -51,7 +51,7 @@ def print_table(
         optional: the headers of columns that a narrow terminal can do without, the first to go first; which went is
             said below the table.
     """
-    rows, width = list(rows), console().width
+    rows, width = [tuple(map(printable, row)) for row in rows], console().width
     needed = [_room(cells, foldable=name not in numbers) for name, *cells in zip(columns, *rows, strict=True)]
     needed[0] = _room([row[0] for row in rows])
     if total is not None:
@@ -94,13 +94,13 @@ def print_facts(title: str, facts: Iterable[tuple[str, str]]) -> None:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in facts:
-        table.add_row(name, value)
+        table.add_row(printable(name), printable(value))
     _print(title, table)
 
 
 def _print(title: str, table: Table) -> None:
     # Not as the table's own title: that would be broken at the table's width.
-    console().print(title, style="bold")
+    console().print(printable(title), style="bold")
     console().print(table)
 
 

@@ -25,7 +25,7 @@ from simroot.cli.datasource import (
 from simroot.cli.output import count_text, percent, print_facts
 from simroot.cli.pretrain import add_options as add_pretraining_options
 from simroot.cli.pretrain import chosen_options
-from simroot.cli.values import add_model_overrides, positive, reader
+from simroot.cli.values import add_model_overrides, devices, positive, reader
 from simroot.data.crop import WHOLE
 from simroot.errors import ConfigError
 from simroot.training import RECIPES, Recipe, recipe
@@ -97,7 +97,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, default in _PLACE.items():
         run.add_argument(
             f"--{name.replace('_', '-')}",
-            type=positive if name == "num_nodes" else str,
+            type={"num_nodes": positive, "devices": devices}.get(name, str),
             metavar="VALUE",
             help=f"of Lightning's Trainer (default: {default})",
         )

@@ -11,9 +11,11 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, get_args, get_origin
 
-from simroot.errors import DataError
+from simroot.errors import DataError, quoted
 from simroot.preparation import ImageSize, as_background, as_image_size, as_pixel_range
 
+_DIGITS = 18
+_DEVICE_DIGITS = 4
 _UNITS = {"": 1, "K": 1_000, "M": 1_000_000, "G": 1_000_000_000}
 
 _WORDS: dict[type, dict[str, bool | None]] = {
@@ -34,7 +36,7 @@ def image_shape(text: str) -> tuple[int, int, int]:
         channels, height, width = (positive(part) for part in text.split(","))
     except (ValueError, argparse.ArgumentTypeError):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no shape; expected channels,height,width, as in 3,32,32"
+            f"{quoted(text)} is no shape; expected channels,height,width, as in 3,32,32"
         ) from None
     return channels, height, width
 
@@ -43,7 +45,9 @@ def image_size(text: str) -> ImageSize:
     """Read ``32``, the side of a square, or ``24,96``, height and width."""
     sizes = [positive(part) for part in text.split(",")]
     if len(sizes) > 2:
-        raise argparse.ArgumentTypeError(f"{text!r} is no image size; expected 32, or height and width as in 24,96")
+        raise argparse.ArgumentTypeError(
+            f"{quoted(text)} is no image size; expected 32, or height and width as in 24,96"
+        )
     return as_image_size((sizes[0], sizes[-1]))
 
 
@@ -56,7 +60,7 @@ def pixel_range(text: str) -> str | tuple[float, float]:
         return as_pixel_range((low, high)) or text
     except (ValueError, DataError):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no pixel range; expected auto, full or two numbers, the lower one first, as in 0,4095"
+            f"{quoted(text)} is no pixel range; expected auto, full or two numbers, the lower one first, as in 0,4095"
         ) from None
 
 
@@ -70,30 +74,42 @@ def background(text: str) -> str | tuple[int, int, int]:
         return text if text == "auto" else as_background(parts or text)
     except DataError:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no background; expected auto, white, black or three numbers of 0 to 255, as in 0,128,255"
+            f"{quoted(text)} is no background; expected auto, white, black or three numbers of 0 to 255, as in 0,9,255"
         ) from None
 
 
 def positive(text: str) -> int:
     """Read a whole number of at least 1."""
-    if not text.strip().isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
+    if not _is_whole(text) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is no whole number of at least 1")
     return int(text)
+
+
+def _is_whole(text: str) -> bool:
+    """Also short enough for an integer of 64 bits: nothing here is larger."""
+    return text.strip().isdecimal() and len(text.strip()) <= _DIGITS
+
+
+def devices(text: str) -> str:
+    """Read how many devices, which of them (``0,1``) or ``auto``."""
+    if any(len(part) > _DEVICE_DIGITS for part in re.findall(r"\d+", text)):
+        raise argparse.ArgumentTypeError(f"{quoted(text)} are more devices than there are; expected a number or auto")
+    return text
 
 
 def seed(text: str) -> int:
     """Read the seed of a generator."""
-    if not text.strip().isdecimal() or int(text) >= 2**32:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 to 2^32 - 1")
+    if not _is_whole(text) or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is no whole number from 0 to 2^32 - 1")
     return int(text)
 
 
 def quantity(text: str) -> int:
     """Read a whole number of at least 1 as ``20000``, ``20K``, ``3.5M`` or ``1G``."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMG]?)", text.strip(), re.IGNORECASE)
+    match = re.fullmatch(rf"(\d{{1,{_DIGITS}}}(?:\.\d{{1,9}})?)([KMG]?)", text.strip(), re.IGNORECASE)
     number = Decimal(match[1]) * _UNITS[match[2].upper()] if match else Decimal(0)
     if number < 1 or number % 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1, as in 20000, 20K or 3.5M")
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is no whole number of at least 1, as in 20000, 20K or 3.5M")
     return int(number)
 
 
@@ -104,7 +120,8 @@ def share_or_count(text: str) -> float | int:
     except ValueError:
         number = 0.0
     if not 0 < number < float("inf") or (number >= 1 and number % 1):
-        raise argparse.ArgumentTypeError(f"{text!r} is no share between 0 and 1 and no whole number of at least 1")
+        shown = quoted(text)
+        raise argparse.ArgumentTypeError(f"{shown} is no share between 0 and 1 and no whole number of at least 1")
     return number if number < 1 else int(number)
 
 
@@ -120,7 +137,7 @@ def positive_number(text: str) -> float:
     except ValueError:
         number = 0.0
     if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is no number above 0")
     return number
 
 
@@ -128,7 +145,7 @@ def override(text: str) -> tuple[str, Any]:
     """Read ``key=value``; the value is JSON (number, true, null, list), ``True``, ``None``, ``inf``, or else a word."""
     key, equals, value = text.partition("=")
     if not (key.isidentifier() and equals):
-        raise argparse.ArgumentTypeError(f"{text!r} is no override; expected KEY=VALUE, as in channels=100")
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is no override; expected KEY=VALUE, as in channels=100")
     if key in NO_OVERRIDES:
         raise argparse.ArgumentTypeError(
             f"{key} is no override: it comes from the images, or from {NO_OVERRIDES[key]} where a command has it"
@@ -139,6 +156,8 @@ def override(text: str) -> tuple[str, Any]:
         return key, json.loads(value)
     except ValueError:
         return key, value
+    except RecursionError:
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is nested too deeply") from None
 
 
 def add_model_overrides(parser: argparse._ActionsContainer) -> None:
@@ -166,7 +185,7 @@ def reader(hint: Any) -> Callable[[str], Any]:
                 return _read(option, text)
             except ValueError:
                 continue
-        raise argparse.ArgumentTypeError(f"{text!r} is not {' or '.join(map(describe, options))}")
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is not {' or '.join(map(describe, options))}")
 
     return read
 

@@ -10,15 +10,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from itertools import count as numbers
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict, get_type_hints
 
 from simroot.data import ImageData
-from simroot.errors import CheckpointError
+from simroot.documents import read_json
+from simroot.errors import CheckpointError, ConfigError
 from simroot.measure import count
 from simroot.models import create_model, deploy, model_entry
 from simroot.models.sizing import recorded
 from simroot.preparation import as_image_size, size_name
 from simroot.pretraining import pretrain
+from simroot.schema import Count, Positive, Range, require
 from simroot.training import Recipe, Run, for_data, recipe, resume, train
 from simroot.training.run import CONFIG, METRICS, SUMMARY, WEIGHTS, data_changes, origin, read_config
 
@@ -28,6 +30,31 @@ log = logging.getLogger(__name__)
 PRETRAINED = "pre-trained"
 
 Row = dict[str, Any]
+
+
+Share = Annotated[float, Range(0, 1)]
+
+
+class _Figures(TypedDict):
+    model: str
+    overrides: dict[str, Any]
+    seed: Count
+    epochs: Positive
+    accuracy: Share
+    best_accuracy: Share
+    parameters: Positive
+    macs: Positive
+    flops: Positive
+    seconds: Annotated[float, Range(0, 1e12)]
+    recipe: dict[str, Any]
+    command: str
+    validation_accuracy_by_epoch: list[Share]
+
+
+class Figures(_Figures, total=False):
+    """What a row says of a finished run; experiments add figures of their own."""
+
+    start: str
 
 
 @dataclass(frozen=True)
@@ -167,7 +194,7 @@ def row(path: Path) -> Row:
     kept = ("model", "overrides", "seed", "epochs")
     sizes = ("parameters", "macs", "flops", "seconds", "recipe", "versions", "commit")
     try:
-        summary = json.loads((path / SUMMARY).read_text(encoding="utf-8"))
+        summary = read_json(path / SUMMARY)
         with (path / METRICS).open(encoding="utf-8") as file:
             curve = [float(line["val_accuracy"]) for line in csv.DictReader(file)]
         found = {
@@ -176,11 +203,28 @@ def row(path: Path) -> Row:
             "best_accuracy": summary["accuracy"],
             **{key: summary[key] for key in sizes},
         }
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise CheckpointError(f"{SUMMARY} or {METRICS} of {path} is missing or damaged ({error!r})") from error
     if len(curve) != found["epochs"]:
         raise CheckpointError(f"{METRICS} of {path} has {len(curve)} epochs; expected {found['epochs']}")
-    return {**found, "command": command(read_config(path)), "validation_accuracy_by_epoch": curve}
+    figures = {**found, "command": command(read_config(path)), "validation_accuracy_by_epoch": curve}
+    try:
+        require_figures(figures)
+    except ConfigError as error:
+        raise CheckpointError(f"{SUMMARY} or {METRICS} of {path} is damaged ({error})") from error
+    return figures
+
+
+def require_figures(figures: Mapping[str, Any]) -> None:
+    """Refuse a row of a report that is not of a finished run.
+
+    Raises:
+        ConfigError: naming the figure.
+    """
+    require({name: value for name, value in figures.items() if name in get_type_hints(Figures)}, Figures, "")
+    Recipe.from_dict(figures["recipe"])
+    if len(figures["validation_accuracy_by_epoch"]) != figures["epochs"]:
+        raise ConfigError(f"validation_accuracy_by_epoch has no value for each of {figures['epochs']} epochs")
 
 
 def command(config: Mapping[str, Any]) -> str:

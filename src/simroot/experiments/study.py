@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from simroot.data import ImageData
 from simroot.data.splits import Split, stratified
+from simroot.documents import read_json
 from simroot.errors import CheckpointError, ConfigError, TrainingError
-from simroot.experiments.runs import Row, Runs, Trial, row
+from simroot.experiments.runs import Row, Runs, Trial, require_figures, row
 from simroot.files import write_atomic, write_text
+from simroot.schema import require
 from simroot.training import Recipe, for_data
 from simroot.training.environment import versions
 
@@ -164,12 +166,20 @@ def _reported(path: Path, data: ImageData) -> list[Row]:
     if not path.exists():
         return []
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        rows: list[Row] = content["rows"] if (content["data"], content["split"]) == (data.name, _sizes(data)) else []
-    except (ValueError, KeyError, TypeError) as error:
+        content = read_json(path)
+        require(content, dict, "")
+        if missing := {"rows", "data", "split"} - content.keys():
+            raise ConfigError(f"it lacks {min(missing)}")
+        if (content["data"], content["split"]) != (data.name, _sizes(data)):
+            return []
+        require(content["rows"], list[dict[str, Any]], "rows")
+        for found in content["rows"]:
+            require_figures(found)
+    except ConfigError as error:
         raise ConfigError(
-            f"{path} is no report of an experiment ({error!r}); remove it or name other --results"
+            f"{path} is no report of an experiment ({error}); remove it or name other --results"
         ) from error
+    rows: list[Row] = content["rows"]
     return rows
 
 

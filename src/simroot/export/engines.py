@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from simroot.errors import ConfigError, ExportError
+from simroot.errors import ConfigError, ExportError, one_line
 from simroot.export.native import read_openvino, require_operators, uses_operators
 
 SUFFIXES = {".onnx": "onnxruntime", ".xml": "openvino"}
@@ -61,8 +61,12 @@ def open_file(path: Path, threads: int | None = None) -> Engine:
         raise
     # The engines' own errors share no narrower class.
     except Exception as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise ExportError(f"{path} cannot be loaded: {lines[-1].strip()}; export it again") from error
+        raise ExportError(f"{path} cannot be loaded: {_last_line(error)}; export it again") from error
+
+
+def _last_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return one_line(lines[-1].strip(), 300)
 
 
 def library(name: str) -> ModuleType:
@@ -142,4 +146,14 @@ def _engine(
     if len(output) != 2:
         raise ExportError(f"{path} gives outputs of shape {output}; expected (batch, classes)")
     outputs = output[1] if isinstance(output[1], int) else None
-    return Engine(run, tuple(shape[1:]), np.dtype(_TYPES[kind]), outputs, properties)
+
+    def checked(batch: NDArray[Any]) -> NDArray[np.float32]:
+        try:
+            scores = run(batch)
+        except Exception as error:  # as when a file is loaded
+            raise ExportError(f"{path} cannot be run: {_last_line(error)}; export it again") from error
+        if scores.shape != (len(batch), scores.shape[-1] if outputs is None else outputs):
+            raise ExportError(f"{path} gives scores of shape {scores.shape} for {len(batch)} images; export it again")
+        return scores
+
+    return Engine(checked, tuple(shape[1:]), np.dtype(_TYPES[kind]), outputs, properties)

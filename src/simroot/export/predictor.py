@@ -83,6 +83,8 @@ class Predictor:
     def predict(self, images: Images) -> NDArray[np.float64]:
         """Probabilities (N, classes): the softmax of ``scores``."""
         scores = self.scores(images).astype(np.float64)
+        if not np.isfinite(scores).all():
+            raise ExportError(f"{self.path} gives scores that are no numbers; export it again")
         exponentials = np.exp(scores - scores.max(1, keepdims=True, initial=-np.inf))
         return exponentials / exponentials.sum(1, keepdims=True)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from simroot.errors import CheckpointError, ConfigError
+from simroot.documents import read_json
+from simroot.errors import CheckpointError, ConfigError, quoted
 from simroot.models.common import is_whole
 from simroot.models.registry import create_model
 from simroot.models.roots import rootify
@@ -86,16 +86,16 @@ def load_rootified(path: str | Path) -> nn.Module:
 
 def _read(description: Path, weights: str) -> tuple[str, dict[str, Any], dict[str, Any], list[int]]:
     try:
-        config = json.loads(description.read_text(encoding="utf-8"))
+        config = read_json(description)
         name, arguments, groups, size = (config[key] for key in ("model", "arguments", "groups", "input_size"))
     except FileNotFoundError as error:
         raise CheckpointError(f"{description} does not exist; simroot rootify writes it beside {weights}") from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ConfigError, KeyError, TypeError) as error:
         raise CheckpointError(f"{description} is damaged, or not written by simroot rootify: {error!r}") from error
     kinds = isinstance(name, str) and isinstance(arguments, dict) and isinstance(groups, dict)
     if not (kinds and isinstance(size, list) and len(size) == 3 and all(is_whole(length, 1) for length in size)):
         raise CheckpointError(
             f"{description} is damaged: expected a word as model, mappings as arguments and groups, and three positive "
-            f"integers as input_size; found {name!r}, {arguments!r}, {groups!r} and {size!r}"
+            f"integers as input_size; found {quoted(name)}, {quoted(arguments)}, {quoted(groups)} and {quoted(size)}"
         )
     return name, arguments, groups, size

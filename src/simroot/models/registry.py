@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+import torch
 from torch import nn
 
-from simroot.errors import ConfigError, SimrootError
+from simroot.errors import ConfigError, SimrootError, quoted
 from simroot.models.common import nearest, require_positive
 
 log = logging.getLogger(__name__)
@@ -50,6 +53,11 @@ class ModelEntry:
         parameters = inspect.signature(self.build).parameters.values()
         return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
+
+# From this number of channels, classes or anything on, a network may not fit into memory.
+_MANY = 2000
+# What builders raise when they are given values of other types and sizes than they expect.
+_UNBUILDABLE = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
 
 _ENTRIES: dict[str, ModelEntry] = {}
 
@@ -133,7 +141,7 @@ def model_entry(name: str) -> ModelEntry:
         ConfigError: if no network has this name; the message lists the nearest names.
     """
     if name not in _ENTRIES:
-        raise ConfigError(f"unknown model {name!r}; {nearest(name, list_models())}")
+        raise ConfigError(f"unknown model {quoted(name)}; {nearest(name, list_models())}")
     return _ENTRIES[name]
 
 
@@ -154,20 +162,52 @@ def create_model(name: str, num_classes: int = 10, in_channels: int = 3, **overr
     known = entry.overrides
     for override, value in overrides.items():
         if override not in known:
-            raise ConfigError(f"{name} has no override {override!r}; {nearest(override, known)}")
+            raise ConfigError(f"{name} has no override {quoted(override)}; {nearest(override, known)}")
         _require_truth_or_number(f"{override} of {name}", value, known[override])
+    build = partial(entry.build, num_classes, in_channels, **overrides)
     try:
-        return entry.build(num_classes, in_channels, **overrides)
+        if any(number >= _MANY for number in _numbers([num_classes, in_channels, overrides])):
+            require_memory(name, build)
+        return build()
     except SimrootError:
         raise
-    except (TypeError, ValueError) as error:
-        given = ", ".join(f"{override}={value!r}" for override, value in overrides.items())
-        raise ConfigError(f"{name} cannot be built with {given or 'its defaults'}: {error}") from error
+    except _UNBUILDABLE as error:
+        given = ", ".join(f"{override}={quoted(value)}" for override, value in overrides.items())
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ConfigError(f"{name} cannot be built with {given or 'its defaults'}: {reason}") from error
+
+
+def require_memory(name: str, build: Callable[[], nn.Module]) -> None:
+    """Refuse a network whose parameters, their gradients and an optimizer's averages do not fit into memory.
+
+    Raises:
+        ConfigError: naming the sizes.
+    """
+    try:
+        with torch.device("meta"):
+            network = build()
+    except _UNBUILDABLE:  # the building itself says why
+        return
+    needed = 4 * 4 * sum(parameter.numel() for parameter in network.parameters())
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else needed
+    if needed > there:
+        raise ConfigError(
+            f"{name} of this size takes {needed / 1e9:,.0f} GB of memory to train; this machine has "
+            f"{there / 1e9:,.0f} GB: choose smaller numbers"
+        )
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    if isinstance(value, int | float):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _numbers(item)
 
 
 def _require_truth_or_number(what: str, value: object, default: object) -> None:
     """Refuse a word or number for True or False, which would be as good as True, and True or False for a number."""
     if isinstance(default, bool) and not isinstance(value, bool):
-        raise ConfigError(f"{what} is {value!r}; expected True or False")
+        raise ConfigError(f"{what} is {quoted(value)}; expected True or False")
     if isinstance(value, bool) and isinstance(default, int | float) and not isinstance(default, bool):
-        raise ConfigError(f"{what} is {value!r}; expected a number")
+        raise ConfigError(f"{what} is {quoted(value)}; expected a number")
