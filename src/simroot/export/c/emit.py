@@ -54,7 +54,8 @@ def _fields(arithmetic: Arithmetic, description: Description, examples: Examples
     kernels = "\n".join(program.kernels.values())
     kernels = "\n".join((kernel("grid.c"), functions(arithmetic.functions, kernels), kernels))
     calls = "\n".join(program.calls)
-    prepared = image.pixels and height == width and channels in (1, 3)
+    # What is written cuts the middle out of a frame; of a network whose images are fitted otherwise it would be wrong.
+    prepared = image.pixels and height == width and channels in (1, 3) and description.fit == "crop"
     common = {
         "name": name,
         "upper": name.upper(),
