@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from simroot.data import ImageData, from_arrays, load, load_test
@@ -50,8 +51,9 @@ def test_floats_from_0_to_255_are_read_as_8_bits_would_be(tmp_path: Path) -> Non
         image[0, :2] = 0, 255
     plain = load(folder(tmp_path / "plain", lambda n: Image.fromarray(pixels[n])))
     floats = load(folder(tmp_path / "d", lambda n: Image.fromarray(pixels[n].astype(np.float32)), suffix="tiff"))
-    assert floats.preparation.pixel_range == (0, 255)
-    assert (floats.train.images == plain.train.images).all()
+    assert floats.preparation.pixel_range == (0.0, 255.0)
+    everything = torch.arange(len(plain.train))
+    assert torch.equal(floats.train.read(everything), plain.train.read(everything))
 
 
 def test_a_hot_pixel_and_a_broken_image_do_not_set_the_range(tmp_path: Path) -> None:
@@ -179,7 +181,7 @@ def test_an_almost_constant_channel_is_told(tmp_path: Path, caplog: pytest.LogCa
 
 
 def test_rectangles_of_every_source(tmp_path: Path) -> None:
-    assert load("digits", image_size=(8, 16)).train.read(np.array([0])).shape == (1, 1, 8, 16)  # type: ignore[arg-type]
+    assert load("digits", image_size=(8, 16)).train.read(torch.tensor([0])).shape == (1, 1, 8, 16)
     padded = load("digits", image_size=(8, 16), fit="pad")
     assert padded.preparation.fit == "pad"
     assert padded.train.images is not None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -42,6 +44,6 @@ def test_a_square_may_be_named_by_both_sides(name: str) -> None:
     ],
 )
 def test_sizes_that_are_refused(name: str, size: tuple[int, ...], message: str | None) -> None:
-    options = {} if message else {"layout": "padded"}
+    options: dict[str, Any] = {} if message else {"layout": "padded"}
     with pytest.raises(ConfigError, match=message or "the padded layout works with 224 alone"):
         create_model(name, image_size=size, **options)

@@ -78,7 +78,7 @@ def _wide_resnet(
     channels: float,
     depth: int,
 ) -> nn.Module:
-    widths = checked_widths(name, image_size, channels, depth=depth)
+    widths, _ = checked_widths(name, image_size, channels, drawn_for=32, depth=depth)
     stem = min(_STEM, widths[0])
     depthwise = nn.Conv2d(stem, stem, 3, padding=1, groups=stem, bias=False)
     layers: OrderedDict[str, nn.Module] = OrderedDict(

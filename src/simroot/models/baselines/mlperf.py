@@ -49,7 +49,7 @@ def mlperf_resnet8(
         image_size: side of the images, or height and width, at least 4.
         channels: channels of the stem and the first block; the others have two and four times as many (rounded).
     """
-    first, second, third = checked_widths("mlperf_resnet8", image_size, channels)
+    (first, second, third), _ = checked_widths("mlperf_resnet8", image_size, channels, drawn_for=32)
     return nn.Sequential(
         OrderedDict(
             stem=ScaledConv2d(in_channels, first, 3),
