@@ -100,7 +100,7 @@ def broken(path: Path) -> Path:
 
 def test_start_weights_that_are_not_finite(data: ImageData, out: Path, tmp_path: Path) -> None:
     initial = broken(tmp_path / "start.safetensors")
-    with pytest.raises(CheckpointError, match=r"cannot be started from: 0\.bias has values that are not finite"):
+    with pytest.raises(CheckpointError, match=r"0\.bias is not finite"):
         train("tiny", data, QUICK, out, initial=initial, progress=False)
     assert not out.exists()
 

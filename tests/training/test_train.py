@@ -21,6 +21,8 @@ from training.support import QUICK, reference_training, tiny_network
 
 FILES = {
     "best.ckpt",
+    "images.safetensors",
+    "kept.safetensors",
     "config.yaml",
     "confusion.png",
     "curves.png",

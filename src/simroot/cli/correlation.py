@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simroot.cli.datasource import add_data_arguments, data_source, logging_to_stderr
-from simroot.cli.evaluate import chosen_images
 from simroot.cli.output import count_text, percent, print_facts, print_json, require_folder
 from simroot.cli.values import add_model_overrides, image_size, positive
 from simroot.errors import ConfigError
@@ -84,7 +83,7 @@ def _network_and_images(arguments: argparse.Namespace) -> tuple[str, nn.Module, 
     from simroot.data import load, loader
     from simroot.data.splits import stratified
     from simroot.models import create_model, list_models
-    from simroot.training import load_run
+    from simroot.training import chosen_images, load_run
 
     given = vars(arguments)
     source = data_source(arguments)
@@ -93,8 +92,9 @@ def _network_and_images(arguments: argparse.Namespace) -> tuple[str, nn.Module, 
         if "image_size" in given or given.get("set"):
             raise ConfigError("--image-size and --set go with the name of a network, not with a run")
         run = load_run(Path(arguments.model))
-        name, split = chosen_images(source, run)
-        title, model, mean, std = f"{run.model_name} on {name}", run.model, run.mean, run.std
+        chosen = chosen_images(run, source)
+        split = chosen.split
+        title, model, mean, std = f"{run.model_name} on {chosen.title}", run.model, run.mean, run.std
         crop = run.recipe.crop
     else:
         data = load(**source)

@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from simroot.cli.datasource import add_data_arguments, data_source, logging_to_stderr
 from simroot.cli.output import count_text, percent, print_facts, print_json, print_table
-from simroot.errors import ConfigError
-
-if TYPE_CHECKING:
-    from simroot.data import Split
-    from simroot.training import Run
 
 # Among so few classes, chance alone puts the true one among the five highest scores every other time.
 _FEW_CLASSES = 10
@@ -29,18 +22,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print accuracy and loss, and the accuracy of every class."""
-    from simroot.training import evaluate, load_run
+    from simroot.training import chosen_images, evaluate, load_run
 
     with logging_to_stderr():
         trained = load_run(arguments.path)
-        name, split = chosen_images(data_source(arguments), trained)
-        found = evaluate(trained, split)
+        chosen = chosen_images(trained, data_source(arguments))
+        found = evaluate(trained, chosen.split)
     if arguments.json:
         print_json(
             {
                 "run": str(trained.path),
-                "data": name,
+                "data": chosen.title,
                 "images": found.count,
+                "left_out": chosen.left_out,
                 "accuracy": found.accuracy,
                 "top5": found.top5,
                 "loss": found.loss,
@@ -53,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     if len(found.per_class) > _FEW_CLASSES:
         facts.append(("among the five highest scores", percent(found.top5)))
     facts += [("loss", f"{found.loss:.4f}"), ("images", count_text(found.count))]
-    print_facts(f"{trained.model_name} on {name}", facts)
+    print_facts(f"{trained.model_name} on {chosen.title}", facts)
     print()
     images = found.confusion.sum(1).tolist()
     rows = [
@@ -62,28 +56,3 @@ def run(arguments: argparse.Namespace) -> int:
     ]
     print_table("By class", ["class", "images", "accuracy"], rows, numbers=["images", "accuracy"])
     return 0
-
-
-def chosen_images(given: Mapping[str, Any], trained: Run) -> tuple[str, Split]:
-    """What to call the images and the images themselves, prepared for a trained network.
-
-    Args:
-        given: of ``data_source``: the test images of this data; without data, the validation images of the training.
-        trained: the network's run.
-
-    Raises:
-        ConfigError: if no data is given and the run does not say where its images came from.
-        DataError: if there are no such images, or the validation images are no longer those of the training.
-    """
-    from simroot.data import load, load_test
-    from simroot.training.run import check_same_data, data_arguments
-
-    if "name_or_path" in given:
-        split = load_test(**given, classes=trained.classes, **trained.preparation.to_dict())
-        return f"{given['name_or_path']}, test images", split
-    source = data_arguments(trained.config)
-    if source is None:
-        raise ConfigError(f"{trained.path} does not say where its images came from; name some with --data")
-    data = load(**{**source, **given})
-    check_same_data(trained.config, data, trained.path)
-    return f"{data.name}, validation images", data.val

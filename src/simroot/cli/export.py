@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import logging
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,7 +20,7 @@ from simroot.preparation import as_image_size, sides
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from simroot.data import ImageData, Split
+    from simroot.data import Split
     from simroot.export import Exported, Options
     from simroot.training import Run
 
@@ -155,35 +156,20 @@ def _untrained(arguments: argparse.Namespace) -> tuple[str, nn.Module, tuple[int
 
 def _images(arguments: argparse.Namespace, trained: Run) -> dict[str, Any]:
     """Images and labels for the check, and images for the calibration, as ``Options`` names them."""
+    from simroot.training import chosen_images
+
     wanted = vars(arguments).get("images")
     if wanted == 0 and not arguments.int8:
         return {}
-    data = _data(arguments, trained)
+    chosen = chosen_images(trained, data_source(arguments))
+    logging.getLogger(__name__).info("the check is on %s", chosen.title)
     found: dict[str, Any] = {}
     if wanted != 0:
-        default = len(data.val) if data.val.images is not None else _STREAMED
-        found["images"], found["labels"] = _some(data.val, default if wanted is None else wanted, trained)
+        default = len(chosen.split) if chosen.split.images is not None else _STREAMED
+        found["images"], found["labels"] = _some(chosen.split, default if wanted is None else wanted, trained)
     if arguments.int8:
-        found["calibration"], _ = _some(data.train, arguments.calibration, trained)
+        found["calibration"], _ = _some(chosen.calibration, arguments.calibration, trained)
     return found
-
-
-def _data(arguments: argparse.Namespace, trained: Run) -> ImageData:
-    from simroot.data import load
-    from simroot.training.run import check_same_data, data_arguments
-
-    source, given = data_arguments(trained.config), data_source(arguments)
-    if "name_or_path" in given:
-        prepared = trained.preparation.to_dict()
-        del prepared["channels"]
-        return load(**{**prepared, **given})
-    if source is None:
-        raise ConfigError(
-            f"{trained.path} does not say where its images came from; name some with --data, or use --images 0"
-        )
-    data = load(**{**source, **given})
-    check_same_data(trained.config, data, trained.path)
-    return data
 
 
 def _some(split: Split, count: int, trained: Run) -> tuple[Tensor, Tensor]:

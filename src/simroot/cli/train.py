@@ -41,7 +41,7 @@ DEFAULT_RECIPE = "default"
 
 # What decides where and how a training runs, but not what comes out of it: also good with --resume.
 _PLACE = {"accelerator": "auto", "devices": "auto", "num_nodes": 1, "strategy": "auto"}
-_WITH_RESUME = {"resume", "quiet", "threads", "workers", *_PLACE}
+_WITH_RESUME = {"resume", "data", "data_root", "quiet", "threads", "workers", *_PLACE}
 _SHARED = "SIMROOT_RUN_DIRECTORY"
 # A training has labels: the classification starts from them where the layers below are pre-trained.
 _OFFSETS = "labels"
@@ -82,7 +82,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     run = parser.add_argument_group("run")
     run.add_argument("--out", type=Path, metavar="DIR", help="new run directory (default: runs/MODEL-DATA-NUMBER)")
-    run.add_argument("--resume", type=Path, metavar="DIR", help="go on with an interrupted run as it was started")
+    run.add_argument(
+        "--resume",
+        type=Path,
+        metavar="DIR",
+        help="go on with an interrupted run as it was started; --data says where its images lie now if they have moved",
+    )
     run.add_argument(
         "--config", type=Path, metavar="FILE", help="config.yaml of a run, or parts of one; the command line wins"
     )
@@ -135,7 +140,7 @@ def run(arguments: argparse.Namespace) -> int:
         torch.set_num_threads(given["threads"])
     options = {name: given[name] for name in (*_PLACE, "workers") if name in given}
     options["progress"] = "quiet" not in given
-    finished = _resume(given, options) if "resume" in given else _start(arguments, options)
+    finished = _resume(arguments, options) if "resume" in given else _start(arguments, options)
     rank_zero_only(_report)(finished)  # several processes may have trained together: one speaks
     return 0
 
@@ -224,16 +229,27 @@ def _pretrained(
     return start
 
 
-def _resume(given: Mapping[str, Any], options: Mapping[str, Any]) -> Run:
+def _resume(arguments: argparse.Namespace, options: Mapping[str, Any]) -> Run:
+    given = vars(arguments)
     if others := sorted(set(given) - _WITH_RESUME - {"command", "run"}):
         words = {"check": "no-check"}
         names = ", ".join(
             f"--{words.get(name, name.replace('_', '-') if '.' not in name else name)}" for name in others
         )
         raise ConfigError(f"--resume goes on with a run as it was started; leave out {names}")
+    from simroot.data import load
     from simroot.training import resume
+    from simroot.training.claim import claimed
+    from simroot.training.run import data_arguments, read_config
 
-    return resume(given["resume"], **options)
+    if not (moved := data_source(arguments)):
+        return resume(given["resume"], **options)
+    with claimed(given["resume"]):
+        config = read_config(given["resume"])
+        with logging_to_stderr(quiet="quiet" in given):
+            data = load(**{**(data_arguments(config) or {}), **moved})
+        source = {**(config["data"].get("source") or {}), **moved}
+        return resume(given["resume"], data=data, data_source=source, **options)
 
 
 def choose_recipe(given: Mapping[str, Any], configured: Mapping[str, Any], registered: Mapping[str, Any]) -> Recipe:

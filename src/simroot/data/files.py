@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from simroot.data.choices import LARGEST_IN_MEMORY, Asked
+from simroot.data.hashes import pixel_hash
 from simroot.data.progress import watched
 from simroot.data.splits import MemorySplit, Split, StreamedSplit, evenly, pixel_moments
 from simroot.data.tree import memory_budget
@@ -54,6 +55,7 @@ def decode_files(
         _log_size({header[:2] for header in headers.values()}, image_size)
     chosen = headers.keys() if training is None else headers.keys() & set(training.nonzero().flatten().tolist())
     looked_at = [(headers[index], files[index].source) for index in sorted(chosen)]
+    log_channels(1 if all(header.grey for header in headers.values()) else 3, channels)
     preparation = asked.settled(channels, image_size, looked_at)
     pixels = math.prod(preparation.size)
     in_memory = pixels <= LARGEST_IN_MEMORY**2 and len(files) * channels * pixels <= memory_budget()
@@ -61,14 +63,14 @@ def decode_files(
         return StreamedSplit(files, labels, None, preparation), preparation, torch.arange(len(files)), ()
     images = np.empty((len(files) if in_memory else 0, *preparation.shape), dtype=np.uint8)
 
-    def decode_one(index: int) -> str | Tensor | None:
+    def decode_one(index: int) -> str | tuple[Tensor, int] | None:
         pixels = _attempt(files[index], lambda source: decode_array(source, preparation))
         if isinstance(pixels, str):
             return pixels
         if in_memory:
             images[index] = pixels
             return None
-        return pixel_moments(torch.from_numpy(pixels[None].copy()))[0]
+        return pixel_moments(torch.from_numpy(pixels[None].copy()))[0], pixel_hash(pixels)
 
     outcomes = _each(decode_one, len(files), "decoding images" if in_memory else "checking images")
     kept = torch.tensor([index for index, outcome in enumerate(outcomes) if not isinstance(outcome, str)])
@@ -86,9 +88,17 @@ def decode_files(
     if in_memory:
         pixels_kept = torch.from_numpy(images if len(kept) == len(files) else images[kept.numpy()])
         return MemorySplit(pixels_kept, labels[kept]), preparation, kept, skipped
-    moments = torch.stack([outcome for outcome in outcomes if isinstance(outcome, Tensor)])
-    split = StreamedSplit([files[index] for index in kept.tolist()], labels[kept], moments, preparation)
+    found = [outcome for outcome in outcomes if isinstance(outcome, tuple)]
+    moments, hashes = torch.stack([each for each, _ in found]), torch.tensor([each for _, each in found])
+    split = StreamedSplit([files[index] for index in kept.tolist()], labels[kept], moments, preparation, hashes)
     return split, preparation, kept, skipped
+
+
+def log_channels(found: int, expected: int) -> None:
+    """Say that images are turned from grey to colour or back for a network that was trained on the other kind."""
+    if found != expected:
+        kinds = {1: "grey", 3: "in colour"}
+        logger.warning("the images are %s: made %s, as the network takes them", kinds[found], kinds[expected])
 
 
 def _log_size(sizes: set[tuple[int, int]], chosen: ImageSize) -> None:

@@ -62,20 +62,21 @@ def labelled_parts(
     return classes, _labelled(chosen, classes), _labelled(held_against, classes) if held_against else None
 
 
-def labelled_test(path: Path, classes: Sequence[str]) -> Labelled:
-    """The images of ``test``, or else ``val``, or else of all class folders, for the classes of a network.
+def labelled_test(path: Path, classes: Sequence[str]) -> tuple[str, Labelled]:
+    """The part ``test``, or else ``val``, or else ``whole``, all class folders, for the classes of a network.
 
     Raises:
         DataError: there are none, or they have a class that the network does not know.
     """
     tree = read_tree(path)
-    part = next((found for name in ("test", "val", WHOLE) if (found := tree.get(name)) and found.filled), None)
-    if part is None:
+    name = next((name for name in ("test", "val", WHOLE) if (found := tree.get(name)) and found.filled), None)
+    if name is None:
         raise DataError(f"{path} has only a train folder: expected test or val, or only class folders")
+    part = tree[name]
     if part.empty:
         logger.warning("%s: no image can be read of %s", path, ", ".join(part.empty))
     check_known(str(path), part.filled, classes)
-    return _labelled(part, classes)
+    return name, _labelled(part, classes)
 
 
 def check_known(name: str, found: Sequence[str], classes: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ import torch
 
 from simroot.data.arrays import FIFTH, assemble, fitted, hold_out
 from simroot.data.choices import AUTO, Asked
-from simroot.data.files import decode_files
+from simroot.data.files import decode_files, log_channels
 from simroot.data.folders import check_known, labelled_parts, labelled_test, say_classes
 from simroot.data.named import load_named
 from simroot.data.names import NAMES
@@ -119,17 +119,32 @@ def load_test(
     Raises:
         DataError: there is no such part, or it has a class that the network does not know.
     """
-    name, asked = str(name_or_path), Asked.of(image_size, channels, fit, pixel_range, background)
+    prepared = Asked.of(image_size, channels, fit, pixel_range, background)
+    return load_labelled(name_or_path, classes, prepared, data_root, download)[1]
+
+
+def load_labelled(
+    name_or_path: str | Path,
+    classes: Sequence[str],
+    asked: Asked,
+    data_root: str | Path | None = None,
+    download: bool = True,
+) -> tuple[str, Split]:
+    """The images of ``load_test`` and the part that they are: ``"test"``, ``"val"`` or ``"whole"``."""
+    name = str(name_or_path)
     if name_or_path in NAMES:
         split, names, _ = load_named(name, "test", data_root, download)
         _say_namesake(name)
         check_known(name, names, classes)
         index = torch.tensor([list(classes).index(known) for known in names])
-        return MemorySplit(fitted(split.images, asked.settled(*asked.shape([]), [])), index[split.labels])
-    part = labelled_test(_path(name), classes)
-    images = decode_files(part.files, torch.tensor(part.labels), asked)[0]
-    say_classes(name, classes, "test", part.where, _counts(images, classes))
-    return images
+        preparation = asked.settled(*asked.shape([]), [])
+        log_channels(split.images.shape[1], preparation.channels)
+        return "test", MemorySplit(fitted(split.images, preparation), index[split.labels])
+    part, found = labelled_test(_path(name), classes)
+    images = decode_files(found.files, torch.tensor(found.labels), asked)[0]
+    kind = {"test": "test", "val": "validation"}.get(part, "labelled")
+    say_classes(name, classes, kind, found.where, _counts(images, classes))
+    return part, images
 
 
 def _load_path(

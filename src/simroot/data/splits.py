@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from simroot.data.crop import Window, window
+from simroot.data.hashes import name_hash, pixel_hashes
 from simroot.errors import DataError
 from simroot.imagefiles import ImageFile
 from simroot.images import decode_array, reason
@@ -41,6 +42,13 @@ class Split(ABC):
         """The split of the images at ``indices``, in that order."""
 
     @abstractmethod
+    def hashes(self, what: str = "pixels") -> Tensor | None:
+        """int64 (N,): a hash of each image's ``"pixels"``, or of the ``"names"`` and sizes of its file and folder.
+
+        None if that is not known: pixels of images that have not been decoded, names of those that are in memory.
+        """
+
+    @abstractmethod
     def moments(self) -> Tensor:
         """Sums over all pixels of the values and of their squares: float64 (2,C), exact if the images were checked."""
 
@@ -52,12 +60,18 @@ class MemorySplit(Split):
 
     def __init__(self, images: Tensor, labels: Tensor) -> None:
         self.images, self.labels = images, labels
+        self._hashes: Tensor | None = None
 
     def read(self, indices: Tensor, seen: Window = _WHOLE) -> Tensor:
         return self.images[indices]
 
     def subset(self, indices: Tensor) -> MemorySplit:
         return MemorySplit(self.images[indices], self.labels[indices])
+
+    def hashes(self, what: str = "pixels") -> Tensor | None:
+        if self._hashes is None:
+            self._hashes = pixel_hashes(self.images)
+        return self._hashes if what == "pixels" else None
 
     def moments(self) -> Tensor:
         return torch.stack([pixel_moments(chunk).sum(0) for chunk in torch.split(self.images, _CHUNK)]).sum(0).double()
@@ -67,13 +81,18 @@ class StreamedSplit(Split):
     """Encoded images, decoded whenever they are read.
 
     ``file_moments`` is int64 (N,2,C), sums per file, or None if the images have not been decoded before: the moments
-    are then estimated from a thousand of them, always the same.
+    are then estimated from a thousand of them, always the same. ``file_hashes`` is int64 (N,) or None likewise.
     """
 
     def __init__(
-        self, files: Sequence[ImageFile], labels: Tensor, file_moments: Tensor | None, preparation: Preparation
+        self,
+        files: Sequence[ImageFile],
+        labels: Tensor,
+        file_moments: Tensor | None,
+        preparation: Preparation,
+        file_hashes: Tensor | None = None,
     ) -> None:
-        self.files, self.labels, self.file_moments = files, labels, file_moments
+        self.files, self.labels, self.file_moments, self.file_hashes = files, labels, file_moments, file_hashes
         self.preparation = preparation
 
     def read(self, indices: Tensor, seen: Window = _WHOLE) -> Tensor:
@@ -90,7 +109,14 @@ class StreamedSplit(Split):
     def subset(self, indices: Tensor) -> StreamedSplit:
         files = [self.files[index] for index in indices.tolist()]
         moments = None if self.file_moments is None else self.file_moments[indices]
-        return StreamedSplit(files, self.labels[indices], moments, self.preparation)
+        hashes = None if self.file_hashes is None else self.file_hashes[indices]
+        return StreamedSplit(files, self.labels[indices], moments, self.preparation, hashes)
+
+    def hashes(self, what: str = "pixels") -> Tensor | None:
+        if what == "pixels":
+            return self.file_hashes
+        sizes = (len(f.source) if isinstance(f.source, bytes) else f.source.stat().st_size for f in self.files)
+        return torch.tensor([name_hash(file.name, size) for file, size in zip(self.files, sizes, strict=True)])
 
     def moments(self) -> Tensor:
         if self.file_moments is not None:

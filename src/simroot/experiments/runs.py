@@ -22,7 +22,7 @@ from simroot.preparation import as_image_size, size_name
 from simroot.pretraining import pretrain
 from simroot.schema import Count, Positive, Range, require
 from simroot.training import Recipe, Run, for_data, recipe, resume, train
-from simroot.training.run import CONFIG, METRICS, SUMMARY, WEIGHTS, data_changes, origin, read_config
+from simroot.training.run import CONFIG, METRICS, SUMMARY, WEIGHTS, data_change, origin, read_config
 
 log = logging.getLogger(__name__)
 
@@ -178,7 +178,7 @@ class Runs:
             model == {"name": trial.model, "overrides": recorded(trial.model, self.data.image_size, trial.overrides)}
             and starts[0] == starts[1]
             and Recipe.from_dict(config["recipe"]) == for_data(trial.recipe, self.data.named, self.data.image_size)
-            and not data_changes(config, self.data)
+            and data_change(config, self.data, path) is None
         )
 
 

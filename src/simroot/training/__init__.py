@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from simroot.lazy import serve
 
 if TYPE_CHECKING:
+    from simroot.training.chosen import Chosen, chosen_images
     from simroot.training.defaults import Choice, choose
     from simroot.training.evaluation import Evaluation, evaluate
     from simroot.training.fit import TrainingInterrupted, resume, train
@@ -15,12 +16,14 @@ if TYPE_CHECKING:
 __all__ = [
     "RECIPES",
     "Choice",
+    "Chosen",
     "Evaluation",
     "Recipe",
     "Run",
     "TrainingInterrupted",
     "build_optimizer",
     "choose",
+    "chosen_images",
     "evaluate",
     "for_data",
     "load_run",
@@ -33,6 +36,7 @@ __all__ = [
 
 serve(
     __name__,
+    chosen=("Chosen", "chosen_images"),
     defaults=("Choice", "choose"),
     evaluation=("Evaluation", "evaluate"),
     fit=("TrainingInterrupted", "resume", "train"),

@@ -25,6 +25,7 @@ from simroot.training.checkpoints import AtomicCheckpoints
 from simroot.training.claim import claimed, first_process
 from simroot.training.defaults import choose, registered
 from simroot.training.environment import versions
+from simroot.training.images import keep_images, save_known
 from simroot.training.module import Classifier
 from simroot.training.recipes import Recipe, for_data
 from simroot.training.run import (
@@ -43,6 +44,7 @@ from simroot.training.run import (
     load_weights,
     make_config,
     read_config,
+    record_source,
     require_free,
     resume_command,
     save_weights,
@@ -138,6 +140,8 @@ def train(
         try:
             if first_process():
                 create_run(path, config)
+                save_known(path, data)
+                keep_images(path, data, data_source)
                 if start is not None:
                     save_weights(path / INITIAL, model)
             return _fit(
@@ -164,6 +168,7 @@ def resume(
     run_dir: str | Path,
     *,
     data: ImageData | None = None,
+    data_source: Mapping[str, Any] | None = None,
     accelerator: str = "auto",
     devices: int | str = "auto",
     num_nodes: int = 1,
@@ -173,8 +178,9 @@ def resume(
 ) -> Run:
     """Go on with the run in a directory from its last complete epoch.
 
-    ``data`` is what the run was started with; None loads it again. The other arguments are those of ``train`` and may
-    differ from those that the run was started with.
+    ``data`` is what the run was started with, and ``data_source`` where it lies now if that is another place, which the
+    run then records; None loads it again from where it was. The other arguments are those of ``train`` and may differ
+    from those that the run was started with.
 
     Raises:
         CheckpointError: if the directory holds no run, or no checkpoint of it can be read.
@@ -192,6 +198,8 @@ def resume(
                 raise CheckpointError(f"{path} does not say where its data came from; pass the data to resume")
             data = datasets.load(**source)
         check_same_data(config, data, path)
+        if data_source is not None and first_process():
+            record_source(path, config, data_source)
         _warn_of_other_versions(config.get("versions", {}))
         if first_process():
             remove_torn(path)
@@ -341,8 +349,6 @@ def _initial_model(config: Mapping[str, Any], recipe: Recipe, weights: Path | No
         if not weights.is_file():
             raise CheckpointError(f"{weights} does not exist; expected the weights to start from, as safetensors")
         load_weights(weights, model)
-        if broken := [name for name, tensor in model.state_dict().items() if not tensor.isfinite().all()]:
-            raise CheckpointError(f"{weights} cannot be started from: {broken[0]} has values that are not finite")
     return model
 
 

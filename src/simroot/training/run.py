@@ -26,6 +26,7 @@ from simroot.training.checkpoint_file import fitting, read_checkpoint, weights_o
 from simroot.training.config import read_whole
 from simroot.training.environment import versions
 from simroot.training.files import write_atomic, write_text
+from simroot.training.images import IMAGES, KEPT, read_known
 from simroot.training.recipes import Recipe
 
 CONFIG = "config.yaml"
@@ -146,7 +147,7 @@ def require_free(path: Path) -> None:
 
 
 def create_run(path: Path, config: Mapping[str, Any]) -> None:
-    """Write the config.yaml of a new run into its directory.
+    """Write the config.yaml of a run into its directory.
 
     Raises:
         ConfigError: if the config is not of plain values.
@@ -157,13 +158,20 @@ def create_run(path: Path, config: Mapping[str, Any]) -> None:
         raise ConfigError(
             f"overrides and data_source must be plain values that {CONFIG} can hold: {' '.join(map(str, error.args))}"
         ) from error
+    path.mkdir(parents=True, exist_ok=True)
     write_text(path / CONFIG, text, advice="make room, mend the folder or choose another --out")
+
+
+def record_source(path: Path, config: Mapping[str, Any], source: Mapping[str, Any]) -> None:
+    """Write into config.yaml where the data lies now."""
+    data = {**config["data"], "source": {key: _plain(value) for key, value in source.items()}}
+    create_run(path, {**config, "data": data})
 
 
 def discard_run(path: Path) -> None:
     """Take back what ``create_run`` made if no epoch was completed, so that the directory can be used again."""
     if not any((path / name).exists() for name in (LAST, BEST, WEIGHTS)):
-        for name in (CONFIG, INITIAL, LOG):
+        for name in (CONFIG, INITIAL, IMAGES, KEPT, LOG):
             (path / name).unlink(missing_ok=True)
 
 
@@ -190,24 +198,23 @@ def data_arguments(config: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def check_same_data(config: Mapping[str, Any], data: ImageData, path: Path) -> None:
-    """Make sure that images are those that a run was started with.
+    """Make sure that images are those that a run was started with, wherever they lie.
 
     Raises:
-        DataError: if classes, size, channels, numbers or means of the images differ from those of config.yaml.
+        CheckpointError: if what the run knows of its images is damaged.
+        DataError: if classes, labels, pixels, size, channels or numbers of the images are others.
     """
-    if changed := data_changes(config, data):
-        name = changed[0]
-        raise DataError(
-            f"the data has changed since {path} was started: {name} is {data_config(data, None)[name]}, expected "
-            f"{config['data'][name]}; restore the data or train anew"
-        )
+    if change := data_change(config, data, path):
+        raise DataError(f"the data has changed since {path} was started: {change}; restore the data or train anew")
 
 
-def data_changes(config: Mapping[str, Any], data: ImageData) -> list[str]:
-    """What of images is other than config.yaml has it, by its names there; where they lie does not matter."""
-    now = data_config(data, None)
-    names = ("classes", *data.preparation.to_dict(), "train", "val", "mean", "std")
-    return [name for name in names if config["data"][name] != now[name]]
+def data_change(config: Mapping[str, Any], data: ImageData, path: Path) -> str | None:
+    """What of images is other than in a run's training, for people; None if they are the same."""
+    now, known = data_config(data, None), read_known(path)
+    for name in ("classes", *data.preparation.to_dict(), "train", "val", "mean", "std"):
+        if config["data"][name] != now[name]:
+            return f"{name} is {now[name]}, expected {config['data'][name]}"
+    return known.changes(data) if known else None
 
 
 def resume_command(path: Path) -> str:
