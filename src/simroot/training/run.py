@@ -211,10 +211,11 @@ def check_same_data(config: Mapping[str, Any], data: ImageData, path: Path) -> N
 def data_change(config: Mapping[str, Any], data: ImageData, path: Path) -> str | None:
     """What of images is other than in a run's training, for people; None if they are the same."""
     now, known = data_config(data, None), read_known(path)
-    for name in ("classes", *data.preparation.to_dict(), "train", "val", "mean", "std"):
-        if config["data"][name] != now[name]:
-            return f"{name} is {now[name]}, expected {config['data'][name]}"
-    return known.changes(data) if known else None
+    names = ("classes", *data.preparation.to_dict(), "train", "val")
+    changes = [name for name in (*names, "mean", "std") if config["data"][name] != now[name]]
+    if known and not set(changes) & set(names) and (change := known.changes(data)):
+        return change  # says more than the means
+    return f"{changes[0]} is {now[changes[0]]}, expected {config['data'][changes[0]]}" if changes else None
 
 
 def resume_command(path: Path) -> str:
