@@ -11,8 +11,6 @@ from simroot.data.tree import WHOLE, Part, arrange, part_inside, read_listing, r
 from simroot.errors import DataError
 from simroot.imagefiles import ImageFile, Listing, printable
 
-_NAMED = 20  # classes
-
 logger = logging.getLogger("simroot")
 
 
@@ -83,22 +81,6 @@ def check_known(name: str, found: Sequence[str], classes: Sequence[str]) -> None
     """Refuse classes that a network does not know."""
     if unknown := sorted(set(found) - set(classes)):
         raise DataError(f"{name} has classes that the network does not know: {', '.join(unknown)}")
-
-
-def say_classes(name: str, classes: Sequence[str], part: str, where: str, counts: Sequence[int]) -> None:
-    """Log the numbers of images of every class of a part, and where they come from."""
-    named = ", ".join(f"{label} {count:,}" for label, count in list(zip(classes, counts, strict=True))[:_NAMED])
-    more = f" and {len(classes) - _NAMED:,} more ({min(counts):,} to {max(counts):,} each)"
-    logger.info(
-        "%s: %s %s images of %d classes, from %s: %s%s",
-        name,
-        f"{sum(counts):,}",
-        part,
-        len(classes),
-        where,
-        named,
-        more if len(classes) > _NAMED else "",
-    )
 
 
 def _validation(tree: dict[str, Part], path: Path) -> Part | None:

@@ -12,8 +12,9 @@ import torch
 
 from simroot.data.arrays import FIFTH, assemble, fitted, hold_out
 from simroot.data.choices import AUTO, Asked
+from simroot.data.classes import class_line
 from simroot.data.files import decode_files, log_channels
-from simroot.data.folders import check_known, labelled_parts, labelled_test, say_classes
+from simroot.data.folders import check_known, labelled_parts, labelled_test
 from simroot.data.named import load_named
 from simroot.data.names import NAMES
 from simroot.data.splits import ImageData, MemorySplit, Split
@@ -94,9 +95,7 @@ def load(
             limit=limit,
             preparation=preparation,
         )
-        data = replace(data, named=name)
-        _say(data, "the named set", None)
-        return data
+        return replace(data, named=name, origins=_origins("the named set", None))
     return _load_path(_path(name), asked, validation, seed, limit, check, train, val)
 
 
@@ -143,7 +142,7 @@ def load_labelled(
     part, found = labelled_test(_path(name), classes)
     images = decode_files(found.files, torch.tensor(found.labels), asked)[0]
     kind = {"test": "test", "val": "validation"}.get(part, "labelled")
-    say_classes(name, classes, kind, found.where, _counts(images, classes))
+    logger.info("%s", class_line(classes, images.labels, kind, found.where))
     return part, images
 
 
@@ -181,20 +180,11 @@ def _load_path(
         preparation=preparation,
         skipped=skipped,
     )
-    _say(data, first.where, second.where if second else None)
-    return data
+    return replace(data, origins=_origins(first.where, second.where if second else None))
 
 
-def _say(data: ImageData, train: str, val: str | None) -> None:
-    """Log the classes, their numbers of images and where these come from."""
-    say_classes(data.name, data.classes, "training", train, _counts(data.train, data.classes))
-    held_out = f"{train}, held out" if val is None else val
-    say_classes(data.name, data.classes, "validation", held_out, _counts(data.val, data.classes))
-
-
-def _counts(split: Split, classes: Sequence[str]) -> list[int]:
-    counts: list[int] = split.labels.bincount(minlength=len(classes)).tolist()
-    return counts
+def _origins(train: str, val: str | None) -> tuple[str, str]:
+    return train, f"{train}, held out" if val is None else val
 
 
 def _say_namesake(name: str) -> None:

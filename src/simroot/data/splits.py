@@ -132,8 +132,8 @@ class ImageData:
 
     ``mean`` and ``std`` are per channel, of the training part alone, in units of pixel / 255. ``skipped`` names the
     images that could not be decoded. ``named`` is the name of the named set that this is, and None for other images,
-    whatever their folder is called. ``preparation`` says how other images are prepared for a
-    network that these train.
+    whatever their folder is called. ``preparation`` says how other images are prepared for a network that these train,
+    ``origins`` for people where training and validation images come from.
     """
 
     name: str
@@ -145,6 +145,7 @@ class ImageData:
     std: tuple[float, ...]
     skipped: tuple[str, ...] = ()
     named: str | None = None
+    origins: tuple[str, str] = ("arrays", "arrays")
 
     @property
     def image_size(self) -> ImageSize:

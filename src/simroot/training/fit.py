@@ -17,6 +17,7 @@ from torch import nn
 
 from simroot import data as datasets
 from simroot.data import ImageData
+from simroot.data.classes import class_lines
 from simroot.errors import CheckpointError, ConfigError, TrainingError
 from simroot.files import remove_torn
 from simroot.training.callbacks import ProgressBar, RunWriter, StatisticsWarning
@@ -252,6 +253,8 @@ def _fit(
             len(data.val),
             recipe.epochs,
         )
+        for line in class_lines(data):
+            log.info("%s", line)
         log.info(
             "training images are %s (recipe field mirror: true or false)",
             "mirrored at random" if recipe.mirror else "not mirrored",

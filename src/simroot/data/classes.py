@@ -1,0 +1,30 @@
+"""What people are told of the classes of a data set: how many images, and where they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from simroot.data.splits import ImageData
+
+_NAMED = 20  # classes
+
+
+def class_lines(data: ImageData) -> tuple[str, str]:
+    """A line for the training images and one for the validation images."""
+    first, second = (
+        class_line(data.classes, split.labels, part, where)
+        for split, part, where in zip((data.train, data.val), ("training", "validation"), data.origins, strict=True)
+    )
+    return first, second
+
+
+def class_line(classes: Sequence[str], labels: Tensor, part: str, where: str) -> str:
+    """The numbers of images of every class of a part, and where they come from, in one line."""
+    counts = labels.bincount(minlength=len(classes)).tolist()
+    named = ", ".join(f"{label} {count:,}" for label, count in list(zip(classes, counts, strict=True))[:_NAMED])
+    more = ""
+    if len(classes) > _NAMED:
+        more = f" and {len(classes) - _NAMED:,} more ({min(counts):,} to {max(counts):,} each)"
+    return f"{len(labels):,} {part} images of {len(classes)} classes, from {where}: {named}{more}"
