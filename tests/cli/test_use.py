@@ -239,6 +239,75 @@ def test_a_home_directory_is_recorded_as_a_path(
     assert simroot("evaluate", run).code == 0
 
 
+def test_names_of_any_bytes_and_letters_from_training_to_prediction(
+    simroot: Simroot, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    data = tmp_path / os.fsdecode(b"b\xfccher")
+    class_folders(data)
+    (data / "a").rename(data / os.fsdecode(b"caf\xe9"))
+    (data / "b").rename(data / "犬 ")
+    run = tmp_path / "run"
+    assert simroot("train", "--data", data, "--recipe.epochs", "1", "--quiet", "--out", run).code == 0
+    assert (run / "summary.json").is_file()
+    assert yaml.safe_load((run / "config.yaml").read_text("utf-8"))["data"]["classes"][1:] == ["caf\\xe9", "犬"]
+    for words in (("evaluate", run), ("predict", run, data)):  # as a console of Western letters redirected to a file
+        monkeypatch.setattr("sys.stdout", io.TextIOWrapper(buffer := io.BytesIO(), "cp1252", errors="strict"))
+        assert main([*map(str, words)]) == 0
+        assert rb"\u72ac" in buffer.getvalue()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(buffer := io.BytesIO(), "cp1252", errors="strict"))
+    assert main(["evaluate", str(run), "--json"]) == 0
+    assert "犬" in json.loads(buffer.getvalue())["per_class"]
+
+
+def test_a_named_image_that_cannot_be_read_makes_the_code_1(simroot: Simroot, trained: Path, tmp_path: Path) -> None:
+    folder = class_folders(tmp_path / "new")
+    first = next(folder.glob("*/*.png"))
+    (tmp_path / "broken.png").write_bytes(b"broken")
+    (folder / "broken.png").write_bytes(b"broken")
+    for missing in (tmp_path / "missing.png", tmp_path / "broken.png"):
+        result = simroot("predict", trained, first, missing, "--json")
+        assert (result.code, len(json.loads(result.out))) == (1, 1)
+        assert f"skipped: {missing}" in result.err
+    assert simroot("predict", trained, folder).code == 0  # it is named, but was not asked for by name
+
+
+def test_a_folder_is_read_as_for_a_training(simroot: Simroot, trained: Path, tmp_path: Path) -> None:
+    folder = class_folders(tmp_path / "pool")
+    new = tmp_path / "new"
+    (new / "@eaDir").mkdir(parents=True)
+    (new / "linked").symlink_to(folder)
+    first = next(folder.glob("*/*.png"))
+    (new / "@eaDir" / "thumb.png").write_bytes(first.read_bytes())
+    (new / "without_suffix").write_bytes(first.read_bytes())
+    (new / "phone.heic").write_bytes(b"heic")
+    os.mkfifo(new / "pipe.png")
+    result = simroot("predict", trained, new, "--json")
+    assert result.code == 0
+    assert len(json.loads(result.out)) == len([*folder.rglob("*.png")]) + 1
+    assert "left out 1 images in formats that are not read" in result.err
+    assert "pipe.png cannot be read as an image: not a regular file" in result.err
+
+
+def test_parts_that_are_given_are_found_again(simroot: Simroot, tmp_path: Path) -> None:
+    for fold in ("fold1", "fold2"):
+        class_folders(tmp_path / "data" / fold)
+    run, words = tmp_path / "run", ("--recipe.epochs", "1", "--quiet", "--out")
+    refused = simroot("train", "--data", tmp_path / "data", *words, run)
+    assert refused.code == 2
+    assert "--train fold1 --val fold2" in refused.err
+    given = ("--data", tmp_path / "data", "--train", tmp_path / "data" / "fold1", "--val", "fold2")
+    assert simroot("train", *given, *words, run).code == 0
+    source = yaml.safe_load((run / "config.yaml").read_text())["data"]["source"]
+    assert (source["train"], source["val"]) == ("fold1", "fold2")
+    assert "from fold1: " in (run / "train.log").read_text()
+    assert "training images are mirrored at random" in (run / "train.log").read_text()
+    assert simroot("evaluate", run).code == 0
+    alone = tmp_path / "alone"
+    assert simroot("train", "--train", tmp_path / "data" / "fold1", "--validation", "4", *words, alone).code == 0
+    assert yaml.safe_load((alone / "config.yaml").read_text())["data"]["val"] == 4
+    assert simroot("train", "--val", tmp_path, *words, tmp_path / "x").code == 2
+
+
 def test_names_that_a_terminal_cannot_print(
     monkeypatch: pytest.MonkeyPatch, trained: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:

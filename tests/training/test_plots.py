@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from matplotlib import font_manager
 from matplotlib.figure import Figure
 
-from simroot.training import plots
+from simroot.training import fonts, plots
 
 SAVE = plots._save
 
@@ -79,3 +80,30 @@ def test_confusion(tmp_path: Path, figures: list[Figure], count: int, names: boo
     assert shown is not None
     assert shown[1].tolist()[:2] == [25.0, 75.0]
     assert shown[0].sum() == 0
+
+
+def test_classes_in_letters_that_no_font_has_are_numbered(
+    tmp_path: Path, figures: list[Figure], caplog: pytest.LogCaptureFixture
+) -> None:
+    unknown = "\U00016a40"  # of a script that few write
+    for title, classes in (("net", ["cat", unknown]), (unknown, ["cat", "dog"]), ("net", ["a\x85b", "c\nd"])):
+        plots.plot_confusion(tmp_path / "confusion.png", torch.eye(2, dtype=torch.int64), classes, title)
+    labels = [[label.get_text() for label in figure.axes[0].get_yticklabels()] for figure in figures]
+    assert labels == [["0 (1)", "1 (1)"], ["cat (1)", "dog (1)"], ["a?b (1)", "c?d (1)"]]
+    assert figures[1].axes[0].get_title() == "?"
+    assert (
+        "confusion.png has numbers for the classes, as no font here has all their letters: 0 is cat, 1 is "
+        in caplog.text
+    )
+
+
+def test_a_font_is_found_for_letters_that_the_usual_one_lacks(tmp_path: Path, figures: list[Figure]) -> None:
+    usual, other = (font_manager.findfont(name) for name in ("DejaVu Sans", "STIXGeneral"))
+    letter = sorted(letter for letter in fonts._letters(other) - fonts._letters(usual) if letter.isprintable())[0]
+    families = fonts.families_for(f"cat{letter}")
+    assert families is not None
+    assert families[0] == "DejaVu Sans"
+    assert len(families) == 2
+    assert fonts.families_for("cat") == ["DejaVu Sans"]
+    plots.plot_confusion(tmp_path / "confusion.png", torch.eye(2, dtype=torch.int64), ["cat", letter], "net")
+    assert figures[0].axes[0].get_yticklabels()[1].get_text() == f"{letter} (1)"  # no warning that a glyph is missing

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -61,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit: after ``--help`` and ``--version``, and with code 2 for arguments that cannot be parsed.
     """
     words = sys.argv[1:] if argv is None else list(argv)
+    _print_any_letter()
     command = " ".join(words[:1])
     try:
         with leaving_at_once(command):
@@ -73,6 +75,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(command, f"needs {error.name}, which is not installed; pip install 'simroot[train]' brings it")
     except KeyboardInterrupt as error:
         return told(command, error)
+
+
+def _print_any_letter() -> None:
+    """Let standard output write letters that its encoding lacks as escapes: a console may know few."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:

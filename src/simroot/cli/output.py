@@ -108,7 +108,7 @@ def print_json(value: Any) -> None:
     """Print one JSON document and nothing else; JSON has no infinity, so that it becomes the word ``inf``."""
     text = json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
     try:
-        text.encode(sys.stdout.encoding or "utf-8", sys.stdout.errors or "strict")
+        text.encode(sys.stdout.encoding or "utf-8")  # escapes of other kinds are no JSON
     except UnicodeEncodeError:  # names of files may be any bytes, and a terminal may know few letters
         text = json.dumps(_finite(value), indent=2, allow_nan=False)
     print(text)

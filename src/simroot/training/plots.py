@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +12,13 @@ import torch
 from torch import Tensor
 
 from simroot.training.files import write_atomic
+from simroot.training.fonts import families_for
 from simroot.training.module import Row
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+log = logging.getLogger(__name__)
 
 CURVES = "curves.png"
 CONFUSION = "confusion.png"
@@ -27,7 +31,7 @@ _LONGEST_NAME = 24
 def plot_curves(path: Path, history: Sequence[Row], title: str) -> None:
     """Loss and accuracy of training and validation by epoch, side by side."""
     figure = _figure(10, 4)
-    figure.suptitle(_plain(title), parse_math=False)
+    figure.suptitle(_drawable(_plain(title)), parse_math=False)
     epochs = [row["epoch"] for row in history]
     marker = "o" if len(history) <= 30 else None
     for axes, what, scale in zip(figure.subplots(1, 2), ("loss", "accuracy"), (1, 100), strict=True):
@@ -47,9 +51,18 @@ def plot_confusion(path: Path, confusion: Tensor, classes: Sequence[str], title:
     """A confusion matrix (classes, classes), rows true and columns predicted.
 
     Colours are shares of the rows; the cells of few classes hold their share in per cent and the number of images, and
-    those of some classes the share. Beside each true class stands how many images it has.
+    those of some classes the share. Beside each true class stands how many images it has. Where no font of this machine
+    has the letters of the classes, these have numbers, and the log says which.
     """
-    count = len(classes)
+    from matplotlib import rc_context
+
+    names = _drawable_names(path, [_plain(name) for name in classes] if len(classes) <= _MOST_NAMES else [])
+    with rc_context({"font.family": families_for("".join(names)) or "sans-serif"}):
+        _plot_confusion(path, confusion, names, _drawable(_plain(title), names))
+
+
+def _plot_confusion(path: Path, confusion: Tensor, classes: Sequence[str], title: str) -> None:
+    count = len(confusion)
     size = min(max(5.0, 2 + 0.55 * count), 18.0)
     font = min(9.0, 0.62 * 72 * (size - 2) / count)
     figure = _figure(size + 1, size)
@@ -58,11 +71,11 @@ def plot_confusion(path: Path, confusion: Tensor, classes: Sequence[str], title:
     share = 100 * confusion.double() / images[:, None].clamp(min=1)
     image = axes.imshow(share.numpy(), cmap="Blues", vmin=0, vmax=100)
     figure.colorbar(image, ax=axes, label="share of the true class (%)", fraction=0.046, pad=0.04)
-    axes.set_title(textwrap.fill(_plain(title), int(8 * size)), parse_math=False)
+    axes.set_title(textwrap.fill(title, int(8 * size)), parse_math=False)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class (number of images)")
-    if count <= _MOST_NAMES:
-        names = [_short(_plain(name)) for name in classes]
+    if classes:
+        names = [_short(name) for name in classes]
         turned = 0 if max(map(len, names)) <= 3 and count <= _MOST_SHARES else 90 if count > _MOST_COUNTS else 45
         axes.set_xticks(
             range(count),
@@ -90,9 +103,24 @@ def _short(name: str) -> str:
     return name if len(name) <= _LONGEST_NAME else f"{name[:half]}…{name[1 - half :]}"
 
 
+def _drawable_names(path: Path, names: list[str]) -> list[str]:
+    """The names of the classes, or their numbers if no font has all letters."""
+    if families_for("".join(names)):
+        return names
+    which = ", ".join(f"{number} is {name}" for number, name in enumerate(names))
+    log.warning("%s has numbers for the classes, as no font here has all their letters: %s", path.name, which)
+    return [str(number) for number in range(len(names))]
+
+
+def _drawable(text: str, names: Sequence[str] = ()) -> str:
+    """A text with a question mark for every letter that the fonts of the names do not have."""
+    families = families_for("".join(names))
+    return "".join(letter if families_for("".join((*names, letter))) == families else "?" for letter in text)
+
+
 def _plain(text: str) -> str:
-    """Text with a question mark in place of what was no text: names of files may be any bytes."""
-    return text.encode("utf-8", "replace").decode()
+    """Text with a question mark in place of what cannot be drawn: names of files may be any bytes."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text.encode("utf-8", "replace").decode())
 
 
 def _figure(width: float, height: float) -> Figure:
