@@ -18,7 +18,7 @@ from simroot.cli import main
 from simroot.cli.train import _reserved, choose_recipe, field_meanings
 from simroot.data import load
 from simroot.errors import ConfigError
-from simroot.training import Recipe, evaluate, load_run
+from simroot.training import Recipe, choose, evaluate, load_run
 
 
 @pytest.fixture(scope="module")
@@ -188,6 +188,20 @@ def class_folders(folder: Path, names: str = "abc") -> Path:
         for index, pixels in enumerate(digits.images[digits.target == number][:10]):
             Image.fromarray((pixels * (255 / 16)).astype(np.uint8)).save(folder / name / f"{index}.png")
     return folder
+
+
+def test_network_and_recipe_follow_the_data(simroot: Simroot, tmp_path: Path) -> None:
+    """As in the library; a word of the command line changes one thing and leaves the rest."""
+    data, run = class_folders(tmp_path / "data"), tmp_path / "run"
+    words = ("--data", data, "--image-size", "16", "--set", "channels=4", "--recipe.epochs", "1", "--quiet")
+    assert simroot("train", *words, "--out", run).code == 0
+    config, choice = yaml.safe_load((run / "config.yaml").read_text()), choose(load(data, image_size=16))
+    assert config["model"] == {"name": choice.model, "overrides": {**choice.overrides, "channels": 4}}
+    assert config["recipe"]["batch_size"] == choice.recipe.batch_size == 32
+    assert config["recipe"]["patience"] == choice.recipe.patience
+    said = (run / "train.log").read_text()
+    assert all(reason in said for reason in choice.reasons)
+    assert "as told, in place of that: epochs 1, channels 4" in said
 
 
 def test_evaluate_and_export_refuse_data_that_has_changed(simroot: Simroot, tmp_path: Path) -> None:

@@ -92,7 +92,14 @@ def test_without_a_name_or_a_recipe_both_are_chosen(tmp_path: Path, monkeypatch:
     assert run.model_name == "simnet_mixed"
     assert run.config["model"]["overrides"] == {"channels": 4, "depth": 1, "degree": 4}
     assert run.recipe.batch_size == 32
-    assert "network simnet_mixed" in (tmp_path / "run" / "train.log").read_text()
+    said = (tmp_path / "run" / "train.log").read_text()
+    assert "network simnet_mixed" in said
+    assert "as told, in place of that: epochs 1, channels 4\n" in said
+
+
+def test_nothing_told_nothing_said_about_it() -> None:
+    choice = choose(images(1_000))
+    assert choice.notes(choice.recipe, choice.overrides) == choice.reasons
 
 
 def test_a_network_without_a_recipe_has_its_registered_one() -> None:

@@ -187,7 +187,7 @@ def _start(arguments: argparse.Namespace, options: Mapping[str, Any]) -> Run:
             overrides=overrides,
             initial=start.weights if start else settings.initial,
             data_source=source,
-            notes=choice.reasons,
+            notes=() if named else choice.notes(chosen, overrides),
             cost={"parameters": cost.parameters, "macs": cost.macs, "flops": cost.flops},
             **options,
         )

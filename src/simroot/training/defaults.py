@@ -53,6 +53,12 @@ class Choice:
         """How to train it."""
         return recipe(**self.changes)
 
+    def notes(self, how: Recipe, overrides: Mapping[str, Any]) -> tuple[str, ...]:
+        """The reasons, and what is other than the choice because somebody said so."""
+        chosen, used = ({**how.to_dict(), **given} for how, given in ((self.recipe, self.overrides), (how, overrides)))
+        told = [f"{name} {value}" for name, value in used.items() if value != chosen.get(name)]
+        return (*self.reasons, f"as told, in place of that: {', '.join(told)}") if told else self.reasons
+
 
 def registered(model: str) -> Recipe:
     """The recipe that a network is registered with."""

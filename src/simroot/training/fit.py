@@ -132,8 +132,8 @@ def train(
             require_free(path)
         if model_name is None:
             choice = choose(data)
-            model_name, notes = choice.model, (*choice.reasons, *notes)
             overrides, recipe = {**choice.overrides, **(overrides or {})}, recipe or choice.recipe
+            model_name, notes = choice.model, (*choice.notes(recipe, overrides), *notes)
         recipe = for_data(recipe or registered(model_name), data.named, data.image_size)
         start = None if initial is None else Path(initial)
         config = make_config(model_name, overrides or {}, data, data_source, recipe, cost, versions(), start)
