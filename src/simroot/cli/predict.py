@@ -100,14 +100,7 @@ class _TrainedRun:
         return read_image(path, self._run.preparation)
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[Any]:
-        import torch
-
-        from simroot.data import normalise
-
-        with torch.inference_mode():
-            scores = self._run.model(normalise(torch.from_numpy(images), self._run.mean, self._run.std))
-            shares: NDArray[Any] = scores.softmax(1).numpy()
-        return shares
+        return self._run.predict(images)
 
 
 def _predict(network: Network, images: Sequence[Path], top: int, skipped: dict[Path, str]) -> Iterator[Prediction]:

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
 import yaml
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from simroot.data import ImageData
@@ -27,6 +29,7 @@ from simroot.training.config import read_whole
 from simroot.training.environment import versions
 from simroot.training.files import write_atomic, write_text
 from simroot.training.images import IMAGES, KEPT, read_known
+from simroot.training.prediction import Images, probabilities
 from simroot.training.recipes import Recipe
 
 CONFIG = "config.yaml"
@@ -79,6 +82,19 @@ class Run:
     def recipe(self) -> Recipe:
         """How the network was trained."""
         return Recipe.from_dict(self.config["recipe"])
+
+    def predict(self, images: Images) -> NDArray[np.float64]:
+        """Probabilities (N, classes): the softmax of the network's scores.
+
+        Args:
+            images: pictures, or a single one, prepared as for the run's evaluation: paths of image files, images of
+                Pillow's, or uint8 arrays or tensors (H, W, C), (C, H, W) or (H, W). An array of more dimensions is
+                several of them.
+
+        Raises:
+            DataError: for an image that cannot be read, an array of another type or shape, or anything else.
+        """
+        return probabilities(self, images)
 
 
 def make_config(
