@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 DEFAULT_DATA = "digits"
 DEFAULT_MODEL = "simnet2_small"
 DEFAULT_RECIPE = "default"
+_LARGE = 2000  # pixels
 
 # What decides where and how a training runs, but not what comes out of it: also good with --resume.
 _PLACE = {"accelerator": "auto", "devices": "auto", "num_nodes": 1, "strategy": "auto"}
@@ -148,7 +149,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _start(arguments: argparse.Namespace, options: Mapping[str, Any]) -> Run:
     from simroot.cli.config import Settings, read_settings
     from simroot.data import load
-    from simroot.models import model_entry
+    from simroot.models import create_model, model_entry
+    from simroot.preparation import sides
     from simroot.pretraining import read_start
     from simroot.training import Choice, choose, train
 
@@ -167,6 +169,9 @@ def _start(arguments: argparse.Namespace, options: Mapping[str, Any]) -> Run:
     with ExitStack() as stack:
         if "out" in given:  # before the images are read, which may take long
             _claim(given["out"], stack)
+        if max(sides(source.get("image_size", 1))) >= _LARGE:
+            # A network that does not fit into memory is refused before images of this size fill it.
+            create_model(named or DEFAULT_MODEL, image_size=source["image_size"])
         with logging_to_stderr(quiet="quiet" in given):
             data = load(**source)
         choice = Choice(named, changes=model_entry(named).recipe) if named else choose(data)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -12,11 +11,11 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-import torch
 from torch import nn
 
 from simroot.errors import ConfigError, SimrootError, quoted
 from simroot.models.common import nearest, require_positive
+from simroot.models.memory import require_memory
 
 log = logging.getLogger(__name__)
 
@@ -167,7 +166,9 @@ def create_model(name: str, num_classes: int = 10, in_channels: int = 3, **overr
     build = partial(entry.build, num_classes, in_channels, **overrides)
     try:
         if any(number >= _MANY for number in _numbers([num_classes, in_channels, overrides])):
-            require_memory(name, build)
+            size = overrides.get("image_size", entry.image_size)
+            sides = (size, size) if isinstance(size, int) else tuple(size)
+            require_memory(name, build, (in_channels, *sides))
         return build()
     except SimrootError:
         raise
@@ -175,26 +176,6 @@ def create_model(name: str, num_classes: int = 10, in_channels: int = 3, **overr
         given = ", ".join(f"{override}={quoted(value)}" for override, value in overrides.items())
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ConfigError(f"{name} cannot be built with {given or 'its defaults'}: {reason}") from error
-
-
-def require_memory(name: str, build: Callable[[], nn.Module]) -> None:
-    """Refuse a network whose parameters, their gradients and an optimizer's averages do not fit into memory.
-
-    Raises:
-        ConfigError: naming the sizes.
-    """
-    try:
-        with torch.device("meta"):
-            network = build()
-    except _UNBUILDABLE:  # the building itself says why
-        return
-    needed = 4 * 4 * sum(parameter.numel() for parameter in network.parameters())
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else needed
-    if needed > there:
-        raise ConfigError(
-            f"{name} of this size takes {needed / 1e9:,.0f} GB of memory to train; this machine has "
-            f"{there / 1e9:,.0f} GB: choose smaller numbers"
-        )
 
 
 def _numbers(value: Any) -> Iterator[float]:
