@@ -106,14 +106,15 @@ def decode_array(source: Source, preparation: Preparation, seen: Seen | None = N
     return found[None] if preparation.channels == 1 else found.transpose(2, 0, 1)
 
 
-def read_image(picture: Picture, preparation: Preparation, seen: Seen | None = None) -> NDArray[np.uint8]:
-    """One image file by ``decode_array``, or an image of Pillow's or an array (H, W, C) or (H, W) as if it were one.
+def read_image(picture: Picture | bytes, preparation: Preparation, seen: Seen | None = None) -> NDArray[np.uint8]:
+    """One image file, or its bytes, by ``decode_array``, or an image of Pillow's or an array (H, W, C) or (H, W) as if it were one.
 
     Raises:
         DataError: the file is missing, unreadable or not an image.
     """
     try:
-        source = Path(picture) if isinstance(picture, str | Path) else _encoded(picture)
+        source = Path(picture) if isinstance(picture, str) else picture
+        source = source if isinstance(source, Path | bytes) else _encoded(source)
         return decode_array(source, preparation, seen)
     except Exception as error:  # a decoder may raise anything on damaged bytes
         name = picture if isinstance(picture, str | Path) else f"the {type(picture).__name__}"

@@ -1,5 +1,6 @@
 """From a run to a file and from a file to predictions, on the command line."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -53,8 +54,11 @@ def test_the_table(simroot: Simroot, run: Path, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("COLUMNS", "200")
     result = simroot("export", run, "--format", "torch,openvino", "--out", tmp_path / "net.v2", "--images", "100")
     assert result.code == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["net.v2.bin", "net.v2.pt2", "net.v2.xml"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *("classes.json", "net.v2.bin", "net.v2.pt2", "net.v2.pt2.json", "net.v2.xml", "net.v2.xml.json")
+    ]
     assert "100 inputs" in result.out
+    assert json.loads((tmp_path / "classes.json").read_text()) == list(map(str, range(10)))
     rows = [line.split() for line in result.out.splitlines() if "net.v2" in line]
     assert [(Path(row[0]).suffix, row[1], row[5]) for row in rows] == [
         (".pt2", "float32", "0.001"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import nn
 
 from export.networks import files, network, require_onnx, require_openvino
 from simroot.errors import ExportError
-from simroot.export import Predictor, to_onnx, to_openvino
+from simroot.export import Predictor, sidecar, to_onnx, to_openvino
 from simroot.export.forms import graph_form
 from simroot.export.quantise import equalise
 from simroot.export.similarity_forms import Lp, LpDifferences, LpOperator
@@ -89,7 +90,7 @@ def test_similarities_and_mex_stay_in_float(tmp_path: Path) -> None:
     found = to_onnx(model, tmp_path / "a.onnx", size, mean=MEAN, std=STD, images=images, calibration=images)
     assert (found.tolerance, found.description.precision) == (None, "int8")
     assert found.agreement >= 0.95
-    assert files(tmp_path) == ["a.onnx"]
+    assert files(tmp_path) == ["a.onnx", "a.onnx.json"]
     graph = onnx.load(tmp_path / "a.onnx").graph
     producers = {output: node.op_type for node in graph.node for output in node.output}
     convolutions = [node for node in graph.node if node.op_type == "Conv"]
@@ -106,9 +107,23 @@ def test_openvino(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 3))
     images = pictures(120, 8)
     found = to_openvino(model, tmp_path / "a.xml", (3, 8, 8), mean=MEAN, std=STD, images=images, calibration=images)
-    assert files(tmp_path) == ["a.bin", "a.xml"]
+    assert files(tmp_path) == ["a.bin", "a.xml", "a.xml.json"]
     assert (tmp_path / "a.bin").stat().st_size < 2 * (8 * 36 * 3 + 8 * 27)
     assert found.agreement >= 0.95
+    assert found.milliseconds is not None
+    assert found.float32_milliseconds is not None
+    beside = json.loads((tmp_path / "a.xml.json").read_text())["measured"]
+    assert (beside["milliseconds"], beside["float32_milliseconds"]) == (found.milliseconds, found.float32_milliseconds)
+
+
+@pytest.mark.parametrize(("int8", "float32", "told"), [(0.5, 0.2, True), (0.2, 0.5, False)])
+def test_int8_that_is_slower_is_told(
+    int8: float, float32: float, told: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sidecar, "_milliseconds", lambda files, example: [int8, float32])
+    times = sidecar.compare_speed(Path("a.onnx"), Path("a"), Path("b"), np.zeros((1, 4), np.float32))
+    assert times == (int8, float32)
+    assert ("a.onnx: int8 is slower than float32 on this machine, 0.500 against 0.200 ms" in caplog.text) == told
 
 
 def test_int8_that_loses_too_much_does_not_appear(tmp_path: Path) -> None:

@@ -150,7 +150,7 @@ def test_an_installation_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for writer, name in ((to_onnx, "b.onnx"), (to_openvino, "b.xml")):
         with pytest.raises(ConfigError, match="this installation lacks"):
             writer(plain, tmp_path / name, size, custom_operator=True)
-    assert files(tmp_path) == ["a.onnx"]
+    assert files(tmp_path) == ["a.onnx", "a.onnx.json"]
 
 
 def test_torch_has_no_such_operator(tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +16,12 @@ import torch
 from PIL import Image
 
 from export.networks import network, require_onnx, require_openvino
+from simroot.cli import main
 from simroot.data import decode, normalise
 from simroot.errors import ConfigError, DataError, ExportError
 from simroot.export import Description, Predictor, to_onnx, to_openvino
+from simroot.measure import count
+from simroot.models import deploy
 
 CLASSES = ("ant", "bee", "cat", "dog", "eel")
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
@@ -27,7 +33,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     require_onnx()
     path = tmp_path_factory.mktemp("exported") / "a.onnx"
     model, size = network("l1")
-    to_onnx(model, path, size, classes=CLASSES, mean=MEAN, std=STD, crop=0.875)
+    to_onnx(
+        model, path, size, classes=CLASSES, mean=MEAN, std=STD, crop=0.875, cost=count(deploy(model), size).as_dict()
+    )
     return path
 
 
@@ -296,6 +304,67 @@ def test_predict_without_torch(exported: Path, pictures: list[Path]) -> None:
     done = without_torch(f"from simroot.cli import main\nsys.exit(main({words!r}))")
     assert done.returncode == 0, done.stderr
     assert Predictor(exported).classify(pictures[:1])[0][0][0] in done.stdout
+
+
+def in_folders(folder: Path) -> Path:
+    """Twelve labelled pictures, one of which is no picture."""
+    generator = np.random.default_rng(2)
+    for index in range(12):
+        path = folder / CLASSES[index % 5] / f"{index}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(generator.integers(0, 256, (20, 30, 3), dtype=np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[:50])
+    return folder
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_evaluate_without_torch(exported: Path, packed: bool, tmp_path: Path) -> None:
+    folder = in_folders(tmp_path)
+    labels, pixels = zip(
+        *(
+            (CLASSES.index(path.parent.name), Predictor(exported).read(path))
+            for path in sorted(folder.rglob("*.png"))
+            if path.name != "11.png"
+        ),
+        strict=True,
+    )
+    shares = expected(np.stack(pixels))[np.arange(11), labels]
+    right = expected(np.stack(pixels)).argmax(1) == labels
+    if packed:
+        folder = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path))
+    words = ["evaluate", str(exported), "--data", str(folder), "--json"]
+    done = without_torch(f"from simroot.cli import main\nsys.exit(main({words!r}))")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["images"], found["accuracy"], found["top5"]) == (11, right.mean(), 1)
+    assert found["loss"] == pytest.approx(-np.log(shares).mean(), abs=1e-4)
+    assert np.array(found["confusion"]).sum(1).tolist() == np.bincount(labels).tolist()
+    assert "11.png" in done.stderr
+
+
+def test_cost_without_torch(exported: Path) -> None:
+    model, size = network("l1")
+    words = ["cost", str(exported), "--json"]
+    done = without_torch(f"from simroot.cli import main\nsys.exit(main({words!r}))")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found.pop("network") == str(exported)
+    assert found == json.loads(json.dumps(dataclasses.asdict(count(deploy(model), size))))
+
+
+def test_bench_without_torch(exported: Path) -> None:
+    model, size = network("l1")
+    words = ["bench", str(exported), "--seconds", "0.01", "--json"]
+    done = without_torch(f"from simroot.cli import main\nsys.exit(main({words!r}))")
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads(done.stdout)["results"]
+    assert (found["engine"], found["macs"]) == ("onnxruntime", count(deploy(model), size).macs)
+    assert "torch" not in json.loads(done.stdout)["versions"]
+
+
+def test_evaluate_of_a_file_needs_data(exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(exported)]) == 2
+    assert "name some with --data" in capsys.readouterr().err
 
 
 def test_the_block_blocks() -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from simroot.cli.output import console, print_json, print_table
 from simroot.cli.values import image_size, override, positive, positive_number, positives
-from simroot.errors import ConfigError
+from simroot.errors import ConfigError, SimrootError
 from simroot.files import write_text
 from simroot.preparation import ImageSize, as_image_size, sides
 
@@ -45,9 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--engine",
         type=lambda text: text.split(","),
-        default=["eager"],
         metavar="NAME[,NAME]",
-        help="eager, compile, onnxruntime, openvino (default: eager)",
+        help="eager, compile, onnxruntime, openvino (default: eager; for files alone the engines that read them)",
     )
     parser.add_argument(
         "--threads", type=positives, default=[1], metavar="N[,N]", help="threads inside an operation (default: 1)"
@@ -79,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
     candidates = [_candidate(word, arguments) for word in dict.fromkeys(arguments.networks)]
     latencies = compare(
         candidates,
-        arguments.engine,
+        arguments.engine or _engines(candidates),
         threads=arguments.threads,
         batches=arguments.batch,
         seconds=arguments.seconds,
@@ -127,12 +126,24 @@ def _optional(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
 
 
+def _engines(candidates: Sequence[Candidate]) -> list[str]:
+    """Where nothing is asked for: PyTorch for networks; for files alone the first engine that reads each."""
+    from simroot.measure.engines import engines_of
+
+    files = [each.file for each in candidates if each.network is None and each.file is not None]
+    return list(dict.fromkeys(engines_of(file)[0] for file in files)) if len(files) == len(candidates) else ["eager"]
+
+
 def _candidate(word: str, arguments: argparse.Namespace) -> Candidate:
     from simroot.measure import Candidate, file_input_size
+    from simroot.measure.engines import READERS
+
+    path = Path(word)
+    if path.suffix in READERS and not path.is_dir():  # it runs without PyTorch
+        return Candidate(word, file_input_size(path), file=path, macs=_file_macs(path))
     from simroot.models import list_models
     from simroot.training import load_run
 
-    path = Path(word)
     named = word.partition(":")[0] in list_models()
     if not named and path.is_dir():
         trained = load_run(path)
@@ -161,6 +172,16 @@ def named_candidate(word: str, image_size: ImageSize | None = None, num_classes:
     model = create_model(name, num_classes or entry.num_classes, entry.in_channels, **options)
     size = (entry.in_channels, *sides(as_image_size(options["image_size"])))
     return Candidate(word, size, network=model, macs=_macs(model, size))
+
+
+def _file_macs(path: Path) -> int | None:
+    """What the file says; nothing if it was written by others."""
+    from simroot.cli.cost import file_cost
+
+    try:
+        return file_cost(path).macs
+    except SimrootError:
+        return None
 
 
 def _macs(model: Any, size: tuple[int, ...]) -> int:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from simroot.cli.device import print_memory
 from simroot.cli.output import count_text, percent, print_json, print_table, size_text
 from simroot.cli.values import add_model_overrides, image_shape, positive
-from simroot.errors import ConfigError
+from simroot.errors import ConfigError, ExportError
+from simroot.export.engines import SUFFIXES
 from simroot.preparation import as_image_size, sides
 
 if TYPE_CHECKING:
@@ -22,7 +23,11 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("model", metavar="MODEL|RUN", help="name of a network ('simroot models') or a run directory")
+    parser.add_argument(
+        "model",
+        metavar="MODEL|RUN|FILE",
+        help="name of a network ('simroot models'), a run directory, or an exported .onnx or .xml file",
+    )
     parser.add_argument(
         "--input-size", type=image_shape, metavar="C,H,W", help="shape of one image (default: the network's own)"
     )
@@ -44,6 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Count the deployed network: normalisations folded away, as it would be used."""
+    if (path := Path(arguments.model)).suffix in SUFFIXES and not path.is_dir():
+        return _file(path, arguments)
     from simroot.export.c.report import device_memory
     from simroot.measure import count, time_layers
     from simroot.models import list_models
@@ -60,6 +67,36 @@ def run(arguments: argparse.Namespace) -> int:
         _print(title, cost, seconds, arguments.batch)
         print_memory(memory)
     return 0
+
+
+def _file(path: Path, arguments: argparse.Namespace) -> int:
+    """Print what an exported file says of itself; it needs no PyTorch."""
+    if any((arguments.input_size, arguments.num_classes, arguments.set, arguments.time, arguments.device)):
+        raise ConfigError(
+            "--input-size, --num-classes, --set, --time and --device go with a network or a run, not with a file"
+        )
+    cost = file_cost(path)
+    if arguments.json:
+        print_json({"network": str(path), **_as_dict(cost, None, 1)})
+    else:
+        _print(str(path), cost, None, 1)
+    return 0
+
+
+def file_cost(path: Path) -> Cost:
+    """The cost of one input that an exported file holds.
+
+    Raises:
+        ConfigError, ExportError: as ``simroot.export.engines.open_file``; also if the file does not say.
+    """
+    from simroot.export.description import Description
+    from simroot.export.engines import open_file
+    from simroot.measure import Cost
+
+    known = Description.from_properties(open_file(path, threads=1).properties, str(path)).cost
+    if known is None:
+        raise ExportError(f"{path} does not say what it costs; export it again, or count the network that it holds")
+    return Cost.from_dict(known, str(path))
 
 
 def _times_of_rows(cost: Cost, seconds: Mapping[str, float]) -> list[float | None]:

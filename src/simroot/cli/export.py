@@ -83,7 +83,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the files and print what they are."""
-    from simroot.models import list_models
+    from simroot.measure import count
+    from simroot.models import deploy, list_models
 
     for option in ("int8", "custom_operator"):
         if "torch" in arguments.format and getattr(arguments, option):
@@ -96,6 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
         title, model, input_size, options, folder = prepare(arguments)
         if arguments.custom_operator:
             options["custom_operator"] = True
+        options["cost"] = count(deploy(model), input_size).as_dict()
         stem = "model-int8" if arguments.int8 else "model" if is_run else arguments.model
         out = vars(arguments).get("out", folder / stem)
         writers = _writers()
@@ -201,10 +203,13 @@ def _print(title: str, exported: list[Exported]) -> None:
             "-" if file.tolerance is None else f"{file.tolerance:g}",
             percent(file.agreement),
             "-" if file.accuracy is None else percent(file.accuracy),
+            *(f"{time:.3f}" for time in (file.milliseconds, file.float32_milliseconds) if time is not None),
         )
         for file in exported
     ]
     columns = ["file", "precision", "size", "difference", "allowed", "same class", "accuracy"]
+    if first.milliseconds is not None:
+        columns += ["ms", "ms in float32"]
     print_table("Written", columns, rows, numbers=columns[2:], optional=_OPTIONAL)
     print("difference: the largest of a score from the network's, as a share of the largest score", file=sys.stderr)
     for file in exported:

@@ -10,6 +10,7 @@ from simroot.lazy import serve
 if TYPE_CHECKING:
     from simroot.export.c import to_c
     from simroot.export.description import Description
+    from simroot.export.evaluation import FileEvaluation, evaluate_file
     from simroot.export.job import ACCURACY_LOSS, AGREEMENT, TOLERANCE, Exported, Options
     from simroot.export.native import operators_library
     from simroot.export.predictor import Predictor
@@ -21,8 +22,10 @@ __all__ = [
     "TOLERANCE",
     "Description",
     "Exported",
+    "FileEvaluation",
     "Options",
     "Predictor",
+    "evaluate_file",
     "operators_library",
     "to_c",
     "to_onnx",
@@ -34,6 +37,7 @@ serve(
     __name__,
     c=("to_c",),
     description=("Description",),
+    evaluation=("FileEvaluation", "evaluate_file"),
     job=("ACCURACY_LOSS", "AGREEMENT", "TOLERANCE", "Exported", "Options"),
     native=("operators_library",),
     predictor=("Predictor",),

@@ -31,6 +31,7 @@ class Description:
         model: the network's name.
         precision: ``"float32"`` or ``"int8"``.
         version: of simroot, which wrote the file.
+        cost: of one input, as ``simroot.measure.Cost.as_dict`` has it; None: not counted.
     """
 
     input_size: tuple[int, ...]
@@ -44,6 +45,7 @@ class Description:
     model: str = ""
     precision: str = "float32"
     version: str = __version__
+    cost: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what does not fit together.
@@ -102,6 +104,7 @@ class Description:
             "model": self.model,
             "precision": self.precision,
             "version": self.version,
+            "cost": self.cost,
             "format": FORMATS[0 if fitted == (_FIRST.fit, _FIRST.pixel_range, _FIRST.background) else 1],
         }
         return {f"simroot.{key}": json.dumps(value, ensure_ascii=False) for key, value in values.items()}
@@ -137,6 +140,7 @@ class Description:
                 model=str(found["model"]),
                 precision=str(found["precision"]),
                 version=str(found["version"]),
+                cost=found.get("cost"),  # files of before have none
             )
         except (DataError, ExportError) as error:
             raise ExportError(f"the metadata of {source} cannot be used: {error}") from error

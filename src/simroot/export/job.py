@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +55,7 @@ class Options(TypedDict, total=False):
         name: of the network.
         images: real inputs for the check, pixels or float32 as the file takes them; random ones by default.
         labels: their classes, int (N,), to measure the accuracy.
+        cost: of one input, ``simroot.measure.count(...).as_dict()``: what ``simroot cost FILE`` says.
         calibration: inputs that show the range of every activation, some hundred of them: the file computes
             convolutions and dense layers in int8, similarities and MEX in float32. None: all of it in float32.
         tolerance: of a float32 file; see ``TOLERANCE``.
@@ -71,6 +72,7 @@ class Options(TypedDict, total=False):
     name: str
     images: ArrayLike | Tensor | None
     labels: ArrayLike | Tensor | None
+    cost: Mapping[str, Any] | None
     calibration: ArrayLike | Tensor | None
     tolerance: float
     custom_operator: bool
@@ -91,6 +93,8 @@ class Exported:
         agreement: share of the inputs that it puts into the network's class.
         accuracy, network_accuracy: share of the inputs that it, and the network, puts into the right class; None
             without labels.
+        milliseconds, float32_milliseconds: of an int8 file, for one input on one thread of this machine, and of the
+            same network in float32; None for a float32 file.
     """
 
     path: Path
@@ -103,6 +107,8 @@ class Exported:
     agreement: float
     accuracy: float | None
     network_accuracy: float | None
+    milliseconds: float | None
+    float32_milliseconds: float | None
 
 
 @dataclass(frozen=True)
@@ -168,8 +174,10 @@ class Job:
         """Where to write; see ``simroot.files.appearing``."""
         return appearing(self.path, error=ExportError)
 
-    def checked(self, temporary: Path, kind: str, run: Run) -> Exported:
-        """Compare the file's scores with the network's: of batches, and of one input alone.
+    def checked(self, temporary: Path, kind: str, run: Run, times: tuple[float, float] | None = None) -> Exported:
+        """Compare the file's scores with the network's, of batches and of one input alone.
+
+        ``times`` are the milliseconds of an int8 file and of its network in float32.
 
         Raises:
             ExportError: if they differ by more than is allowed.
@@ -191,6 +199,8 @@ class Job:
             agreement=_share(scores, self.reference.argmax(1)),
             accuracy=None if self.labels is None else _share(scores, self.labels),
             network_accuracy=None if self.labels is None else _share(self.reference, self.labels),
+            milliseconds=None if times is None else times[0],
+            float32_milliseconds=None if times is None else times[1],
         )
         if complaint := _complaint(exported):
             raise ExportError(f"{complaint}: {self.path} was not written")
@@ -274,6 +284,7 @@ def _description(input_size: Sequence[int], options: Options, precision: str) ->
             **fitted,
             model=options.get("name", ""),
             precision=precision,
+            cost=options.get("cost"),
         )
     except ExportError:
         raise

@@ -104,7 +104,7 @@ class Predictor:
             for indices, shares in zip(best, probabilities, strict=True)
         ]
 
-    def read(self, picture: Picture) -> NDArray[np.uint8]:
+    def read(self, picture: Picture | bytes) -> NDArray[np.uint8]:
         """A picture as the network takes it, uint8 (C, H, W); see ``scores``.
 
         Raises:

@@ -7,6 +7,7 @@ import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from simroot.export.graph import write_graph
 from simroot.export.job import Exported, Job, Options, Run
 from simroot.export.native import from_onnx
 from simroot.export.quantise import equalise, quantise_graph
+from simroot.export.sidecar import compare_speed, described
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -44,8 +46,10 @@ def to_onnx(model: nn.Module, path: str | Path, input_size: Sequence[int], **opt
     """
     job = Job.of(model, path, input_size, ".onnx", options)
     with job.appearing() as temporary:
-        _write_onnx(job, temporary)
-        return job.checked(temporary, "onnx", open_file(temporary).run)
+        with _scratch(temporary) as folder:
+            whole = _write_onnx(job, temporary, Path(folder))
+            times = None if whole == temporary else compare_speed(job.path, temporary, whole, job.inputs[:1])
+        return described(job.checked(temporary, "onnx", open_file(temporary).run, times), temporary)
 
 
 def to_openvino(model: nn.Module, path: str | Path, input_size: Sequence[int], **options: Unpack[Options]) -> Exported:
@@ -65,15 +69,14 @@ def to_openvino(model: nn.Module, path: str | Path, input_size: Sequence[int], *
     with job.appearing() as temporary:
         with _scratch(temporary) as folder:
             graph = Path(folder) / "network.onnx"
-            _write_onnx(job, graph)
-            network = from_onnx(openvino, graph)
-        for key, value in job.description.properties().items():
-            network.set_rt_info(value, key.split("."))
-        try:
-            openvino.save_model(network, temporary, compress_to_fp16=False)
-        except RuntimeError as error:  # it hides the system's reason
-            raise OSError(f"OpenVINO failed ({str(error).strip()})") from error
-        return job.checked(temporary, "openvino", open_file(temporary).run)
+            whole = _write_onnx(job, graph, Path(folder))
+            _save_openvino(job, openvino, graph, temporary)
+            times = None
+            if whole != graph:
+                float32 = Path(folder) / "whole.xml"
+                _save_openvino(job, openvino, whole, float32)
+                times = compare_speed(job.path, temporary, float32, job.inputs[:1])
+        return described(job.checked(temporary, "openvino", open_file(temporary).run, times), temporary)
 
 
 def to_torch_export(
@@ -102,22 +105,33 @@ def to_torch_export(
         buffer = io.BytesIO()
         torch.export.save(program, buffer, extra_files={"simroot.json": metadata})
         temporary.write_bytes(buffer.getbuffer())
-        return job.checked(temporary, "torch", _loaded(temporary))
+        return described(job.checked(temporary, "torch", _loaded(temporary)), temporary)
 
 
 def _scratch(path: Path) -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(dir=path.parent)
 
 
-def _write_onnx(job: Job, path: Path) -> None:
+def _write_onnx(job: Job, path: Path, scratch: Path) -> Path:
+    """Write the graph, and return the one in float32: the same file, or for int8 another in the scratch folder."""
     if job.calibration is None:
         write_graph(job.form, path, job.example, job.description)
-        return
+        return path
     equalise(job.form, job.calibration)
-    with _scratch(path) as folder:
-        whole = Path(folder) / path.name
-        write_graph(job.form, whole, job.example, job.description)
-        quantise_graph(whole, path, job.form, job.calibration)
+    whole = scratch / "float32.onnx"
+    write_graph(job.form, whole, job.example, job.description)
+    quantise_graph(whole, path, job.form, job.calibration)
+    return whole
+
+
+def _save_openvino(job: Job, openvino: ModuleType, graph: Path, path: Path) -> None:
+    network = from_onnx(openvino, graph)
+    for key, value in job.description.properties().items():
+        network.set_rt_info(value, key.split("."))
+    try:
+        openvino.save_model(network, path, compress_to_fp16=False)
+    except RuntimeError as error:  # it hides the system's reason
+        raise OSError(f"OpenVINO failed ({str(error).strip()})") from error
 
 
 def _program(job: Job) -> torch.export.ExportedProgram:

@@ -7,7 +7,8 @@ from simroot.lazy import serve
 if TYPE_CHECKING:
     from simroot.measure.comparison import Comparison, against_first, plot_latencies
     from simroot.measure.correlation import JointMoments, LayerCorrelation, joint_moments, layer_correlation
-    from simroot.measure.count import Cost, LayerCost, count
+    from simroot.measure.cost import Cost, LayerCost
+    from simroot.measure.count import count
     from simroot.measure.engines import ENGINES, file_input_size
     from simroot.measure.formulas import register_cost
     from simroot.measure.latency import Candidate, Latency, MismatchError, compare, latency
@@ -39,7 +40,8 @@ serve(
     __name__,
     comparison=("Comparison", "against_first", "plot_latencies"),
     correlation=("JointMoments", "LayerCorrelation", "joint_moments", "layer_correlation"),
-    count=("Cost", "LayerCost", "count"),
+    cost=("Cost", "LayerCost"),
+    count=("count",),
     engines=("ENGINES", "file_input_size"),
     formulas=("register_cost",),
     latency=("Candidate", "Latency", "MismatchError", "compare", "latency"),

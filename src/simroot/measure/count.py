@@ -17,47 +17,13 @@ from torch.utils._pytree import tree_leaves
 
 from simroot.errors import ConfigError, UnknownOperatorError
 from simroot.layers import FoldedNorm2d
+from simroot.measure.cost import Cost, LayerCost
 from simroot.measure.formulas import Operator, find_formula
 from simroot.models.common import evaluating, processing
 
 # Modules without a row: what they do is nothing, or is done once, when the network is deployed (normalisation folds
 # into its neighbours, parametrised weights are evaluated).
 _FREE_MODULES = (nn.Identity, FoldedNorm2d, ParametrizationList)
-
-
-@dataclass(frozen=True)
-class LayerCost:
-    """One row of a network's cost: a call of a module without submodules, or an operator called by a module with some.
-
-    Attributes:
-        name: the module's name as in ``named_modules()``; empty for the network itself.
-        kind: the module's class, or the operator's name where a module with submodules calls an operator itself.
-        output_shape: shape of the (first) output, without the batch dimension.
-        parameters: parameters of the module that no earlier row has counted.
-        macs: multiply-accumulates.
-        flops: floating-point operations.
-    """
-
-    name: str
-    kind: str
-    output_shape: tuple[int, ...]
-    parameters: int
-    macs: int
-    flops: int
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Cost of a network for one example: the totals, and ``layers`` in the order of execution.
-
-    ``parameters`` counts every parameter of the network once, also those that a layer shares with another and those
-    that the evaluated network does not use, such as an auxiliary head's, which are in no row.
-    """
-
-    parameters: int
-    macs: int
-    flops: int
-    layers: tuple[LayerCost, ...]
 
 
 def count(model: nn.Module, input_size: Sequence[int]) -> Cost:

@@ -1,4 +1,7 @@
-"""The engines that run a network: PyTorch eager and compiled, ONNX Runtime, OpenVINO; all on the CPU in float32."""
+"""The engines that run a network: PyTorch eager and compiled, ONNX Runtime, OpenVINO; all on the CPU in float32.
+
+Files run without PyTorch, which is imported for networks alone.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
 
 from simroot.errors import ConfigError, DataError, ExportError
 from simroot.export.native import from_onnx, read_openvino, require_operators, uses_operators
-from simroot.models import deploy
+
+if TYPE_CHECKING:
+    from torch import nn
 
 TORCH_ENGINES = ("eager", "compile")
 FILE_ENGINES = ("onnxruntime", "openvino")
@@ -36,13 +40,13 @@ class Session:
 
     Attributes:
         run: one call; returns what the engine returns.
-        scores: turns that into a float32 tensor (N,classes).
+        scores: turns that into a float32 array (N,classes).
         precision: of the arithmetic, as the engine reports it.
         weights: bytes of the weights that were in memory before the engine was asked to run.
     """
 
     run: Callable[[], Any]
-    scores: Callable[[Any], Tensor]
+    scores: Callable[[Any], NDArray[np.float32]]
     precision: str = "f32"
     weights: int = 0
 
@@ -50,6 +54,8 @@ class Session:
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
     """Inside, torch computes with so many threads; afterwards with as many as before."""
+    import torch
+
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -90,26 +96,30 @@ def require_engine(engine: str) -> None:
         _library(engine)
 
 
-def load_network(network: nn.Module, engine: str, images: Tensor) -> Session:
+def load_network(network: nn.Module, engine: str, images: NDArray[np.float32]) -> Session:
     """Load the deployed network in a torch engine, channels-last, to be run in inference mode on ``images``.
 
     It is compiled when it is first run.
     """
-    model = deploy(network).cpu().float()
-    if images.ndim == 4:
+    import torch
+
+    from simroot.models import deploy
+
+    model, batch = deploy(network).cpu().float(), torch.from_numpy(images)
+    if batch.ndim == 4:
         model = model.to(memory_format=torch.channels_last)
-        images = images.contiguous(memory_format=torch.channels_last)
+        batch = batch.contiguous(memory_format=torch.channels_last)
     weights = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
     call = torch.compile(model, dynamic=False) if engine == "compile" else model
 
     def run() -> Any:
         with torch.inference_mode():
-            return call(images)
+            return call(batch)
 
-    return Session(run, lambda output: output.float(), weights=weights)
+    return Session(run, lambda output: output.float().numpy(), weights=weights)
 
 
-def load_file(path: Path, engine: str, images: Tensor, threads: int) -> Session:
+def load_file(path: Path, engine: str, images: NDArray[np.float32], threads: int) -> Session:
     """Load a file in ONNX Runtime or OpenVINO with so many threads, for inputs of the shape of ``images``.
 
     Raises:
@@ -145,7 +155,7 @@ def file_input_size(path: Path) -> tuple[int, ...]:
     raise ConfigError(f"{path} needs {' or '.join(engines)}; {_install(engines[-1])}")
 
 
-def _load_onnxruntime(library: ModuleType, path: Path, images: Tensor, threads: int) -> Session:
+def _load_onnxruntime(library: ModuleType, path: Path, images: NDArray[np.float32], threads: int) -> Session:
     options = library.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -155,10 +165,10 @@ def _load_onnxruntime(library: ModuleType, path: Path, images: Tensor, threads: 
     source = session.get_inputs()[0]
     _check_shape(path, source.shape, images)
     feed = {source.name: _array(path, source.type, images)}
-    return Session(lambda: session.run(None, feed), lambda outputs: torch.from_numpy(outputs[0]).float())
+    return Session(lambda: session.run(None, feed), lambda outputs: np.asarray(outputs[0], dtype=np.float32))
 
 
-def _load_openvino(library: ModuleType, path: Path, images: Tensor, threads: int) -> Session:
+def _load_openvino(library: ModuleType, path: Path, images: NDArray[np.float32], threads: int) -> Session:
     settings = {
         "INFERENCE_PRECISION_HINT": "f32",  # otherwise bfloat16 where the processor has it
         "INFERENCE_NUM_THREADS": threads,
@@ -179,7 +189,7 @@ def _load_openvino(library: ModuleType, path: Path, images: Tensor, threads: int
     request = compiled.create_infer_request()
     return Session(
         lambda: request.infer(feed, share_inputs=True, share_outputs=True),
-        lambda outputs: torch.from_numpy(np.array(outputs[0], dtype=np.float32)),
+        lambda outputs: np.array(outputs[0], dtype=np.float32),
         precision,
     )
 
@@ -207,7 +217,7 @@ def _openvino_lengths(source: Any) -> list[Any]:
     return [length.get_length() if length.is_static else None for length in source.get_partial_shape()]
 
 
-def _check_shape(path: Path, shape: list[Any], images: Tensor) -> None:
+def _check_shape(path: Path, shape: list[Any], images: NDArray[np.float32]) -> None:
     """Lengths that are no numbers are open."""
     fits = len(shape) == images.ndim and all(
         not isinstance(expected, int) or expected == length
@@ -217,12 +227,12 @@ def _check_shape(path: Path, shape: list[Any], images: Tensor) -> None:
         raise DataError(f"{path} takes inputs of shape {shape}, received {list(images.shape)}")
 
 
-def _array(path: Path, kind: str, images: Tensor) -> np.ndarray[Any, Any]:
+def _array(path: Path, kind: str, images: NDArray[np.float32]) -> NDArray[Any]:
     """The images in the type that a file takes; bytes spread over 0 to 255 where it prepares them itself."""
     if kind in _FLOAT_TYPES:
-        return np.ascontiguousarray(images.numpy())
+        return images
     if kind in _BYTE_TYPES:
-        return np.ascontiguousarray((64 * images + 128).clamp(0, 255).byte().numpy())
+        return (64 * images + 128).clip(0, 255).astype(np.uint8)
     raise DataError(f"{path} takes inputs of type {kind}; expected float32 or uint8")
 
 

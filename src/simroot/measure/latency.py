@@ -7,12 +7,13 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
+import numpy as np
+from numpy.typing import NDArray
 
 from simroot.errors import ConfigError, SimrootError
 from simroot.measure.engines import (
@@ -26,8 +27,9 @@ from simroot.measure.engines import (
     torch_threads,
 )
 from simroot.measure.memory import peak_growth
-from simroot.models import deploy
-from simroot.models.common import processing
+
+if TYPE_CHECKING:
+    from torch import nn
 
 TOLERANCE = 1e-3
 """Largest difference between the outputs of an engine and of eager float32, as a share of the largest output. Engines
@@ -148,7 +150,7 @@ def latency(
         ExportError, DataError: for a file that cannot be loaded, or that takes other inputs.
         MismatchError: if the outputs differ.
     """
-    if isinstance(model_or_path, nn.Module):
+    if not isinstance(model_or_path, str | Path):
         candidate = Candidate(type(model_or_path).__name__, tuple(input_size), network=model_or_path)
     else:
         if engine in TORCH_ENGINES:
@@ -190,7 +192,9 @@ def compare(
     """
     _check(candidates, engines, (*threads, *batches), seconds)
     results = []
-    with tempfile.TemporaryDirectory() as folder, many_compilations():
+    compiled = "compile" in engines
+    in_torch = any(candidate.network is not None for candidate in candidates)
+    with tempfile.TemporaryDirectory() as folder, many_compilations() if compiled else nullcontext():
         chosen = {engine: list(candidates) for engine in engines}
         for engine in set(engines) - set(TORCH_ENGINES):
             for index, candidate in enumerate(candidates):
@@ -199,7 +203,7 @@ def compare(
                     chosen[engine][index] = with_file(candidate, engine, Path(folder) / f"{index}-{engine}")
         for count in threads:
             for batch in batches:
-                with torch_threads(count):
+                with torch_threads(count) if in_torch else nullcontext():
                     group = [_load(c, engine, count, batch, progress) for engine in engines for c in chosen[engine]]
                     loaded = [each for each in group if each is not None]
                     results += _take_turns(loaded, seconds, progress)
@@ -253,8 +257,7 @@ def with_file(candidate: Candidate, engine: str, path: Path) -> Candidate:
 
 def _load(candidate: Candidate, engine: str, threads: int, batch: int, progress: Progress) -> _Loaded | None:
     """Load, check the outputs, measure the memory; None for a file that the engine does not run."""
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randn(batch, *candidate.input_size, generator=generator)
+    images = np.random.default_rng(0).standard_normal((batch, *candidate.input_size), dtype=np.float32)
     if engine in TORCH_ENGINES:
         if candidate.network is None:
             return None
@@ -286,25 +289,30 @@ def _load(candidate: Candidate, engine: str, threads: int, batch: int, progress:
     return _Loaded(session.run, known)
 
 
-def _first_run(session: Session, candidate: Candidate, engine: str, images: Tensor) -> None:
+def _first_run(session: Session, candidate: Candidate, engine: str, images: NDArray[np.float32]) -> None:
+    from simroot.models.common import processing
+
     with processing(f"{candidate.name} cannot be run in {engine} on inputs of shape {tuple(images.shape)}"):
         session.run()
 
 
-@torch.inference_mode()
-def _error(candidate: Candidate, engine: str, images: Tensor, session: Session) -> float:
+def _error(candidate: Candidate, engine: str, images: NDArray[np.float32], session: Session) -> float:
     """Largest difference between the session's outputs and the network's, as a share of the largest output."""
+    import torch
+
+    from simroot.models import deploy
+    from simroot.models.common import processing
+
     assert candidate.network is not None
-    with processing(f"the outputs of {candidate.name} in {engine} cannot be compared"):
-        expected = deploy(candidate.network).cpu().float()(images).float()
+    with processing(f"the outputs of {candidate.name} in {engine} cannot be compared"), torch.inference_mode():
+        expected = deploy(candidate.network).cpu().float()(torch.from_numpy(images)).float().numpy()
         found = session.scores(session.run())
     if found.shape != expected.shape:
         raise MismatchError(
-            f"the outputs of {candidate.name} in {engine} are of shape {tuple(found.shape)}; "
-            f"expected {tuple(expected.shape)}"
+            f"the outputs of {candidate.name} in {engine} are of shape {found.shape}; expected {expected.shape}"
         )
-    difference = float((found - expected).abs().max())
-    largest = float(expected.abs().max())
+    difference = float(np.abs(found - expected).max())
+    largest = float(np.abs(expected).max())
     if not difference <= TOLERANCE * largest:  # NaN is no agreement
         raise MismatchError(
             f"the outputs of {candidate.name} in {engine} differ by up to {difference:.2g} from those of the network "

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import platform
 import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
-
-import torch
 
 import simroot
 
 
 def versions() -> dict[str, Any]:
-    """Versions and machine; the same ones give the same weights, bit for bit."""
+    """Versions and machine; the same ones give the same weights, bit for bit. PyTorch's only where it is in use."""
+    machine = {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": processor(),
+    }
+    if "torch" not in sys.modules:
+        return {"simroot": simroot.__version__, **machine}
+    import torch
+
     return {
         "simroot": simroot.__version__,
         "torch": str(torch.__version__),
         "lightning": metadata.version("lightning"),  # without importing it
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processor": processor(),
+        **machine,
         "threads": torch.get_num_threads(),
     }
 
