@@ -16,7 +16,7 @@ from torch import nn
 from simroot.data import from_arrays
 from simroot.errors import ConfigError
 from simroot.experiments import budgets, frontier
-from simroot.experiments.budgets import CIFAR_10, Budget, Task, deployed, parameters, widest
+from simroot.experiments.budgets import CIFAR_10, Budget, Task, Times, deployed, parameters, widest
 from simroot.experiments.design import CANDIDATES, comparison, design
 from simroot.experiments.families import FAMILIES
 from simroot.experiments.study import Finished, Report
@@ -120,18 +120,36 @@ def test_families_that_cannot_are_left_out_and_named(caplog: pytest.LogCaptureFi
 
 def test_a_limit_of_time_puts_the_time_into_the_design(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(budgets, "milliseconds", lambda network, task: parameters(network) / 1e3)
-    monkeypatch.setattr("simroot.experiments.design.milliseconds", lambda network, task: 0.25)
     (found,) = design(Budget(milliseconds=1.0), CIFAR_10, ["convnet_plain"])
     assert 850 < found.parameters <= 1_000
-    assert found.milliseconds == 0.25
+    assert found.milliseconds == found.parameters / 1e3
 
 
 def test_a_moments_disturbance_does_not_decide(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([5.0, 0.9, 5.0, 5.0])
     monkeypatch.setattr(budgets, "milliseconds", lambda network, task: next(times))
-    network = deployed("simnet3_compact", {"channels": 1})
-    assert Budget(milliseconds=1.0).allows(network, CIFAR_10)
-    assert not Budget(milliseconds=1.0).allows(network, CIFAR_10)
+    assert [Times(CIFAR_10).of("simnet3_compact", {"channels": 1}, limit=1.0) for _ in range(2)] == [0.9, 5.0]
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("most", [None, 3, 1_000])
+def test_few_times_are_measured(power: float, most: int | None) -> None:
+    measured: list[int] = []
+
+    def time(width: int) -> float:
+        measured.append(width)
+        return 0.05 + (width / 200) ** power
+
+    found = budgets._widest_timed(time, 1.05, most)
+    assert found in measured  # what is chosen has been measured
+    assert time(found) <= 1.05
+    assert found == most or time(found) >= 0.95 * 1.05
+    assert len(measured) <= 9
+
+
+def test_nothing_is_within_a_time_that_even_the_narrowest_takes_longer_than() -> None:
+    assert budgets._widest_timed(lambda width: 2.0 + width, 1.0, None) == 0
+    assert budgets._widest_timed(lambda width: 2.0 + width, 1.0, 7) == 0
 
 
 @pytest.mark.slow

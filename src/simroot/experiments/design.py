@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from simroot.data import ImageData
+from simroot.data.progress import watched
 from simroot.errors import ConfigError
 from simroot.experiments import frontier
-from simroot.experiments.budgets import Budget, Task, deployed, milliseconds
+from simroot.experiments.budgets import Budget, Task, Times, deployed
 from simroot.experiments.families import FAMILIES, RIVALS, Family
 from simroot.experiments.simnets import Network, accuracy, trained, trials
 from simroot.experiments.study import Experiment, Finished, Report
@@ -55,7 +56,9 @@ def design(budget: Budget, task: Task, families: Sequence[str] = tuple(CANDIDATE
     """
     if unknown := [name for name in families if name not in CANDIDATES]:
         raise ConfigError(f"unknown family {unknown[0]!r}; known are {'; '.join(CANDIDATES)}")
-    found = [each for name in families if (each := _design(CANDIDATES[name], budget, task)) is not None]
+    times = Times(task)
+    each = (_design(CANDIDATES[name], budget, task, times) for name in watched(families, "sizing networks"))
+    found = [design for design in each if design is not None]
     if not found:
         raise ConfigError(
             f"no network is within {budget} with images of {size_name(task.image_size)} pixels; the log says why"
@@ -63,15 +66,16 @@ def design(budget: Budget, task: Task, families: Sequence[str] = tuple(CANDIDATE
     return found
 
 
-def _design(family: Family, budget: Budget, task: Task) -> Design | None:
+def _design(family: Family, budget: Budget, task: Task, times: Times) -> Design | None:
     try:
-        network = family.at(budget, task)
+        network = family.at(budget, task, times)
     except ConfigError as error:
         log.warning("left out: %s", error)
         return None
     model = deployed(network.model, network.overrides, task)
     cost = count(model, task.input_size)
-    time = None if budget.milliseconds is None else milliseconds(model, task)
+    limit = budget.milliseconds
+    time = None if limit is None else times.of(network.model, network.overrides, limit)
     log.info("%s: %s", network.name, frontier.shape(network))
     return Design(network, cost.parameters, cost.macs, time)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-from simroot.experiments.budgets import CIFAR_10, Budget, Task, deployed, parameters, widest
+from simroot.experiments.budgets import CIFAR_10, Budget, Task, Times, deployed, parameters, widest
 from simroot.experiments.simnets import Network, pretrained
 from simroot.models import model_entry
 
@@ -34,16 +34,16 @@ class Family:
     ours: bool = False
     pretrained: bool = False
 
-    def at(self, budget: Budget, task: Task = CIFAR_10) -> Network:
-        """The widest within a budget, as deep as its parameters are for.
+    def at(self, budget: Budget, task: Task = CIFAR_10, times: Times | None = None) -> Network:
+        """The widest within a budget, as deep as its parameters are for; ``times`` as for ``widest``.
 
         Raises:
             ConfigError: if the narrowest needs more, or cannot process such images.
         """
-        overrides = widest(self.model, budget, partial(self.shape, depth=1), task)
+        overrides = widest(self.model, budget, partial(self.shape, depth=1), task, times)
         deep = partial(self.shape, depth=_depth(parameters(deployed(self.model, overrides, task))))
         if deep(1) != self.shape(1, depth=1):
-            overrides = widest(self.model, budget, deep, task)
+            overrides = widest(self.model, budget, deep, task, times)
         network = Network(self.name, self.model, _changes(self.model, overrides))
         return pretrained(network) if self.pretrained else network
 
