@@ -107,7 +107,9 @@ def decode_array(source: Source, preparation: Preparation, seen: Seen | None = N
 
 
 def read_image(picture: Picture | bytes, preparation: Preparation, seen: Seen | None = None) -> NDArray[np.uint8]:
-    """One image file, or its bytes, by ``decode_array``, or an image of Pillow's or an array (H, W, C) or (H, W) as if it were one.
+    """One image file, or its bytes, by ``decode_array``.
+
+    An image of Pillow's or an array (H, W, C) or (H, W) is read as if it were a file.
 
     Raises:
         DataError: the file is missing, unreadable or not an image.
