@@ -85,7 +85,7 @@ def _file(arguments: argparse.Namespace) -> tuple[str, str, None, FileEvaluation
     predictor, images = Predictor(arguments.path), source["name_or_path"]
     if isinstance(images, str):
         return title, f"{images}, test images", None, evaluate_file(predictor, _named(predictor, source))
-    part = labelled_test(images, predictor.classes)
+    _, part = labelled_test(images, predictor.classes)
     found = evaluate_file(predictor, read_batches(predictor, part.files, part.labels))
     return title, f"{images}, images of {part.where}", None, found
 
