@@ -13,11 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from simroot.export.c import whole
 from simroot.export.c.capture import capture
 from simroot.export.c.emit import Examples, files
 from simroot.export.c.floats import FloatArithmetic
 from simroot.export.c.host import HostProgram, compiler
-from simroot.export.c.job import channels_last
+from simroot.export.c.integer_text import IntegerArithmetic
+from simroot.export.c.integers import WholeLayer
+from simroot.export.c.job import channels_last, normalised
+from simroot.export.c.quantise import quantise
 from simroot.export.c.simplify import simplify
 from simroot.export.description import Description
 from simroot.layers import GlobalMexPool2d, MexDense, MexPool2d, Similarity2d
@@ -123,6 +127,25 @@ def compiled(case: str, folder: Path, **options: Any) -> HostProgram:
         (folder / name).write_text(text)
     shape = (SIDE, SIDE, 3)
     return HostProgram(folder / f"{case}.c", case, shape, 5, np.float32, **{"flags": ["-O1"], **options})
+
+
+def in_integers(case: str) -> list[WholeLayer]:
+    """A network of pixels in whole numbers, calibrated on noise."""
+    model = made(case)
+    description = Description((3, SIDE, SIDE), mean=MEAN, std=STD, model=case)
+    layers = simplify(normalised(capture(model, (3, SIDE, SIDE)), description))
+    return quantise(layers, torch.from_numpy(images(pixels=True, count=32)))
+
+
+def compiled_integers(case: str, layers: list[WholeLayer], folder: Path, **options: Any) -> HostProgram:
+    need_compiler()
+    inputs = channels_last(images(pixels=True, count=1))
+    description = Description((3, SIDE, SIDE), mean=MEAN, std=STD, model=case, precision="int8")
+    examples = Examples(inputs, whole.scores(layers, inputs), 0.0)
+    for name, text in files(IntegerArithmetic(layers, case), description, examples).items():
+        (folder / name).write_text(text)
+    shape = (SIDE, SIDE, 3)
+    return HostProgram(folder / f"{case}.c", case, shape, 5, np.uint8, **{"flags": ["-O1"], **options})
 
 
 def installed(name: str) -> str:

@@ -52,7 +52,14 @@ def _fields(arithmetic: Arithmetic, description: Description, examples: Examples
     height, width, channels = image.shape
     names = description.classes or tuple(map(str, range(classes)))
     kernels = "\n".join(program.kernels.values())
-    kernels = "\n".join((kernel("grid.c"), functions(arithmetic.functions, kernels), kernels))
+    kernels = "\n".join(
+        (
+            kernel("grid.c", limits=arithmetic.limits),
+            *program.prelude,
+            functions(arithmetic.functions, kernels),
+            kernels,
+        )
+    )
     calls = "\n".join(program.calls)
     # What is written cuts the middle out of a frame; of a network whose images are fitted otherwise it would be wrong.
     prepared = image.pixels and height == width and channels in (1, 3) and description.fit == "crop"

@@ -42,6 +42,19 @@ _UNARY = {
     "leaky_relu": "value > 0.0F ? value : value * a",
     "clamp": "sr_clamp(value, a, b)",
 }
+_STORE = "sr_clamp(bias[u] {sign} {sum}, g->low, g->high)"
+_TYPES = {"input": "float", "weight": "float", "sum": "float", "output": "float", "more": ""}
+_DEPTHWISE = {**_TYPES, "value": "from[j]", "store": _STORE.format(sign="+", sum="a[j]")}
+_FIELDS = {
+    **_TYPES,
+    "secondtype": "float",
+    "parameters": "",
+    "second": "",
+    "next": "",
+    "passed": "",
+    "value": "from[i * next + k]",
+    "term": "a[i][j] += value * v[j];",
+}
 _POOLS = {
     "max": ("corner[0]", "if (one > value) value = one;", "value"),
     "min": ("corner[0]", "if (one < value) value = one;", "value"),
@@ -56,10 +69,10 @@ class FloatArithmetic:
         self.layers, self.program = layers, Program(prefix)
         self.schedule: Schedule = schedule(layers, [4] * len(layers))
         self.pixels = isinstance(layers[0], Image) and layers[0].pixels
-        self._widths = self._used_widths()
+        self._widths = used_widths(layers)
 
     arena_type = output_type = "float"
-    functions = "f32/functions.c"
+    functions, limits = "f32/functions.c", "float low, high;"
 
     @property
     def input_type(self) -> str:
@@ -84,7 +97,7 @@ class FloatArithmetic:
             extra = f", {self._floats(place, 'beta', beta)}"
         return f"    {name}(&{self._grid(place, layer.window)}, {source}{extra}, {top}, {bottom}, {to});\n"
 
-    def whole(self, place: int, sources: list[str], to: str, scratch: str) -> str:
+    def call(self, place: int, sources: list[str], to: str, scratch: str) -> str:
         layer, x = self.layers[place], sources[0]
         height, width, channels = layer.shape
         if isinstance(layer, Conv | Lp | Pool):
@@ -130,16 +143,11 @@ class FloatArithmetic:
             self.program.tables.append(text)
         return name
 
-    def _used_widths(self) -> list[int]:
-        """How many filters at a time any layer computes."""
-        units = [len(one.bias) // one.groups for one in self.layers if isinstance(one, Conv | Lp)]
-        return [width for width in BLOCKS if any(count & width or (width == 8 and count >= 8) for count in units)]
-
     def _filters(self, place: int, layer: Conv | Lp, source: str, to: str, top: str, bottom: str) -> str:
         clamp, groups = layer.clamp, layer.groups
         grid, bias = self._grid(place, layer.window, groups, clamp), self._floats(place, "bias", layer.bias)
         if isinstance(layer, Conv) and layer.depthwise and layer.centre is None:
-            self.program.kernels.setdefault("depthwise", kernel("f32/depthwise.c"))
+            self.program.kernels.setdefault("depthwise", kernel("depthwise.c", name="sr_depthwise", **_DEPTHWISE))
             weights = self._floats(place, "weights", layer.weight[..., 0].transpose(1, 2, 0))
             return f"    sr_depthwise(&{grid}, {source}, {weights}, {bias}, {top}, {bottom}, {to});\n"
         if isinstance(layer, Conv):
@@ -160,32 +168,19 @@ class FloatArithmetic:
     def _need_filters(self, name: str, layer: Conv | Lp) -> None:
         if name in self.program.kernels:
             return
-        fields: dict[str, Any] = {"name": name, "input": "float", "parameters": "", "second": "", "next": ""}
-        fields |= {"value": "from[i * next + k]", "sign": "+", "term": "a[i][j] += value * v[j];", "passed": ""}
+        fields: dict[str, Any] = {**_FIELDS, "name": name, "store": _STORE.format(sign="+", sum="sums[i * count + j]")}
         fields["what"] = "products with the filters"
         if isinstance(layer, Lp):
             fields |= {"parameters": ", const float *u", "second": "\n            const float *f = u + first;"}
-            fields |= {"next": "\n                f += @FILTERS@;", "sign": "-", "passed": "second + offset, "}
+            fields |= {"next": "\n                f += @FILTERS@;", "passed": "second + offset, "}
+            fields["store"] = _STORE.format(sign="-", sum="sums[i * count + j]")
             fields |= {"term": _power(layer.order), "what": f"weights times differences to the power {layer.order:g}"}
         elif layer.centre is not None:
             fields |= {"input": "uint8_t", "parameters": ", const float *centre"}
             fields |= {"value": "(float)from[i * next + k] - centre[k]"}
             fields |= {"passed": f"second + first_x * {layer.weight.shape[3]}, "}
             fields["what"] = "products with the filters, of pixels less their centre"
-        pieces, cases = [], []
-        for width in self._widths:
-            following = fields["next"].replace("@FILTERS@", str(width))
-            for pixels in (4, 1):
-                pieces.append(kernel("f32/sums.c", **{**fields, "next": following}, filters=width, pixels=pixels))
-                arguments = f"g, x + from, w + offset, {fields['passed']}last_y - first_y, pieces, length, sums"
-                cases.append(
-                    f"                    case {width * 8 + pixels}:\n"
-                    f"                        {name}_{width}x{pixels}({arguments});\n"
-                    f"                        break;"
-                )
-        unused = "" if fields["passed"] else "    (void)second;\n"
-        body = kernel("f32/rows.c", **fields, cases="\n".join(cases), unused=unused)
-        self.program.kernels[name] = "\n".join([*pieces, body])
+        self.program.kernels[name] = filter_kernel(fields, self._widths)
 
     def _mex(self, place: int, layer: Mex, x: str, to: str, scratch: str) -> str:
         self.program.kernels.setdefault("mex", kernel("f32/mex.c"))
@@ -223,7 +218,7 @@ class FloatArithmetic:
         return f"    sr_{layer.kind}({x}, {layer.size}{values}, {to});\n"
 
     def _concat(self, layer: Concat, sources: list[str], to: str) -> str:
-        self.program.kernels.setdefault("join", kernel("f32/join.c"))
+        self.program.kernels.setdefault("join", kernel("join.c", name="sr_join", type="float"))
         height, width, channels = layer.shape
         text, first = "", 0
         for source, pointer in zip(layer.inputs, sources, strict=True):
@@ -240,12 +235,35 @@ class FloatArithmetic:
         if isinstance(source, Image) and source.pixels:
             raise ConfigError(f"{layer.name} reads pixels that are not normalised, which has no C form")
         if (cut := cut_of(layer, source.shape)) is not None:
-            self.program.kernels.setdefault("cut", kernel("f32/cut.c"))
+            self.program.kernels.setdefault("cut", kernel("cut.c", name="sr_cut", type="float"))
             sizes = ", ".join(map(str, (*source.shape, *layer.shape, *cut)))
-            return f"    sr_cut({x}, {sizes}, {to});\n"
-        self.program.kernels.setdefault("gather", kernel("f32/gather.c"))
+            return f"    sr_cut({x}, {sizes}, 0, {to});\n"
+        self.program.kernels.setdefault("gather", kernel("gather.c", name="sr_gather", type="float"))
         order = self.program.table(place, "order", "int32_t", layer.index.astype(np.int32))
-        return f"    sr_gather({x}, {layer.size}, {order}, {to});\n"
+        return f"    sr_gather({x}, {layer.size}, {order}, 0, {to});\n"
+
+
+def filter_kernel(fields: dict[str, Any], widths: list[int]) -> str:
+    """Loops over rows, pixels and filters of a grid, with sums of several filters at a time."""
+    pieces, cases = [], []
+    for width in widths:
+        following = fields["next"].replace("@FILTERS@", str(width))
+        for pixels in (4, 1):
+            pieces.append(kernel("sums.c", **{**fields, "next": following}, filters=width, pixels=pixels))
+            arguments = f"g, x + from, w + offset, {fields['passed']}last_y - first_y, pieces, length, sums"
+            cases.append(
+                f"                    case {width * 8 + pixels}:\n"
+                f"                        {fields['name']}_{width}x{pixels}({arguments});\n"
+                f"                        break;"
+            )
+    unused = "" if fields["passed"] else "    (void)second;\n"
+    return "\n".join([*pieces, kernel("rows.c", **fields, cases="\n".join(cases), unused=unused)])
+
+
+def used_widths(layers: list[Layer]) -> list[int]:
+    """How many filters at a time any layer computes."""
+    units = [len(one.bias) // one.groups for one in layers if isinstance(one, Conv | Lp)]
+    return [width for width in BLOCKS if any(count & width or (width == 8 and count >= 8) for count in units)]
 
 
 def blocked(weight: NDArray[Any], groups: int) -> NDArray[Any]:

@@ -13,15 +13,17 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from simroot.errors import ConfigError
+from simroot.errors import ConfigError, ExportError
+from simroot.export.c import whole
 from simroot.export.c.capture import capture
 from simroot.export.c.emit import Examples, files
 from simroot.export.c.floats import FloatArithmetic
 from simroot.export.c.folder import folder_appearing
 from simroot.export.c.host import HostProgram, compiler
+from simroot.export.c.integer_text import IntegerArithmetic
 from simroot.export.c.interpret import scores
 from simroot.export.c.layers import Affine, Image, Layer
-from simroot.export.c.program import Arithmetic
+from simroot.export.c.quantise import quantise
 from simroot.export.c.report import Memory, memory
 from simroot.export.c.simplify import simplify
 from simroot.export.c.text import identifier
@@ -72,7 +74,7 @@ def to_c(model: nn.Module, path: str | Path, input_size: Sequence[int], **option
         texts = files(arithmetic, job.description, _examples(job, arithmetic))
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8")
-        exported = job.checked(folder / "Makefile", "c", _run(job, folder, layers))
+        exported = job.checked(folder / "Makefile", "c", _run(job, folder, arithmetic))
     return ExportedC(**vars(exported), memory=memory(arithmetic, job.description.precision))
 
 
@@ -90,10 +92,11 @@ def normalised(layers: list[Layer], description: Description) -> list[Layer]:
     return layers
 
 
-def _arithmetic(job: Job, layers: list[Layer]) -> Arithmetic:
-    if job.calibration is not None:
-        raise ConfigError("C is written in float32; leave out --int8")
-    return FloatArithmetic(layers, identifier(job.description.model or "network"))
+def _arithmetic(job: Job, layers: list[Layer]) -> FloatArithmetic | IntegerArithmetic:
+    prefix = identifier(job.description.model or "network")
+    if job.calibration is None:
+        return FloatArithmetic(layers, prefix)
+    return IntegerArithmetic(quantise(layers, torch.from_numpy(job.calibration)), prefix)
 
 
 def channels_last(images: NDArray[Any]) -> NDArray[Any]:
@@ -101,25 +104,36 @@ def channels_last(images: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(images.transpose(0, 2, 3, 1)) if images.ndim == 4 else images
 
 
-def _examples(job: Job, arithmetic: Arithmetic) -> Examples:
+def _examples(job: Job, arithmetic: FloatArithmetic | IntegerArithmetic) -> Examples:
+    inputs = channels_last(job.inputs[:_EXAMPLES])
+    if isinstance(arithmetic, IntegerArithmetic):
+        return Examples(inputs, whole.scores(arithmetic.whole, inputs), 0.0)
     largest = float(np.abs(job.reference).max())
-    chosen = slice(0, _EXAMPLES)
-    return Examples(channels_last(job.inputs[chosen]), job.reference[chosen], max(job.tolerance * largest, 1e-30))
+    return Examples(inputs, job.reference[:_EXAMPLES], max(job.tolerance * largest, 1e-30))
 
 
-def _run(job: Job, folder: Path, layers: list[Layer]) -> Run:
+def _run(job: Job, folder: Path, arithmetic: FloatArithmetic | IntegerArithmetic) -> Run:
+    """What gives the exported network's scores; in integers they are also held against the reference, every bit."""
+    layers = arithmetic.layers
     if compiler() is None:
         _logger.warning("no C compiler was found: the layers were checked, the C text has not been run")
-        return lambda batch: scores(layers, torch.from_numpy(batch).view(len(batch), *_as_grid(batch))).float().numpy()
+        return lambda batch: _expected(arithmetic, batch)
     name = identifier(job.description.model or "network")
     image, kind = layers[0], np.uint8 if job.description.takes_pixels else np.float32
     program = HostProgram(folder / f"{name}.c", name, image.shape, layers[-1].size, kind)
 
     def run(batch: NDArray[Any]) -> NDArray[np.float32]:
-        return program.scores(channels_last(batch))
+        found = program.scores(channels_last(batch))
+        if isinstance(arithmetic, IntegerArithmetic) and not np.array_equal(found, _expected(arithmetic, batch)):
+            raise ExportError(f"the C text and its reference differ: {job.path} was not written; please report it")
+        return found
 
     return run
 
 
-def _as_grid(batch: NDArray[Any]) -> tuple[int, ...]:
-    return batch.shape[1:] if batch.ndim == 4 else (*batch.shape[1:], 1, 1)
+def _expected(arithmetic: FloatArithmetic | IntegerArithmetic, batch: NDArray[Any]) -> NDArray[np.float32]:
+    """The scores of the layers, in NumPy or PyTorch."""
+    if isinstance(arithmetic, IntegerArithmetic):
+        return whole.scores(arithmetic.whole, channels_last(batch))
+    shape = batch.shape if batch.ndim == 4 else (*batch.shape, 1, 1)
+    return scores(arithmetic.layers, torch.from_numpy(batch).view(shape)).float().numpy()

@@ -20,6 +20,7 @@ class Program:
 
     Attributes:
         prefix: what its tables are called after.
+        prelude: tables that kernels read.
         kernels: texts by name, each once, in the order in which they are needed.
         tables: constants, as text.
         calls: one statement after the other.
@@ -27,6 +28,7 @@ class Program:
     """
 
     prefix: str
+    prelude: list[str] = field(default_factory=list)
     kernels: dict[str, str] = field(default_factory=dict)
     tables: list[str] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
@@ -50,6 +52,7 @@ class Arithmetic(Protocol):
     program: Program
     schedule: Schedule
     functions: str
+    limits: str
 
     @property
     def input_type(self) -> str:
@@ -69,7 +72,7 @@ class Arithmetic(Protocol):
     def rows(self, place: int, source: str, to: str, top: str, bottom: str) -> str:
         """A call that computes some rows of a layer that works row by row."""
 
-    def whole(self, place: int, sources: list[str], to: str, scratch: str) -> str:
+    def call(self, place: int, sources: list[str], to: str, scratch: str) -> str:
         """A call that computes a layer."""
 
     def address(self, offset: int, place: int) -> str:
@@ -92,7 +95,7 @@ def write_calls(arithmetic: Arithmetic) -> None:
         sources = [pointer(source) for source in layer.inputs]
         title = f"    /* {_title(layers, step)} */\n"
         if step.pool is None:
-            text = arithmetic.whole(place, sources, pointer(place), scratch)
+            text = arithmetic.call(place, sources, pointer(place), scratch)
         else:
             text = _joined(arithmetic, step, sources[0], scratch, pointer(place))
         if text:

@@ -3,5 +3,5 @@ typedef struct {
     int height, width, channels;
     int out_height, out_width, filters;
     int kernel_y, kernel_x, step_y, step_x, pad_y, pad_x, apart_y, apart_x, groups;
-    float low, high;
+    @LIMITS@
 } sr_grid;

@@ -1,6 +1,6 @@
 /* Rows [top, bottom) of a convolution of each channel by a filter of its own. */
-static void sr_depthwise(const sr_grid *g, const float *x, const float *w, const float *bias, int top, int bottom,
-    float *y)
+static void @NAME@(const sr_grid *g, const @INPUT@ *x, const @WEIGHT@ *w@MORE@, const @SUM@ *bias, int top,
+    int bottom, @OUTPUT@ *y)
 {
     const int channels = g->channels;
     int row, column, c, j, u, v;
@@ -14,24 +14,25 @@ static void sr_depthwise(const sr_grid *g, const float *x, const float *w, const
             sr_inside(start_x, g->apart_x, g->kernel_x, g->width, &first_x, &last_x);
             for (c = 0; c < channels; c += 8) {
                 const int count = channels - c < 8 ? channels - c : 8;
-                float a[8] = {0.0F};
+                @SUM@ a[8] = {0};
                 for (u = first_y; u < last_y; ++u) {
                     for (v = first_x; v < last_x; ++v) {
-                        const float *from = x + ((start_y + u * g->apart_y) * g->width + start_x + v * g->apart_x) * channels + c;
-                        const float *tap = w + (u * g->kernel_x + v) * channels + c;
+                        const @INPUT@ *from = x + ((start_y + u * g->apart_y) * g->width + start_x + v * g->apart_x) * channels + c;
+                        const @WEIGHT@ *tap = w + (u * g->kernel_x + v) * channels + c;
                         if (count == 8) {
                             for (j = 0; j < 8; ++j) {
-                                a[j] += from[j] * tap[j];
+                                a[j] += @VALUE@ * tap[j];
                             }
                         } else {
                             for (j = 0; j < count; ++j) {
-                                a[j] += from[j] * tap[j];
+                                a[j] += @VALUE@ * tap[j];
                             }
                         }
                     }
                 }
                 for (j = 0; j < count; ++j) {
-                    y[c + j] = sr_clamp(a[j] + bias[c + j], g->low, g->high);
+                    const int u = c + j;
+                    y[u] = @STORE@;
                 }
             }
             y += channels;

@@ -1,12 +1,12 @@
 /* Rows [top, bottom) of @WHAT@ into y, which begins with row top. */
-static void @NAME@(const sr_grid *g, const @INPUT@ *x, const float *w, const float *second, const float *bias,
-    int top, int bottom, float *y)
+static void @NAME@(const sr_grid *g, const @INPUT@ *x, const @WEIGHT@ *w, const @SECONDTYPE@ *second@MORE@,
+    const @SUM@ *bias, int top, int bottom, @OUTPUT@ *y)
 {
     const int depth = g->channels / g->groups, units = g->filters / g->groups;
     const int taps = g->kernel_y * g->kernel_x * depth;
     const int joined = g->groups == 1 && g->apart_x == 1;
     int group, unit, count, row, column, i, j;
-    float sums[32];
+    @SUM@ sums[32];
 @UNUSED@    for (group = 0; group < g->groups; ++group) {
         for (unit = 0; unit < units; unit += count) {
             count = units - unit >= 8 ? 8 : units - unit >= 4 ? 4 : units - unit >= 2 ? 2 : 1;
@@ -37,9 +37,10 @@ static void @NAME@(const sr_grid *g, const @INPUT@ *x, const float *w, const flo
                         break;
                     }
                     for (i = 0; i < pixels; ++i) {
-                        float *to = y + ((row - top) * g->out_width + column + i) * g->filters + group * units + unit;
+                        @OUTPUT@ *to = y + ((row - top) * g->out_width + column + i) * g->filters + group * units + unit;
                         for (j = 0; j < count; ++j) {
-                            to[j] = sr_clamp(bias[group * units + unit + j] @SIGN@ sums[i * count + j], g->low, g->high);
+                            const int u = group * units + unit + j;
+                            to[j] = @STORE@;
                         }
                     }
                 }

@@ -1,5 +1,5 @@
 /* Channels of a grid into a wider grid, from the given channel on. */
-static void sr_join(const float *x, int pixels, int channels, int all, float *y)
+static void @NAME@(const @TYPE@ *x, int pixels, int channels, int all, @TYPE@ *y)
 {
     int pixel;
     for (pixel = 0; pixel < pixels; ++pixel) {

@@ -1,6 +1,6 @@
-/* A part of a grid, which may begin outside of it, where zeros are. */
-static void sr_cut(const float *x, int height, int width, int channels, int out_height, int out_width, int out_channels,
-    int first_y, int first_x, int first_channel, int step_y, int step_x, float *y)
+/* A part of a grid, which may begin outside of it, where zero stands. */
+static void @NAME@(const @TYPE@ *x, int height, int width, int channels, int out_height, int out_width, int out_channels,
+    int first_y, int first_x, int first_channel, int step_y, int step_x, int zero, @TYPE@ *y)
 {
     int i, j, c;
     for (i = 0; i < out_height; ++i) {
@@ -10,7 +10,7 @@ static void sr_cut(const float *x, int height, int width, int channels, int out_
             const int inside = row >= 0 && row < height && column >= 0 && column < width;
             for (c = 0; c < out_channels; ++c) {
                 const int channel = first_channel + c;
-                *y++ = inside && channel >= 0 && channel < channels ? x[(row * width + column) * channels + channel] : 0.0F;
+                *y++ = inside && channel >= 0 && channel < channels ? x[(row * width + column) * channels + channel] : (@TYPE@)zero;
             }
         }
     }

@@ -1,24 +1,24 @@
 /* @FILTERS@ sums at @PIXELS@ pixels side by side: @WHAT@. */
-static void @NAME@_@FILTERS@x@PIXELS@(const sr_grid *g, const @INPUT@ *x, const float *w@PARAMETERS@, int rows,
-    int pieces, int length, float *sums)
+static void @NAME@_@FILTERS@x@PIXELS@(const sr_grid *g, const @INPUT@ *x, const @WEIGHT@ *w@PARAMETERS@, int rows,
+    int pieces, int length, @SUM@ *sums)
 {
     const int depth = g->channels / g->groups, row = g->width * g->channels * g->apart_y;
     const int tap = g->channels * g->apart_x, next = g->channels * g->step_x;
-    float a[@PIXELS@][@FILTERS@];
+    @SUM@ a[@PIXELS@][@FILTERS@];
     int i, j, k, piece, y;
     for (i = 0; i < @PIXELS@; ++i) {
         for (j = 0; j < @FILTERS@; ++j) {
-            a[i][j] = 0.0F;
+            a[i][j] = 0;
         }
     }
     for (y = 0; y < rows; ++y) {
         for (piece = 0; piece < pieces; ++piece) {
             const @INPUT@ *from = x + y * row + piece * tap;
             const int first = (y * g->kernel_x + piece) * depth * @FILTERS@;
-            const float *v = w + first;@SECOND@
+            const @WEIGHT@ *v = w + first;@SECOND@
             for (k = 0; k < length; ++k) {
                 for (i = 0; i < @PIXELS@; ++i) {
-                    const float value = @VALUE@;
+                    const @SUM@ value = @VALUE@;
                     for (j = 0; j < @FILTERS@; ++j) {
                         @TERM@
                     }

@@ -1,0 +1,292 @@
+"""The network in integers: tables and calls, bit for bit what ``simroot.export.c.whole`` computes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from simroot.export.c.floats import blocked, filter_kernel, used_widths
+from simroot.export.c.integers import EXP2, WholeLayer
+from simroot.export.c.layers import Affine, Binary, Concat, Conv, Gather, Layer, Lp, Mex, Pool, Unary, Window
+from simroot.export.c.moves import cut_of
+from simroot.export.c.program import Program
+from simroot.export.c.steps import Schedule, schedule
+from simroot.export.c.text import kernel, real, table
+
+_KINDS: dict[str, type[np.generic]] = {
+    "int8_t": np.int8,
+    "uint8_t": np.uint8,
+    "int16_t": np.int16,
+    "uint16_t": np.uint16,
+    "int32_t": np.int32,
+    "uint32_t": np.uint32,
+}
+_POOLS = {
+    "max": ("corner[0]", "if (one > value) value = one;", "value"),
+    "min": ("corner[0]", "if (one < value) value = one;", "value"),
+    "average": (
+        "0",
+        "value += one;",
+        "sr_mean(value + (divisor ? (divisor - count) * zero : 0), divisor ? divisor : count)",
+    ),
+}
+
+
+class IntegerArithmetic:
+    """See ``simroot.export.c.program.Arithmetic``."""
+
+    functions = "i8/functions.c"
+    limits = "int32_t zero, out_zero, low, high;\n    int fine, coarse;"
+    arena_type, input_type = "int32_t", "uint8_t"
+
+    def __init__(self, whole: list[WholeLayer], prefix: str) -> None:
+        self.whole, self.layers, self.program = whole, [one.layer for one in whole], Program(prefix)
+        self.types = ["int16_t" if one.numbers.bits == 16 else "int8_t" for one in whole]
+        self.types[0] = "uint8_t"
+        self.schedule: Schedule = schedule(self.layers, [1, *(one.numbers.bits // 8 for one in whole[1:])])
+        self._widths = used_widths(self.layers)
+        exponential = [k for k, one in enumerate(self.layers) if isinstance(one, Mex) or _is_mex_pool(one)]
+        if exponential:
+            self.program.prelude.append(table("uint32_t", "sr_exp2_table", EXP2))
+            self.program.flash[exponential[0]] = 4 * EXP2.size
+
+    @property
+    def output_type(self) -> str:
+        return self.types[-1]
+
+    def finish(self, name: str) -> str:
+        numbers = self.whole[-1].numbers
+        return (
+            f"    {{\n        static {self.output_type} found[{self.layers[-1].size}];\n"
+            f"        {name}_run(pixels, (int32_t *)arena, found);\n"
+            f"        for (i = 0; i < {self.layers[-1].size}; ++i) {{\n"
+            f"            scores[i] = (float)(found[i] - {_number(numbers.zero)}) * {real(numbers.scale)};\n"
+            "        }\n    }"
+        )
+
+    def address(self, offset: int, place: int) -> str:
+        return f"({self.types[place]} *)(arena + {offset // 4})"
+
+    def rows(self, place: int, source: str, to: str, top: str, bottom: str) -> str:
+        layer = self.layers[place]
+        if isinstance(layer, Conv):
+            return self._conv(place, layer, source, to, top, bottom)
+        if isinstance(layer, Lp):
+            return self._lp(place, layer, source, to, top, bottom)
+        assert isinstance(layer, Pool)
+        kind, read = self.types[place], self.whole[layer.inputs[0]].numbers.zero
+        name = f"sr_pool_{layer.kind}_{kind[:-2]}"
+        extra = f", {layer.divisor}, {_number(read)}" if layer.kind == "average" else ""
+        if layer.kind == "mex":
+            extra = self._mex_factors(place)
+            low, high = self.whole[place].numbers.limits
+            self._need(name, kernel("i8/pool_mex.c", name=name, type=kind, low=low, high=high))
+        else:
+            start, step, result = _POOLS[layer.kind]
+            parameters = ", int divisor, int32_t zero" if layer.kind == "average" else ""
+            unused = "" if layer.kind == "average" else "(void)count;"
+            fields = {"start": start, "step": step, "result": result, "parameters": parameters, "unused": unused}
+            self._need(name, kernel("i8/pool.c", name=name, type=kind, what=layer.kind, **fields))
+        return f"    {name}(&{self._grid(place, layer.window)}, {source}{extra}, {top}, {bottom}, {to});\n"
+
+    def call(self, place: int, sources: list[str], to: str, scratch: str) -> str:
+        if isinstance(self.layers[place], Conv | Lp | Pool):
+            return self.rows(place, sources[0], to, "0", str(self.layers[place].shape[0]))
+        one, layer, x = self.whole[place], self.layers[place], sources[0]
+        c, (height, width, channels) = one.constants, layer.shape
+        if isinstance(layer, Mex):
+            self._need("mex", kernel("i8/mex.c"))
+            sizes = f"{height * width}, {c['offsets'].shape[1]}, {channels}"
+            offsets = self._table(place, "offsets", "int16_t", c["offsets"])
+            return f"    sr_mex({x}, {sizes}, {offsets}, {_number(c['count'])}, {_number(c['moved'])}, {to});\n"
+        if isinstance(layer, Affine):
+            name = f"sr_affine_{self.types[layer.inputs[0]][:-2]}_{self.types[place][:-2]}"
+            self._need(
+                name, kernel("i8/affine.c", name=name, input=self.types[layer.inputs[0]], output=self.types[place])
+            )
+            tables = f"{self._factors(place)}, {self._table(place, 'bias', 'int32_t', c['bias'])}"
+            numbers = ", ".join(map(_number, (c["zero"], c["low"], c["high"])))
+            return f"    {name}({x}, {height * width}, {channels}, {tables}, {numbers}, {to});\n"
+        if isinstance(layer, Unary):
+            self._need("look up", kernel("i8/unary.c"))
+            return f"    sr_look_up({x}, {layer.size}, {self._table(place, 'values', 'int8_t', c['table'])}, {to});\n"
+        if isinstance(layer, Binary):
+            return self._binary(place, layer, sources, to)
+        if isinstance(layer, Concat):
+            return self._concat(place, layer, sources, to)
+        assert isinstance(layer, Gather)
+        return self._gather(place, layer, x, to)
+
+    def _need(self, name: str, text: str) -> None:
+        self.program.kernels.setdefault(name, text)
+
+    def _table(self, place: int, what: str, kind: str, values: ArrayLike) -> str:
+        array = np.asarray(values)
+        limits = np.iinfo(_KINDS[kind])  # type: ignore[type-var]
+        assert array.min() >= limits.min, (what, array.min())
+        assert array.max() <= limits.max, (what, array.max())
+        return self.program.table(place, what, kind, np.ascontiguousarray(array, dtype=_KINDS[kind]))
+
+    def _factors(self, place: int, suffix: str = "") -> str:
+        c = self.whole[place].constants
+        multiplier = self._table(place, f"factors{suffix}", "int32_t", c[f"multiplier{suffix}"])
+        return f"{multiplier}, {self._table(place, f'shifts{suffix}', 'uint8_t', c[f'shift{suffix}'])}"
+
+    def _mex_factors(self, place: int) -> str:
+        signs = self._table(place, "signs", "int8_t", self.whole[place].constants["signs"])
+        return f", {signs}, {self._factors(place)}, {self._factors(place, '_back')}"
+
+    def _grid(self, place: int, window: Window, groups: int = 1) -> str:
+        one, layer, name = self.whole[place], self.layers[place], f"{self.program.prefix}_grid_{place}"
+        c = one.constants
+        numbers: Sequence[Any] = (
+            *self.layers[layer.inputs[0]].shape,
+            *layer.shape,
+            *window.kernel,
+            *window.stride,
+            *window.padding,
+            *window.dilation,
+            groups,
+            self.whole[layer.inputs[0]].numbers.zero,
+            one.numbers.zero,
+            c.get("low", 0),
+            c.get("high", 0),
+            c.get("fine", 0),
+            c.get("coarse", 0),
+        )
+        text = f"static const sr_grid {name} = {{{', '.join(map(_number, numbers))}}};\n"
+        if text not in self.program.tables:
+            self.program.tables.append(text)
+        return name
+
+    def _fields(self, place: int, name: str, weight: str) -> dict[str, Any]:
+        types = {"input": self.types[self.layers[place].inputs[0]], "weight": weight, "sum": "int32_t"}
+        return {
+            **types,
+            "output": self.types[place],
+            "name": name,
+            "more": ",\n    const int32_t *factor, const uint8_t *shift",
+            "secondtype": "int16_t",
+            "parameters": "",
+            "second": "",
+            "next": "",
+            "passed": "",
+            "value": "from[i * next + k] - g->zero",
+            "term": "a[i][j] += value * v[j];",
+        }
+
+    def _conv(self, place: int, layer: Conv, source: str, to: str, top: str, bottom: str) -> str:
+        c, output = self.whole[place].constants, self.types[place]
+        grid, bias = self._grid(place, layer.window, layer.groups), self._table(place, "bias", "int32_t", c["bias"])
+        ends = f"{self._factors(place)}, {bias}, {top}, {bottom}, {to}"
+        if layer.depthwise and layer.centre is None:
+            name = f"sr_depthwise_{output[:-2]}"
+            weights = self._table(place, "weights", "int8_t", c["weight"][..., 0].transpose(1, 2, 0))
+            fields = self._fields(place, name, "int8_t") | {"value": "(from[j] - g->zero)"}
+            fields["store"] = _store("a[j] + bias[u]", "g->out_zero", output)
+            self._need(name, kernel("depthwise.c", **fields))
+            return f"    {name}(&{grid}, {source}, {weights}, {ends});\n"
+        name = f"sr_conv_{output[:-2]}"
+        weights, second = self._table(place, "weights", "int8_t", blocked(c["weight"], layer.groups)), "NULL"
+        if layer.centre is not None:
+            name = f"sr_conv_pixels_{output[:-2]}"
+            centre = np.broadcast_to(c["centre"], (layer.window.kernel[1], layer.weight.shape[3]))
+            second = self._table(place, "centre", "int16_t", centre)
+        fields = self._fields(place, name, "int8_t")
+        fields["store"] = _store("bias[u] + sums[i * count + j]", "g->out_zero", output)
+        fields["what"] = "products with the filters"
+        if layer.centre is not None:
+            fields |= {"parameters": ", const int16_t *centre", "value": "from[i * next + k] - centre[k]"}
+            fields["passed"] = f"second + first_x * {layer.weight.shape[3]}, "
+        self._need(name, filter_kernel(fields, self._widths))
+        return f"    {name}(&{grid}, {source}, {weights}, {second}, {ends});\n"
+
+    def _lp(self, place: int, layer: Lp, source: str, to: str, top: str, bottom: str) -> str:
+        c, output = self.whole[place].constants, self.types[place]
+        kind = "table" if "table" in c else "differences" if "fine" in c else "products"
+        name = f"sr_lp_{kind}_{output[:-2]}"
+        fields = self._fields(place, name, "int16_t")
+        fields |= {"parameters": ", const int16_t *u", "second": "\n            const int16_t *f = u + first;"}
+        fields |= {"next": "\n                f += @FILTERS@;", "passed": "second + offset, "}
+        fields["more"] += ", const int32_t *zeros"
+        fields["store"] = _store("bias[u] - sums[i * count + j]", "zeros[u]", output)
+        fields["what"] = {
+            "products": "x (A x + B), which are weights times squares but for a constant",
+            "differences": "weights times differences",
+            "table": "weights times powers of differences, from a table",
+        }[kind]
+        fields["term"] = "a[i][j] += value * (f[j] * value + v[j]);"
+        powers = ""
+        if kind != "products":
+            fields["value"] = "(from[i * next + k] - g->zero) * (1 << g->fine)"
+            fields["term"] = (
+                "const int32_t d = value - v[j];\n                        a[i][j] += f[j] * (d < 0 ? -d : d);"
+            )
+        if kind == "table":
+            fields["parameters"] += ", const uint16_t *power"
+            fields["passed"] += "power, "
+            fields["more"] += ", const uint16_t *power"
+            fields["term"] = (
+                "const int32_t d = value - v[j] < 0 ? v[j] - value : value - v[j];\n"
+                "                        const uint16_t *p = power + (d >> g->coarse);\n"
+                "                        const int32_t part = d & ((1 << g->coarse) - 1);\n"
+                "                        a[i][j] += f[j] * (p[0] + ((p[1] - p[0]) * part >> g->coarse));"
+            )
+            powers = f", {self._table(place, 'powers', 'uint16_t', c['table'])}"
+        self._need(name, filter_kernel(fields, self._widths))
+        weights = self._table(place, "templates", "int16_t", blocked(c["templates"], layer.groups))
+        second = self._table(place, "factors_of_templates", "int16_t", blocked(c["factors"], layer.groups))
+        zeros, bias = (
+            self._table(place, what, "int32_t", c[key]) for what, key in (("zeros", "zero"), ("bias", "bias"))
+        )
+        grid = self._grid(place, layer.window, layer.groups)
+        tables = f"{weights}, {second}, {self._factors(place)}, {zeros}{powers}, {bias}"
+        return f"    {name}(&{grid}, {source}, {tables}, {top}, {bottom}, {to});\n"
+
+    def _binary(self, place: int, layer: Binary, sources: list[str], to: str) -> str:
+        one = self.whole[place]
+        c, zeros = one.constants, [self.whole[source].numbers.zero for source in layer.inputs]
+        sizes = f"{layer.size}, {self.layers[layer.inputs[1]].size}"
+        numbers = [*zeros, *([c["multiplier"]] if "multiplier" in c else c["factors"]), c["shift"]]
+        numbers += [one.numbers.zero, c["low"], c["high"]]
+        name, file = ("sr_multiply", "product") if "multiplier" in c else ("sr_weigh", "sum")
+        self._need(name, kernel(f"i8/{file}.c"))
+        return f"    {name}({sources[0]}, {sources[1]}, {sizes}, {', '.join(map(_number, numbers))}, {to});\n"
+
+    def _concat(self, place: int, layer: Concat, sources: list[str], to: str) -> str:
+        name = f"sr_join_{self.types[place][:-2]}"
+        self._need(name, kernel("join.c", name=name, type=self.types[place]))
+        (height, width, channels), text, first = layer.shape, "", 0
+        for source, pointer in zip(layer.inputs, sources, strict=True):
+            count = self.layers[source].shape[2]
+            text += f"    {name}({pointer}, {height * width}, {count}, {channels}, {to} + {first});\n"
+            first += count
+        return text
+
+    def _gather(self, place: int, layer: Gather, x: str, to: str) -> str:
+        source, kind = self.layers[layer.inputs[0]], self.types[place]
+        zero = _number(self.whole[place].numbers.zero)
+        if layer.is_plain(source):
+            return "" if x == to else f"    memmove({to}, {x}, {layer.size} * sizeof *({to}));\n"
+        if (cut := cut_of(layer, source.shape)) is not None:
+            name = f"sr_cut_{kind[:-2]}"
+            self._need(name, kernel("cut.c", name=name, type=kind))
+            return f"    {name}({x}, {', '.join(map(str, (*source.shape, *layer.shape, *cut)))}, {zero}, {to});\n"
+        name = f"sr_gather_{kind[:-2]}"
+        self._need(name, kernel("gather.c", name=name, type=kind))
+        return f"    {name}({x}, {layer.size}, {self._table(place, 'order', 'int32_t', layer.index)}, {zero}, {to});\n"
+
+
+def _store(total: str, zero: str, output: str) -> str:
+    return f"({output})sr_rescale({total}, factor[u], shift[u], {zero}, g->low, g->high)"
+
+
+def _is_mex_pool(layer: Layer) -> bool:
+    return isinstance(layer, Pool) and layer.kind == "mex"
+
+
+def _number(value: Any) -> str:
+    return str(int(value))

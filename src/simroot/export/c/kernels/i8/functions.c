@@ -1,0 +1,57 @@
+/* value * multiplier / 2^shift, rounded half up, plus zero, within limits. */
+static int32_t sr_rescale(int32_t value, int32_t multiplier, int shift, int32_t zero, int32_t low, int32_t high)
+{
+    const int64_t product = (int64_t)value * multiplier + ((int64_t)1 << (shift - 1));
+    const int64_t found = (product >> shift) + zero;
+    return found < low ? low : found > high ? high : (int32_t)found;
+}
+
+/* Which taps of a filter of n lie inside of a grid of the given size: from *first to before *last. */
+static void sr_inside(int start, int apart, int n, int size, int *first, int *last)
+{
+    int low = start < 0 ? (-start + apart - 1) / apart : 0;
+    int high = start >= size ? 0 : (size - 1 - start) / apart + 1;
+    *first = low < n ? low : n;
+    *last = high < n ? (high > *first ? high : *first) : n;
+}
+
+/* 2^20 * 2^(-t / 4096): a table of 256 steps, straight lines between. */
+static uint32_t sr_exp2(uint32_t t)
+{
+    const uint32_t whole = t >> 12, index = t >> 4 & 255u, part = t & 15u;
+    uint32_t value;
+    if (whole > 20u) {
+        return 0;
+    }
+    value = sr_exp2_table[index] - ((sr_exp2_table[index] - sr_exp2_table[index + 1u]) * part >> 4);
+    return value >> whole;
+}
+
+/* 4096 * log2(value), rounded down, for a value above 0: twelve squarings. */
+static int32_t sr_log2(uint32_t value)
+{
+    int32_t found = 31;
+    uint64_t m;
+    int bit;
+    while ((value & 0x80000000u) == 0) {
+        value <<= 1;
+        --found;
+    }
+    m = value;
+    for (bit = 0; bit < 12; ++bit) {
+        m = m * m >> 31;
+        found *= 2;
+        if (m >> 32 != 0) {
+            m >>= 1;
+            ++found;
+        }
+    }
+    return found;
+}
+
+/* The mean of whole numbers of 16 bits, rounded half up; the offset keeps what is divided positive. */
+static int32_t sr_mean(int32_t sum, int count)
+{
+    const uint32_t n = (uint32_t)count, positive = (uint32_t)(sum + 32768 * count);
+    return (int32_t)((2u * positive + n) / (2u * n)) - 32768;
+}
