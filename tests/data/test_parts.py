@@ -174,7 +174,7 @@ def test_classes_their_numbers_and_where_they_come_from_are_said(
     for line in (
         "11 training images of 2 classes, from seg_train/seg_train: cats 5, dogs 6",
         "3 validation images of 2 classes, from seg_train/seg_train, held out: cats 1, dogs 2",
-        "14 test images of 3 classes, from seg_train: cats 6, dogs 8, fish 0",
+        "14 labelled images of 3 classes, from seg_train: cats 6, dogs 8, fish 0",
         "1,437 training images of 10 classes, from the named set: 0 142, 1 145",
         "19 2 and 2 more (1 to 2 each)",
     ):

@@ -58,6 +58,7 @@ _BYTES_PER_PIXEL = 8
 _PIECE = 4096  # read at a time where a decoder may give any number of bytes for it
 _LONGEST_LINK = 4096
 _MOST_LINKED = 1_000_000
+_NAMED_IN_LOG = 5
 
 logger = logging.getLogger("simroot")
 
@@ -93,13 +94,13 @@ def read_archive(path: Path, budget: int) -> Listing:
 
 
 def _listing(members: Iterator[_Member], budget: int, path: Path) -> Listing:
-    listing, links = Listing(), dict[Parts, Parts]()
+    listing, links, trouble = Listing(), dict[Parts, Parts](), list[str]()
     for member in members:
         parts = member.parts
         if not parts:
             continue
         if parts[0].startswith("/") or ".." in parts:
-            logger.warning("%s: left out %r, which leads out of the archive", path, "/".join(parts))
+            trouble.append(f"left out {'/'.join(parts)!r}, which leads out of the archive")
         elif any(map(ignored, parts)):
             pass
         elif member.is_folder:
@@ -109,15 +110,20 @@ def _listing(members: Iterator[_Member], budget: int, path: Path) -> Listing:
         elif member.content is None:
             listing.left_out[parts] = SPECIAL
         else:
-            budget -= _take(listing, member, budget, path)
+            budget -= _take(listing, member, budget, path, trouble)
     listing.folders |= {parts[:depth] for parts in listing.images for depth in range(1, len(parts))}
     _follow(listing, links, path)
+    for what in trouble[:_NAMED_IN_LOG]:
+        logger.warning("%s: %s", path, what)
+    if len(trouble) > _NAMED_IN_LOG:
+        logger.warning("%s: and %d more", path, len(trouble) - _NAMED_IN_LOG)
     return listing
 
 
-def _take(listing: Listing, member: _Member, budget: int, path: Path) -> int:
+def _take(listing: Listing, member: _Member, budget: int, path: Path, trouble: list[str]) -> int:
     """Read a member if it is an image; the bytes that are kept of it."""
-    parts, (name, why) = member.parts, (member.parts[-1], file_kind(member.parts[-1], None))
+    parts, name, where = member.parts, member.parts[-1], printable("/".join(member.parts))
+    why = file_kind(name, None)
     if why == NOT_READ:
         listing.left_out[parts] = why
         return 0
@@ -131,12 +137,7 @@ def _take(listing: Listing, member: _Member, budget: int, path: Path) -> int:
             if member.size > _LARGE:
                 content += stream.read(_HEADER)
                 if (largest := _largest(content)) < member.size:
-                    logger.warning(
-                        "%s: %s is said to have %s bytes, more than its pixels can take, and is not read",
-                        path,
-                        printable("/".join(parts)),
-                        f"{member.size:,}",
-                    )
+                    trouble.append(f"{where} is said to have {member.size:,} bytes, too many for its pixels; not read")
                     listing.images[parts] = content[:largest]
                     return 0
             if member.size > budget:
@@ -145,7 +146,7 @@ def _take(listing: Listing, member: _Member, budget: int, path: Path) -> int:
     except _DAMAGED_MEMBER as error:
         if not member.alone:
             raise
-        logger.warning("%s: %s cannot be read: %s", path, printable("/".join(parts)), " ".join(str(error).split()))
+        trouble.append(f"{where} cannot be read: {' '.join(str(error).split())}")
         if why:
             listing.left_out[parts] = UNREADABLE
         else:
