@@ -6,6 +6,7 @@ import copy
 
 import numpy as np
 import torch
+from torch import nn
 
 from simroot.layers import NormalisedConv2d, Similarity2d
 from simroot.layers.norm import PatchWhitening
@@ -79,3 +80,13 @@ def test_similarity_from_the_origin_is_zero_there_and_folds_to_a_bias() -> None:
     folded.fold()
     assert folded.bias is not None
     torch.testing.assert_close(folded(x), layer(x), rtol=1e-5, atol=1e-5)
+
+
+def test_images_that_are_smaller_than_a_patch_have_zeros_around_them() -> None:
+    whitening = PatchWhitening(2, 5)
+    x = torch.randn(40, 2, 4, 3)
+    whitening.update(x)
+    padded = PatchWhitening(2, 5)
+    padded.update(nn.functional.pad(x, (1, 1, 1, 1)))
+    assert torch.equal(whitening.covariance, padded.covariance)
+    assert whitening.covariance.isfinite().all()

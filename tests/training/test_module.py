@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor, nn
 
+from simroot.errors import ConfigError
 from simroot.models import AuxiliaryScores
 from simroot.training.module import Classifier
 from training.support import QUICK, small_data
@@ -38,3 +40,10 @@ def test_auxiliary_heads_add_their_weighted_losses() -> None:
         loss.double(), losses[0] + 0.3 * (losses[1] + losses[2]), rtol=1e-5, atol=1e-6
     )  # float32
     assert module.train_accuracy.compute() == (model.heads[0](images.mean((2, 3))).argmax(1) == labels).float().mean()
+
+
+def test_what_a_network_cannot_bear_in_training_is_one_line() -> None:
+    model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(3), nn.Flatten())
+    module = Classifier(model.train(), small_data(), QUICK)
+    with pytest.raises(ConfigError, match=r"cannot be trained on 1 images of \(3, 4, 4\): Expected more than 1 value"):
+        module.training_step((torch.randn(1, 3, 4, 4), torch.zeros(1, dtype=torch.long)), 0)

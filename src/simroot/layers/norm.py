@@ -194,7 +194,10 @@ class PatchWhitening(nn.Module):
         if self.seen >= self.batches or not len(x):
             return
         x = x.to(self.covariance.dtype)
-        patches = F.unfold(x, self.kernel_size, stride=self.kernel_size).transpose(1, 2).flatten(0, 1)
+        # An image that is smaller than a patch is seen with zeros around it, as the padded convolution sees it.
+        missing = max(0, self.kernel_size - min(x.shape[2:]))
+        patches = F.unfold(x, self.kernel_size, padding=-(-missing // 2), stride=self.kernel_size)
+        patches = patches.transpose(1, 2).flatten(0, 1)
         centred = patches - patches.mean(0)
         self.seen += 1
         self.covariance.lerp_(_moments(centred), 1 / self.seen.to(centred))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import lightning as L
@@ -18,6 +19,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from simroot.data import BatchLoader, ImageData, loader
 from simroot.errors import TrainingError
 from simroot.models import AuxiliaryScores
+from simroot.models.common import processing
 from simroot.training.checkpoint_file import restored
 from simroot.training.optim import build_optimizer, build_schedule
 from simroot.training.recipes import Recipe
@@ -102,7 +104,10 @@ class Classifier(L.LightningModule):
         images, labels = batch
         # The previous step's loss: by now it is known, and asking for it does not stall a device that runs ahead.
         self._check(batch_idx)
-        output = self.model(images)
+        # What the network cannot bear shows in the first step: statistics of one number, windows that do not fit.
+        failure = f"the network cannot be trained on {len(images)} images of {tuple(images.shape[1:])}"
+        with processing(failure) if self.global_step == 0 else nullcontext():
+            output = self.model(images)
         scores, others, weight = output if isinstance(output, AuxiliaryScores) else (output, (), 0.0)
         loss = self._loss(scores, labels)
         for other in others:
