@@ -24,15 +24,20 @@ REPORT = "simnets-compact"
 
 def make(folder: Path) -> None:
     """Make all of them in a folder: a run, an exported file, images, archives, a report and files of named sets."""
-    words = ["train", "--data", "digits", "--model", "simnet_mlp", "--limit", "40", "--recipe.epochs", "2", "--quiet"]
-    assert main([*words, "--out", str(folder / "run")]) == 0
+    make_run(folder)
     assert main(["export", str(folder / "run"), "--images", "4", "--out", str(folder / "model.onnx")]) == 0
-    _images(folder / "images")
     _archives(folder)
     _report(folder / f"{REPORT}.json")
     for name, write in {"cifar": lambda path: write_cifar(path, 10), "svhn": write_svhn}.items():
         write(folder / name)
     write_idx(folder / "fashion", compressed=True)
+
+
+def make_run(folder: Path) -> None:
+    """Make a run and images."""
+    words = ["train", "--data", "digits", "--model", "simnet_mlp", "--limit", "40", "--recipe.epochs", "2", "--quiet"]
+    assert main([*words, "--out", str(folder / "run")]) == 0
+    _images(folder / "images")
 
 
 def _images(folder: Path) -> None:

@@ -174,7 +174,7 @@ def create_model(name: str, num_classes: int = 10, in_channels: int = 3, **overr
         raise
     except _UNBUILDABLE as error:
         given = ", ".join(f"{override}={quoted(value)}" for override, value in overrides.items())
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = str(error).partition("\n")[0] or type(error).__name__
         raise ConfigError(f"{name} cannot be built with {given or 'its defaults'}: {reason}") from error
 
 

@@ -64,7 +64,7 @@ class _Config(TypedDict):
 class Config(_Config, total=False):
     """A whole config.yaml; ``cost`` and ``versions`` record what happened."""
 
-    cost: dict[str, Any] | None
+    cost: dict[str, Count | None] | None
     versions: dict[str, Any]
 
 

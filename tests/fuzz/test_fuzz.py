@@ -1,0 +1,104 @@
+"""A part of the campaign; ``python -m tests.fuzz --cases 250`` is the whole."""
+
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from fuzz import campaign
+from fuzz.kinds import KINDS
+from fuzz.samples import make, make_run
+from simroot.errors import ConfigError
+
+
+@pytest.fixture
+def _here() -> Iterator[None]:
+    before = Path.cwd()
+    yield
+    os.chdir(before)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("samples")
+    make_run(folder)
+    return folder
+
+
+@pytest.mark.usefixtures("_here")
+@pytest.mark.parametrize("kind", ["config", "weights", "summary"])
+def test_a_few_cases(run: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda *_, **__: None)
+    for seed in range(12):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        assert campaign.check(kind, seed, run, folder) is None, f"{kind} {seed}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_part_of_the_campaign(tmp_path_factory: pytest.TempPathFactory, kind: str) -> None:
+    folder = tmp_path_factory.mktemp("samples")
+    make(folder)
+    assert campaign.run(kind, 10_000, 30, folder) == []
+
+
+def raising(*_: object) -> int:
+    raise KeyError("x")
+
+
+def refusing(*_: object) -> int:
+    raise ConfigError("no")
+
+
+def waiting(*_: object) -> int:
+    time.sleep(5)
+    return 0
+
+
+def warning(*_: object) -> int:
+    warnings.warn("from inside", stacklevel=1)
+    return 0
+
+
+def printing(text: str) -> Callable[[Path, Path, Random], int]:
+    def case(*_: object) -> int:
+        print(text, file=sys.stderr)
+        return 2
+
+    return case
+
+
+def writing(samples: Path, folder: Path, random: Random) -> int:
+    (folder.parent / "other").touch()
+    return 0
+
+
+@pytest.mark.usefixtures("_here")
+@pytest.mark.parametrize(
+    ("case", "fault"),
+    [
+        (raising, "traceback"),
+        (waiting, "takes more than 1 seconds"),
+        (warning, "warning: 'from inside'"),
+        (writing, "outside its folder"),
+        (printing("x" * 2000), "a line of 2000 characters"),
+        (printing("\x1b[31m"), "control characters"),
+        (lambda *_: 2, "no message"),
+        (lambda *_: 134, "exit code 134"),
+        (refusing, None),
+        (printing("wrong"), None),
+    ],
+)
+def test_the_rule_finds_what_breaks_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: Callable[[Path, Path, Random], int], fault: str | None
+) -> None:
+    monkeypatch.setattr(campaign, "SECONDS", 1)
+    monkeypatch.setitem(KINDS, "x", case)
+    found = campaign.check("x", 0, tmp_path, tmp_path)
+    assert (found is None) if fault is None else (fault in str(found))
