@@ -90,7 +90,7 @@ class Description:
 
     def properties(self) -> dict[str, str]:
         """Key -> JSON value, for a file's metadata."""
-        fitted = (self.fit, self.pixel_range, self.background)
+        fitted = {"fit": self.fit, "pixel_range": self.pixel_range, "background": self.background}
         values = {
             "input_size": self.input_size,
             "input": "uint8 pixels (N, C, H, W), 0 to 255" if self.takes_pixels else "float32, normalised",
@@ -98,15 +98,14 @@ class Description:
             "mean": self.mean,
             "std": self.std,
             "crop": self.crop,
-            "fit": self.fit,
-            "pixel_range": self.pixel_range,
-            "background": self.background,
             "model": self.model,
             "precision": self.precision,
             "version": self.version,
             "cost": self.cost,
-            "format": FORMATS[0 if fitted == (_FIRST.fit, _FIRST.pixel_range, _FIRST.background) else 1],
+            "format": FORMATS[0],
         }
+        if fitted != {name: getattr(_FIRST, name) for name in fitted}:
+            values |= {**fitted, "format": FORMATS[1]}
         return {f"simroot.{key}": json.dumps(value, ensure_ascii=False) for key, value in values.items()}
 
     @classmethod
