@@ -133,6 +133,12 @@ def test_a_loss_that_is_never_finite_leaves_nothing(data: ImageData, out: Path, 
     assert not out.exists()
 
 
+def test_more_processes_than_cores(data: ImageData, out: Path) -> None:
+    with pytest.raises(ConfigError, match="devices is 9999: that many processes do not fit on"):
+        train("tiny", data, QUICK, out, accelerator="cpu", devices=9999, progress=False)
+    assert not out.exists()
+
+
 def test_what_was_in_the_directory_stays(data: ImageData, out: Path) -> None:
     out.mkdir()
     (out / "notes.txt").write_text("mine")

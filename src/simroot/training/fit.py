@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -241,6 +242,7 @@ def _fit(
             stack.enter_context(logging_to(path / LOG, console if progress else None))
         stack.enter_context(quiet())
         trainer = make_trainer(path, recipe, callbacks, trainer_options)
+        _require_processors(trainer)
         stack.enter_context(reproducible(trainer.strategy.root_device))
         for note in notes:
             log.info(note)
@@ -268,6 +270,13 @@ def _fit(
         except (SystemExit, KeyboardInterrupt) as error:
             raise _interrupted(path, "SIGTERM" if trainer.received_sigterm else "SIGINT", module) from error
     return load_run(path)
+
+
+def _require_processors(trainer: L.Trainer) -> None:
+    """Refuse more processes on a processor than it has cores: Lightning would start them all."""
+    cores = max(os.cpu_count() or 1, 2)
+    if trainer.strategy.root_device.type == "cpu" and trainer.num_devices > cores:
+        raise ConfigError(f"devices is {trainer.num_devices}: that many processes do not fit on {cores} cores")
 
 
 def _all_in_training(model: nn.Module) -> None:
