@@ -145,3 +145,11 @@ def test_weights_that_do_not_fit(simroot: Simroot, tmp_path: Path) -> None:
     path.write_bytes(b"no weights")
     result = simroot("rootify", "nin", "--degree", "2", "--input-size", "3,8,8", "--load", path)
     assert (result.code, "is no safetensors file" in result.err) == (2, True)
+
+
+def test_what_groups_nothing_saves_nothing(simroot: Simroot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = simroot("rootify", "nin", "--degree", "1")
+    assert result.code == 0
+    assert "No layer was grouped: nothing was saved." in result.out
+    assert not list(tmp_path.iterdir())
