@@ -41,7 +41,7 @@ def test_plan(image_size: int, stride: int, grids: int) -> None:
 def test_every_family_follows_the_image_size(name: str) -> None:
     """Four times the pixels: less than twice the operations; the first grid has 24 to 56 pixels."""
     macs = {}
-    for size in (16, 32, 48, 64, 112, 224):
+    for size in (16, 32, 64, 224):
         model = create_model(name, image_size=size, **FAMILIES[name]).train()
         assert model(torch.randn(2, 3, size, size)).shape == (2, 10)
         first = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
@@ -72,8 +72,7 @@ def test_networks_that_do_not_follow_the_size_record_nothing() -> None:
 def test_folding_changes_nothing_behind_a_stem_that_strides(name: str) -> None:
     torch.manual_seed(0)
     model = create_model(name, image_size=64, **FAMILIES[name]).train()
-    for _ in range(3):
-        model(torch.randn(8, 3, 64, 64))
+    model(torch.randn(8, 3, 64, 64))
     model.eval()
     x = torch.randn(2, 3, 64, 64)
     torch.testing.assert_close(deploy(model)(x), model(x), rtol=1e-4, atol=1e-4)  # float32 in some ten layers
