@@ -17,6 +17,9 @@ Box = tuple[float, float, float, float]
 # The side of a square, or height and width.
 ImageSize = int | tuple[int, int]
 
+AUTO = "auto"
+LARGEST_IN_MEMORY = 64  # pixels a side: also the largest native size that is kept by default
+
 
 class Frame(NamedTuple):
     """The part of an image that is seen, to be moved in the room of the whole image; widths and heights in pixels."""

@@ -63,7 +63,7 @@ def add_preparation_arguments(group: argparse._ArgumentGroup, *, size_help: str 
         group: receives the arguments.
         size_help: what the help says of ``--image-size``; None for what ``simroot.data.load`` does.
     """
-    from simroot.data.choices import AUTO, LARGEST_IN_MEMORY
+    from simroot.preparation import AUTO, LARGEST_IN_MEMORY
 
     group.add_argument(
         "--image-size",

@@ -16,8 +16,10 @@ from simroot.data.splits import evenly
 from simroot.errors import DataError
 from simroot.images import Header, decode_array, grey_span, visible_pixels
 from simroot.preparation import (
+    AUTO,
     COLOURS,
     FITS,
+    LARGEST_IN_MEMORY,
     ImageSize,
     Preparation,
     as_background,
@@ -25,9 +27,6 @@ from simroot.preparation import (
     as_pixel_range,
 )
 from simroot.salvage import Source
-
-AUTO = "auto"
-LARGEST_IN_MEMORY = 64  # pixels a side: also the largest native size that is kept by default
 
 _SAMPLE = 256  # images that are looked at
 _MUCH = 0.25  # of the pixels: so many are not cut away unless asked, and never without a word

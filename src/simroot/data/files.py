@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from simroot.data.choices import LARGEST_IN_MEMORY, Asked
+from simroot.data.choices import Asked
 from simroot.data.hashes import pixel_hash
 from simroot.data.progress import watched
 from simroot.data.splits import MemorySplit, Split, StreamedSplit, evenly, pixel_moments
@@ -22,7 +22,7 @@ from simroot.data.tree import memory_budget
 from simroot.errors import DataError
 from simroot.imagefiles import ImageFile
 from simroot.images import Header, decode_array, probe, reason
-from simroot.preparation import ImageSize, Preparation
+from simroot.preparation import LARGEST_IN_MEMORY, ImageSize, Preparation
 
 _CHUNK = 128
 _NAMED_IN_LOG = 5

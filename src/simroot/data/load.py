@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from simroot.data.arrays import FIFTH, assemble, fitted, hold_out
-from simroot.data.choices import AUTO, Asked
+from simroot.data.choices import Asked
 from simroot.data.classes import class_line
 from simroot.data.files import decode_files, log_channels
 from simroot.data.folders import check_known, labelled_parts, labelled_test
@@ -20,7 +20,7 @@ from simroot.data.names import NAMES
 from simroot.data.splits import ImageData, MemorySplit, Split
 from simroot.errors import DataError
 from simroot.imagefiles import printable
-from simroot.preparation import ImageSize
+from simroot.preparation import AUTO, ImageSize
 
 logger = logging.getLogger("simroot")
 
