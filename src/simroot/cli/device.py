@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from simroot.cli.output import count_text, print_table, size_text
 
 if TYPE_CHECKING:
     from simroot.export.c.report import Memory
+    from simroot.export.c.verify import Verified
 
 
 def print_memory(memory: Memory | None) -> None:
@@ -32,3 +34,21 @@ def print_memory(memory: Memory | None) -> None:
     total = ["total", "", count_text(memory.flash), count_text(memory.peak), count_text(memory.macs)]
     print()
     print_table(title, columns, rows, numbers=columns[2:], total=total, optional=("output",))
+
+
+def print_verified(tried: Sequence[Verified]) -> None:
+    """Print what came of other processors, if any were tried."""
+    if not tried:
+        return
+    rows = [
+        [
+            one.target,
+            "not tried" if one.skipped else count_text(one.images),
+            "-" if one.skipped else count_text(one.instructions),
+            "-" if one.skipped else count_text(one.code),
+        ]
+        for one in tried
+    ]
+    columns = ["processor", "images of the same bits", "instructions an image", "bytes of code"]
+    print()
+    print_table("In emulators", columns, rows, numbers=columns[1:])

@@ -7,11 +7,12 @@ import dataclasses
 import logging
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simroot.cli.datasource import add_data_arguments, data_source, logging_to_stderr
-from simroot.cli.device import print_memory
+from simroot.cli.device import print_memory, print_verified
 from simroot.cli.output import count_text, percent, print_facts, print_json, print_table, require_folder
 from simroot.cli.values import add_model_overrides, positive
 from simroot.errors import ConfigError
@@ -68,6 +69,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="similarities of an order other than 2 as simroot's own operator (onnx, openvino): much faster",
     )
     parser.add_argument(
+        "--verify",
+        type=lambda text: tuple(text.split(",")),
+        metavar="CPU[,CPU]",
+        help="try C on cortex-m4, cortex-m33, cortex-m55 or riscv32 in an emulator: its bits must be this machine's",
+    )
+    parser.add_argument(
         "--images",
         type=int,
         metavar="N",
@@ -89,6 +96,8 @@ def run(arguments: argparse.Namespace) -> int:
     for option in ("int8", "custom_operator"):
         if "torch" in arguments.format and getattr(arguments, option):
             raise ConfigError(f"--format torch has no --{option.replace('_', '-')}; leave out one of them")
+    if "verify" in arguments and "c" not in arguments.format:
+        raise ConfigError("--verify tries C on other processors; give --format c")
     if "out" in arguments:
         require_folder(arguments.out)
     with logging_to_stderr():
@@ -100,7 +109,7 @@ def run(arguments: argparse.Namespace) -> int:
         options["cost"] = count(deploy(model), input_size).as_dict()
         stem = "model-int8" if arguments.int8 else "model" if is_run else arguments.model
         out = vars(arguments).get("out", folder / stem)
-        writers = _writers()
+        writers = _writers(vars(arguments).get("verify", ()))
         exported = [writers[name](model, _with_suffix(out, name), input_size, **options) for name in arguments.format]
     if arguments.json:
         print_json({"network": title, "files": [_as_dict(file) for file in exported]})
@@ -121,10 +130,10 @@ def _with_suffix(path: Path, name: str) -> Path:
     return stem.with_name(stem.name + FORMATS[name])
 
 
-def _writers() -> Mapping[str, Callable[..., Exported]]:
+def _writers(verify: tuple[str, ...]) -> Mapping[str, Callable[..., Exported]]:
     from simroot.export import to_c, to_onnx, to_openvino, to_torch_export
 
-    return {"onnx": to_onnx, "openvino": to_openvino, "torch": to_torch_export, "c": to_c}
+    return {"onnx": to_onnx, "openvino": to_openvino, "torch": to_torch_export, "c": partial(to_c, verify=verify)}
 
 
 def _trained(arguments: argparse.Namespace) -> tuple[str, nn.Module, tuple[int, ...], Options, Path]:
@@ -214,3 +223,4 @@ def _print(title: str, exported: list[Exported]) -> None:
     print("difference: the largest of a score from the network's, as a share of the largest score", file=sys.stderr)
     for file in exported:
         print_memory(getattr(file, "memory", None))
+        print_verified(getattr(file, "verified", ()))

@@ -14,6 +14,7 @@ from simroot.export.c.text import functions, identifier, kernel, real, string, t
 from simroot.export.description import Description
 
 FRAMES = ("rgb888", "rgb565", "grey", "yuv422")
+_LUMA = (19595, 38470, 7471)
 _GREY = "                    rgb[0] = (19595 * rgb[0] + 38470 * rgb[1] + 7471 * rgb[2] + 32768) >> 16;"
 
 
@@ -61,15 +62,8 @@ def _fields(arithmetic: Arithmetic, description: Description, examples: Examples
         )
     )
     calls = "\n".join(program.calls)
-    # What is written cuts the middle out of a frame; of a network whose images are fitted otherwise it would be wrong.
-    prepared = image.pixels and height == width and channels in (1, 3) and description.fit == "crop"
-    common = {
-        "name": name,
-        "upper": name.upper(),
-        "side": height,
-        "channels": channels,
-        "share": repr(description.crop),
-    }
+    prepared = image.pixels and channels in (1, 3)
+    common = {"name": name, "upper": name.upper(), "height": height, "width": width, "channels": channels}
     text = "pixels, 0 to 255" if image.pixels else "float32, normalised as for the network's training"
     tests = (
         table(arithmetic.input_type, f"{name}_test_images", examples.images),
@@ -80,8 +74,6 @@ def _fields(arithmetic: Arithmetic, description: Description, examples: Examples
         "title": f"{description.model or 'A network'}: {len(names)} classes.".replace("*/", ""),
         "version": description.version,
         "precision": description.precision,
-        "height": height,
-        "width": width,
         "inputtext": f"Numbers are {text}.",
         "inputsize": image.size,
         "classes": classes,
@@ -99,8 +91,8 @@ def _fields(arithmetic: Arithmetic, description: Description, examples: Examples
         "locals": _locals(calls),
         "calls": calls,
         "finish": arithmetic.finish(name),
-        "prepare": _prepare(name, common) if prepared else "",
-        "prepare_header": kernel("prepare.h", **common, rowsize=height * channels) if prepared else "",
+        "prepare": _prepare(name, common, description) if prepared else "",
+        "prepare_header": _prepare_header(common, description) if prepared else "",
         "tests": "\n".join(tests),
         "count": len(examples.images),
         "origin": ", to the bit" if not examples.tolerance else "",
@@ -115,8 +107,30 @@ def _locals(calls: str) -> str:
     return found + ("" if "arena +" in calls else "    (void)arena;\n")
 
 
-def _prepare(name: str, common: dict[str, object]) -> str:
-    grey = _GREY if common["channels"] == 1 else ""
-    parts = [kernel("prepare.c", **common, grey=grey)]
+def _prepare(name: str, common: dict[str, Any], description: Description) -> str:
+    grey = common["channels"] == 1
+    colour = description.background
+    luma = sum(part * share for part, share in zip(colour, _LUMA, strict=True)) + 2**15 >> 16
+    fields = {
+        **common,
+        "grey": _GREY if grey else "",
+        "crop": int(description.fit == "crop"),
+        "pad": int(description.fit == "pad"),
+        "share": repr(float(description.crop)),
+        "background": ", ".join(map(str, [luma] if grey else colour)),
+    }
+    parts = [kernel("prepare.c", **fields)]
     parts += [kernel("prepare_call.c", name=name, kind=kind) for kind in FRAMES]
     return "\n" + "\n".join(parts)
+
+
+def _prepare_header(common: dict[str, Any], description: Description) -> str:
+    share = f", {description.crop:.4g} of its width and height" if description.crop != 1 else ""
+    seen = {
+        "crop": "the largest part in the middle that has the network's shape",
+        "pad": "the whole frame, with background on two sides",
+        "stretch": "the whole frame, distorted to the network's shape",
+    }
+    return kernel(
+        "prepare.h", **common, seen=seen[description.fit] + share, room=common["width"] * (common["channels"] + 7)
+    )

@@ -88,8 +88,7 @@ class HostProgram:
         """A frame, (height, bytes of a row), as ``NAME_prepare_KIND`` gives it: uint8 (H, W, C)."""
         frame = np.ascontiguousarray(frame)
         pixels = np.zeros(self.shape, dtype=np.uint8)
-        side, channels = self.shape[1:]
-        room = 4 * (side * channels + side * (2 * (min(width, height) // side) + 7)) if room is None else room
+        room = 4 * (self.shape[1] * (self.shape[2] + 7) + 2 * width) if room is None else room
         work = np.zeros(room // 4 + 1, dtype=np.int32)
         pointers = [array.ctypes.data_as(ctypes.c_void_p) for array in (frame, work, pixels)]
         function = getattr(self.library, f"{self.name}_prepare_{kind}")

@@ -27,6 +27,8 @@ from simroot.export.c.quantise import quantise
 from simroot.export.c.report import Memory, memory
 from simroot.export.c.simplify import simplify
 from simroot.export.c.text import identifier
+from simroot.export.c.verify import Verified, check_targets
+from simroot.export.c.verify import verify as verify_on
 from simroot.export.description import Description
 from simroot.export.job import Exported, Job, Options, Run
 
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 _EXAMPLES = 2
+_VERIFIED = 8
 _logger = logging.getLogger(__name__)
 
 
@@ -43,12 +46,21 @@ class ExportedC(Exported):
 
     Attributes:
         memory: what the network needs of a device.
+        verified: what came of the processors that it was tried on.
     """
 
     memory: Memory
+    verified: tuple[Verified, ...] = ()
 
 
-def to_c(model: nn.Module, path: str | Path, input_size: Sequence[int], **options: Unpack[Options]) -> Exported:
+def to_c(
+    model: nn.Module,
+    path: str | Path,
+    input_size: Sequence[int],
+    *,
+    verify: Sequence[str] = (),
+    **options: Unpack[Options],
+) -> Exported:
     """Write a folder of C99: NAME.c, NAME.h, NAME_test.c and a Makefile, where NAME is the network's.
 
     The scores of the text, compiled for this machine, are compared with the network's. Without a C compiler those of
@@ -58,6 +70,7 @@ def to_c(model: nn.Module, path: str | Path, input_size: Sequence[int], **option
         model: any network of (1, *input_size) -> (1, classes) whose layers have a C form; it stays as it is.
         path: the folder; an earlier export there is replaced.
         input_size: shape of one image, (C, H, W).
+        verify: processors to try the text on, in an emulator, of ``simroot.export.c.verify.TARGETS``.
         **options: see ``simroot.export.Options``; ``custom_operator`` has no meaning here.
 
     Raises:
@@ -66,6 +79,7 @@ def to_c(model: nn.Module, path: str | Path, input_size: Sequence[int], **option
     """
     if options.pop("custom_operator", False):
         raise ConfigError("the custom operator is for ONNX and OpenVINO; C has similarities of every order of its own")
+    check_targets(tuple(verify))
     path = Path(path)
     job = Job.of(model, path, input_size, path.suffix, options)
     layers = simplify(normalised(capture(model, input_size), job.description))
@@ -74,8 +88,17 @@ def to_c(model: nn.Module, path: str | Path, input_size: Sequence[int], **option
         texts = files(arithmetic, job.description, _examples(job, arithmetic))
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8")
-        exported = job.checked(folder / "Makefile", "c", _run(job, folder, arithmetic))
-    return ExportedC(**vars(exported), memory=memory(arithmetic, job.description.precision))
+        run = _run(job, folder, arithmetic)
+        exported = job.checked(folder / "Makefile", "c", run)
+        needed = memory(arithmetic, job.description.precision)
+        images = job.inputs[:_VERIFIED]
+        tried = [
+            verify_on(name, folder, _prefix(job), channels_last(images), run(images), needed.flash) for name in verify
+        ]
+    for one in tried:
+        if one.skipped:
+            _logger.warning("%s was not tried: %s", one.target, one.skipped)
+    return ExportedC(**vars(exported), memory=needed, verified=tuple(tried))
 
 
 def normalised(layers: list[Layer], description: Description) -> list[Layer]:
@@ -93,10 +116,14 @@ def normalised(layers: list[Layer], description: Description) -> list[Layer]:
 
 
 def _arithmetic(job: Job, layers: list[Layer]) -> FloatArithmetic | IntegerArithmetic:
-    prefix = identifier(job.description.model or "network")
+    prefix = _prefix(job)
     if job.calibration is None:
         return FloatArithmetic(layers, prefix)
     return IntegerArithmetic(quantise(layers, torch.from_numpy(job.calibration)), prefix)
+
+
+def _prefix(job: Job) -> str:
+    return identifier(job.description.model or "network")
 
 
 def channels_last(images: NDArray[Any]) -> NDArray[Any]:
@@ -118,7 +145,7 @@ def _run(job: Job, folder: Path, arithmetic: FloatArithmetic | IntegerArithmetic
     if compiler() is None:
         _logger.warning("no C compiler was found: the layers were checked, the C text has not been run")
         return lambda batch: _expected(arithmetic, batch)
-    name = identifier(job.description.model or "network")
+    name = _prefix(job)
     image, kind = layers[0], np.uint8 if job.description.takes_pixels else np.float32
     program = HostProgram(folder / f"{name}.c", name, image.shape, layers[-1].size, kind)
 

@@ -1,3 +1,10 @@
+/* How many pixels are computed side by side: one where registers are few. */
+#if (defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 77) || (defined(__riscv_xlen) && __riscv_xlen == 32)
+#define SR_PIXELS 1
+#else
+#define SR_PIXELS 4
+#endif
+
 /* Filters on a grid: sizes in pixels, channels last. */
 typedef struct {
     int height, width, channels;

@@ -110,49 +110,118 @@ static uint8_t sr_round_weighted(int32_t sum)
     return (uint8_t)(value > 255 ? 255 : value);
 }
 
-static int sr_prepare(const sr_frame *frame, void *work, size_t work_bytes, uint8_t *pixels)
+/* Of one axis: what of a frame is seen, and which of the pixels it fills; the others are background. */
+typedef struct {
+    float start, end;
+    int first, count, same;
+} sr_axis;
+
+/* To the nearest whole number, ties to even, for what is not negative. */
+static int sr_nearest(double value)
 {
-    enum { outputs = @SIDE@, channels = @CHANNELS@ };
-    const double share = @SHARE@;
-    const double side = share * (frame->width < frame->height ? frame->width : frame->height);
-    const double left = 0.5 * (frame->width - side), top = 0.5 * (frame->height - side);
-    const float box_left = (float)left, box_top = (float)top;
-    const float box_right = (float)(left + side), box_bottom = (float)(top + side);
-    int32_t *const sums = (int32_t *)work;
-    int32_t *const weights = sums + outputs * channels;
-    const int span = (int)side / outputs * 2 + 5;
-    const int across = frame->width != outputs || box_left > 0.0F || box_right < (float)frame->width;
-    const int down = frame->height != outputs || box_top > 0.0F || box_bottom < (float)frame->height;
-    sr_footprint at;
-    int row, column, c, i, line;
-    if (frame->width < 1 || frame->height < 1 || work == NULL || ((uintptr_t)work & 3u) != 0
-        || work_bytes < sizeof *sums * (size_t)(outputs * (channels + span + 2))) {
-        return -1;
+    const int below = (int)value;
+    const double rest = value - below;
+    return rest > 0.5 || (rest == 0.5 && below % 2 != 0) ? below + 1 : below;
+}
+
+static void sr_find_axis(sr_axis *axis, double low, double high, int length, int pixels)
+{
+    const double least = low > 0.0 ? low : 0.0, most = high < length ? high : (double)length;
+    const double size = high - low;
+    int last = sr_nearest((most - low) / size * pixels);
+    axis->first = sr_nearest((least - low) / size * pixels);
+    if (axis->first > pixels - 1) {
+        axis->first = pixels - 1;
     }
-    for (column = 0; column < outputs; ++column) {
-        int32_t *to = weights + column * (span + 2);
-        sr_find_footprint(&at, box_left, box_right, column, outputs, frame->width);
-        to[0] = across ? at.first : column;
-        to[1] = across ? at.count : 1;
-        for (i = 0; i < to[1]; ++i) {
-            to[2 + i] = across ? sr_fixed_weight(&at, i) : 4194304;
+    if (last < axis->first + 1) {
+        last = axis->first + 1;
+    }
+    axis->count = last - axis->first;
+    axis->start = (float)least;
+    axis->end = (float)most;
+    axis->same = axis->count == length && axis->start == 0.0F && axis->end == (float)length;
+}
+
+static void sr_find_box(const sr_frame *frame, sr_axis *across, sr_axis *down)
+{
+    enum { crop = @CROP@, pad = @PAD@ };
+    const int width = frame->width, height = frame->height;
+    const double share = @SHARE@;
+    double wide = width, high = height, left, top, more;
+    if (crop && (double)height * @WIDTH@ / @HEIGHT@ < wide) {
+        wide = (double)height * @WIDTH@ / @HEIGHT@;
+    }
+    if (crop && (double)width * @HEIGHT@ / @WIDTH@ < high) {
+        high = (double)width * @HEIGHT@ / @WIDTH@;
+    }
+    wide = share * wide;
+    high = share * high;
+    left = 0.5 * (width - wide);
+    top = 0.5 * (height - high);
+    wide = left + wide;
+    high = top + high;
+    if (pad) {
+        const double side = wide - left, edge = high - top;
+        more = (edge * @WIDTH@ / @HEIGHT@ - side) / 2.0;
+        if (more > 0.0) {
+            left = left - more;
+            wide = wide + more;
+        }
+        more = (side * @HEIGHT@ / @WIDTH@ - edge) / 2.0;
+        if (more > 0.0) {
+            top = top - more;
+            high = high + more;
         }
     }
-    for (row = 0; row < outputs; ++row) {
-        sr_find_footprint(&at, box_top, box_bottom, row, outputs, frame->height);
-        if (!down) {
+    sr_find_axis(across, left, wide, width, @WIDTH@);
+    sr_find_axis(down, top, high, height, @HEIGHT@);
+}
+
+static int sr_prepare(const sr_frame *frame, void *work, size_t work_bytes, uint8_t *pixels)
+{
+    enum { channels = @CHANNELS@ };
+    static const uint8_t background[channels] = {@BACKGROUND@};
+    int32_t *const sums = (int32_t *)work;
+    int32_t *const weights = sums + @WIDTH@ * channels;
+    sr_axis across, down;
+    sr_footprint at;
+    int span, row, column, c, i, line;
+    if (frame->width < 1 || frame->height < 1 || work == NULL || ((uintptr_t)work & 3u) != 0) {
+        return -1;
+    }
+    sr_find_box(frame, &across, &down);
+    span = (int)((across.end - across.start) / (float)across.count) * 2 + 7;
+    if (work_bytes < sizeof *sums * (size_t)(@WIDTH@ * channels + across.count * span)) {
+        return -1;
+    }
+    for (i = 0; i < @HEIGHT@ * @WIDTH@ * channels; ++i) {
+        pixels[i] = background[i % channels];
+    }
+    for (column = 0; column < across.count; ++column) {
+        int32_t *to = weights + column * span;
+        sr_find_footprint(&at, across.start, across.end, column, across.count, frame->width);
+        to[0] = across.same ? column : at.first;
+        to[1] = across.same ? 1 : at.count;
+        for (i = 0; i < to[1]; ++i) {
+            to[2 + i] = across.same ? 4194304 : sr_fixed_weight(&at, i);
+        }
+    }
+    for (row = 0; row < down.count; ++row) {
+        uint8_t *to = pixels + ((down.first + row) * @WIDTH@ + across.first) * channels;
+        sr_find_footprint(&at, down.start, down.end, row, down.count, frame->height);
+        if (down.same) {
             at.first = row;
             at.count = 1;
         }
-        for (i = 0; i < outputs * channels; ++i) {
+        for (i = 0; i < across.count * channels; ++i) {
             sums[i] = 2097152;
         }
         for (line = 0; line < at.count; ++line) {
             const int y = frame->flips & 2u ? frame->height - 1 - at.first - line : at.first + line;
             const uint8_t *from = frame->data + (size_t)y * frame->stride;
-            const int32_t factor = down ? sr_fixed_weight(&at, line) : 4194304;
-            for (column = 0; column < outputs; ++column) {
-                const int32_t *w = weights + column * (span + 2);
+            const int32_t factor = down.same ? 4194304 : sr_fixed_weight(&at, line);
+            for (column = 0; column < across.count; ++column) {
+                const int32_t *w = weights + column * span;
                 int32_t sum[3] = {2097152, 2097152, 2097152};
                 for (i = 0; i < w[1]; ++i) {
                     const int x = frame->flips & 1u ? frame->width - 1 - w[0] - i : w[0] + i;
@@ -168,8 +237,8 @@ static int sr_prepare(const sr_frame *frame, void *work, size_t work_bytes, uint
                 }
             }
         }
-        for (i = 0; i < outputs * channels; ++i) {
-            pixels[row * outputs * channels + i] = sr_round_weighted(sums[i]);
+        for (i = 0; i < across.count * channels; ++i) {
+            to[i] = sr_round_weighted(sums[i]);
         }
     }
     return 0;

@@ -1,6 +1,6 @@
 
-/* Preparation of camera frames of any size, as simroot prepares image files: the square of @SHARE@ the shorter side
-   is cut out of the middle and resized, bilinear over the full footprint of each pixel.
+/* Preparation of camera frames of any size, as simroot prepares image files: @SEEN@,
+   resized bilinearly over the full footprint of each pixel.
 
    frame: the first row; stride: bytes from one row to the next.
    flips: @UPPER@_MIRROR for a camera that mirrors left and right, @UPPER@_UPSIDE_DOWN, both, or 0.
@@ -9,9 +9,7 @@
    All give 0, or -1 for a frame without pixels or too little room. */
 #define @UPPER@_MIRROR 1u
 #define @UPPER@_UPSIDE_DOWN 2u
-#define @UPPER@_SHORTER(width, height) ((width) < (height) ? (width) : (height))
-#define @UPPER@_WORK_BYTES(width, height) \
-    (4u * (@ROWSIZE@u + @SIDE@u * (2u * ((unsigned)@UPPER@_SHORTER(width, height) / @SIDE@u) + 7u)))
+#define @UPPER@_WORK_BYTES(width, height) (4u * (@ROOM@u + 2u * (unsigned)(width)))
 
 /* Three bytes a pixel: red, green, blue. */
 int @NAME@_prepare_rgb888(const uint8_t *frame, int width, int height, size_t stride, unsigned flips, void *work,

@@ -17,7 +17,7 @@ static void @NAME@(const sr_grid *g, const @INPUT@ *x, const @WEIGHT@ *w, const 
                 for (column = 0; column < g->out_width; column += pixels) {
                     const int start_x = column * g->step_x - g->pad_x;
                     const int end = start_x + 3 * g->step_x + (g->kernel_x - 1) * g->apart_x;
-                    const int inner = start_x >= 0 && column + 4 <= g->out_width && end < g->width;
+                    const int inner = SR_PIXELS == 4 && start_x >= 0 && column + 4 <= g->out_width && end < g->width;
                     int first_x = 0, last_x = g->kernel_x, pieces, length, from, offset;
                     pixels = inner ? 4 : 1;
                     if (!inner) {

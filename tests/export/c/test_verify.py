@@ -1,0 +1,69 @@
+"""Other processors in emulators."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from export.c.networks import MEAN, SIDE, STD, compiled_integers, images, in_integers, installed, need_compiler
+from simroot.errors import ConfigError, ExportError
+from simroot.export import to_c
+from simroot.export.c import whole
+from simroot.export.c.host import HostProgram
+from simroot.export.c.job import ExportedC, channels_last
+from simroot.export.c.verify import TARGETS, verify
+
+
+def need(target: str) -> None:
+    installed(TARGETS[target].compiler)
+    installed(TARGETS[target].emulator[0])
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> HostProgram:
+    return compiled_integers("mixed", in_integers("mixed"), tmp_path_factory.mktemp("mixed"))
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_same_bits(target: str, program: HostProgram) -> None:
+    need(target)
+    inputs = channels_last(images(pixels=True, count=2))
+    expected = whole.scores(in_integers("mixed"), inputs)
+    found = verify(target, program.source.parent, "mixed", inputs, expected, 2500)
+    assert found.images == 2
+    assert 50_000 < found.instructions < 5_000_000
+    assert 1_000 < found.code < 30_000
+    expected[1, 2] = np.nextafter(expected[1, 2], np.float32(1e9))
+    with pytest.raises(ExportError, match=f"on {target} 1 of 2 images give other bits"):
+        verify(target, program.source.parent, "mixed", inputs, expected, 2500)
+
+
+def test_float_on_an_emulator(tmp_path: Path) -> None:
+    need("cortex-m4")
+    need_compiler()
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 5, 3, stride=2), nn.Sigmoid(), nn.AdaptiveAvgPool2d(1), nn.Flatten(1))
+    options = {"mean": MEAN, "std": STD, "name": "floats", "images": images(pixels=True, count=3)}
+    found = to_c(model, tmp_path / "out", (3, SIDE, SIDE), verify=["cortex-m4"], **options)  # type: ignore[arg-type]
+    assert isinstance(found, ExportedC)
+    assert [(one.target, one.images, one.skipped) for one in found.verified] == [("cortex-m4", 3, "")]
+
+
+def test_without_its_tools_a_target_is_skipped_with_a_word(
+    program: HostProgram, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    inputs = channels_last(images(pixels=True, count=1))
+    found = verify("cortex-m4", program.source.parent, "mixed", inputs, np.zeros((1, 5), np.float32), 0)
+    assert found.skipped == "arm-none-eabi-gcc is not installed"
+    assert found.images == 0
+
+
+def test_an_unknown_target(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="unknown target 'z80' to verify on; known are cortex-m4"):
+        to_c(nn.Flatten(1), tmp_path / "out", (3, 1, 1), verify=["z80"])
+    assert not list(tmp_path.iterdir())
