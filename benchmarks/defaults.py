@@ -5,10 +5,10 @@
 
 "after" is what ``simroot.training.choose`` takes, and so ``simroot train --data DIR``; "before" is what that did with
 any data: simnet2_small for 30 epochs of batches of 128. Rows that are in the JSON file already are kept, so that a run
-that was stopped goes on; ``--only`` names sets, ``--arms`` one of the two. The hand signs are of students: the last
-fifth of them, by the numbers of the photos, is held out. Of CIFAR-10 and Fashion-MNIST every tenth of the 10,000
-images that are held out is looked at. Seconds are the process's CPU seconds on one thread, with validation: compare
-those of one machine, and of one hour. Writes the table of docs/defaults.md, too.
+that was stopped goes on; ``--only`` names sets, in the order in which to train, ``--arms`` one of the two. The hand
+signs are of students: the last fifth of them, by the numbers of the photos, is held out. Of CIFAR-10 and Fashion-MNIST
+every tenth of the 10,000 images that are held out is looked at. Seconds are the process's CPU seconds on one thread,
+with validation: compare those of one machine, and of one hour. Writes the table of docs/defaults.md, too.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +63,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     kept = json.loads(arguments.out.read_text(encoding="utf-8")) if arguments.out.exists() else {}
     rows: list[Row] = kept.get("rows", [])
     done = {(row["set"], row["arm"], row["seed"]) for row in rows}
-    for name, images in _sets(arguments).items():
+    sets = _sets(arguments)
+    if unknown := set(arguments.only or ()) - set(sets):
+        parser.error(f"--only names {', '.join(sorted(unknown))}: of the files that are given, expected {list(sets)}")
+    for name in arguments.only or sets:
         missing = [(arm, seed) for arm in arguments.arms for seed in arguments.seeds if (name, arm, seed) not in done]
-        if not missing or (arguments.only and name not in arguments.only):
+        if not missing:
             continue
-        data = images()
+        data = sets[name]()
         for arm, seed in missing:
             rows.append({"set": name, "arm": arm, "seed": seed, **_train(_ARMS[arm](data), data, seed)})
             print(json.dumps(rows[-1]), file=sys.stderr)
@@ -83,15 +88,11 @@ def _sets(arguments: argparse.Namespace) -> dict[str, Callable[[], ImageData]]:
     if arguments.hands:
         found["hand signs"] = lambda: _by_student(arguments.hands)
     if arguments.fashion:
-        for number in (200, 1_000, 5_000):
-            found[f"Fashion-MNIST, {number:,}"] = lambda n=number: _part(  # type: ignore[misc]
-                load("fashion-mnist", data_root=arguments.fashion, download=False), n
-            )
+        fashion = cache(lambda: load("fashion-mnist", data_root=arguments.fashion, download=False))
+        found |= {f"Fashion-MNIST, {n:,}": partial(_part, fashion, n) for n in (200, 1_000, 5_000)}
     if arguments.cifar:
-        for number in (200, 1_000, 5_000, 40_000):
-            found[f"CIFAR-10, {number:,}"] = lambda n=number: _part(  # type: ignore[misc]
-                load(arguments.cifar, validation=10_000), n
-            )
+        cifar = cache(lambda: load(arguments.cifar, validation=10_000))
+        found |= {f"CIFAR-10, {n:,}": partial(_part, cifar, n) for n in (200, 1_000, 5_000, 40_000)}
     return found
 
 
@@ -109,15 +110,17 @@ def _by_student(folder: Path) -> ImageData:
         return load(made)
 
 
-def _part(data: ImageData, number: int) -> ImageData:
+def _part(whole: Callable[[], ImageData], number: int) -> ImageData:
     """So many of the training images and every tenth of the validation images."""
-    parts = data.train, data.val.subset(torch.arange(0, len(data.val), _EVERY))
+    data = whole()
+    splits = data.train, data.val.subset(torch.arange(0, len(data.val), _EVERY))
     (images, labels), (val_images, val_labels) = (
-        (part.read(torch.arange(len(part))).numpy(), part.labels.numpy()) for part in parts
+        (split.read(torch.arange(len(split))).numpy(), split.labels.numpy()) for split in splits
     )
-    return from_arrays(
+    part = from_arrays(
         images, labels, data.classes, val_images=val_images, val_labels=val_labels, limit=number, name=data.name
     )
+    return replace(part, named=data.named)
 
 
 def _train(choice: Choice, data: ImageData, seed: int) -> Row:
