@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -249,7 +250,8 @@ def filter_kernel(fields: dict[str, Any], widths: list[int]) -> str:
     for width in widths:
         following = fields["next"].replace("@FILTERS@", str(width))
         for pixels in (4, 1):
-            pieces.append(kernel("sums.c", **{**fields, "next": following}, filters=width, pixels=pixels))
+            unrolled = _unrolled(fields, width, pixels)
+            pieces.append(kernel("sums.c", **{**fields, **unrolled, "next": following}, filters=width, pixels=pixels))
             arguments = f"g, x + from, w + offset, {fields['passed']}last_y - first_y, pieces, length, sums"
             cases.append(
                 f"                    case {width * 8 + pixels}:\n"
@@ -258,6 +260,28 @@ def filter_kernel(fields: dict[str, Any], widths: list[int]) -> str:
             )
     unused = "" if fields["passed"] else "    (void)second;\n"
     return "\n".join([*pieces, kernel("rows.c", **fields, cases="\n".join(cases), unused=unused)])
+
+
+def _unrolled(fields: dict[str, Any], width: int, pixels: int) -> dict[str, str]:
+    """Sums in variables of their own, which compilers keep in registers: declared, added to and stored."""
+    names = [f"a{i}_{j}" for i in range(pixels) for j in range(width)]
+    lines = []
+    for i in range(pixels):
+        lines.append(
+            f"                const {fields['sum']} value{i} = {fields['value'].replace('i * next', f'{i} * next')};"
+        )
+    for i in range(pixels):
+        for j in range(width):
+            term = fields["term"].replace("a[i][j]", f"a{i}_{j}").replace("[j]", f"[{j}]")
+            term = re.sub(r"\bvalue\b", f"value{i}", term)
+            block = "\n" in term
+            indented = "                {\n                    " + re.sub(r"\n\s*", "\n                    ", term)
+            lines.append(indented + "\n                }" if block else "                " + term)
+    return {
+        "sums": ", ".join(f"{name} = 0" for name in names),
+        "terms": "\n".join(lines),
+        "results": "\n".join(f"    sums[{place}] = {name};" for place, name in enumerate(names)),
+    }
 
 
 def used_widths(layers: list[Layer]) -> list[int]:

@@ -4,32 +4,18 @@ static void @NAME@_@FILTERS@x@PIXELS@(const sr_grid *g, const @INPUT@ *x, const 
 {
     const int depth = g->channels / g->groups, row = g->width * g->channels * g->apart_y;
     const int tap = g->channels * g->apart_x, next = g->channels * g->step_x;
-    @SUM@ a[@PIXELS@][@FILTERS@];
-    int i, j, k, piece, y;
-    for (i = 0; i < @PIXELS@; ++i) {
-        for (j = 0; j < @FILTERS@; ++j) {
-            a[i][j] = 0;
-        }
-    }
+    @SUM@ @SUMS@;
+    int k, piece, y;
     for (y = 0; y < rows; ++y) {
         for (piece = 0; piece < pieces; ++piece) {
             const @INPUT@ *from = x + y * row + piece * tap;
             const int first = (y * g->kernel_x + piece) * depth * @FILTERS@;
             const @WEIGHT@ *v = w + first;@SECOND@
             for (k = 0; k < length; ++k) {
-                for (i = 0; i < @PIXELS@; ++i) {
-                    const @SUM@ value = @VALUE@;
-                    for (j = 0; j < @FILTERS@; ++j) {
-                        @TERM@
-                    }
-                }
+@TERMS@
                 v += @FILTERS@;@NEXT@
             }
         }
     }
-    for (i = 0; i < @PIXELS@; ++i) {
-        for (j = 0; j < @FILTERS@; ++j) {
-            sums[i * @FILTERS@ + j] = a[i][j];
-        }
-    }
+@RESULTS@
 }
