@@ -142,3 +142,30 @@ def test_a_zip_with_a_broken_name_is_refused(tmp_path: Path, write_classes: Writ
     archive.write_bytes(broken)
     with pytest.raises(DataError, match=r"pets.zip is not a readable"):
         load(archive)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("train", "test1"), "test1 and train look like parts, but hold no class folders"),
+        (("train_images", "test_images"), "look like parts, but hold no class folders"),
+        (("trainA", "trainB", "testA", "testB"), "look like parts, but hold no class folders"),
+        (("fold1", "fold2", "fold3"), "fold1 and fold2 look like pieces of one data set"),
+        (("images_001", "images_002"), "images_001 and images_002 look like pieces of one data set"),
+    ],
+)
+def test_parts_without_classes_are_no_classes(
+    tmp_path: Path, write_classes: Write, names: tuple[str, ...], message: str
+) -> None:
+    write_classes(tmp_path, dict.fromkeys(names, 3))
+    with pytest.raises(DataError, match=message):
+        load(tmp_path)
+    assert load(tmp_path, train=".").classes == tuple(sorted(names))
+
+
+def test_data_sets_beside_one_another_are_no_classes(tmp_path: Path, write_classes: Write) -> None:
+    for name in ("plants1", "plants2"):
+        for part in ("train", "test"):
+            write_classes(tmp_path / name / part, COUNTS)
+    with pytest.raises(DataError, match="each of its folders holds test, train"):
+        load(tmp_path)

@@ -26,6 +26,9 @@ _PART_WORDS = {
 }
 # What folders of parts, or folders around classes, are called besides.
 _FILLERS = ("set", "sets", "data", "dataset", "images", "image", "imgs", "img", "split", "part", "folder", "files")
+# What numbered pieces of one data set are called, as fold_1 or images_001.
+_PIECES = ("batch", "chunk", "fold", "images", "imgs", "shard", "split", "subset")
+_NUMBERED = re.compile(rf".*({'|'.join(_PIECES)})s?[\W\d_]*\d", re.IGNORECASE)
 _JOINED = re.compile(f"({'|'.join(sorted(_PART_WORDS, key=len, reverse=True))})({'|'.join(_FILLERS)})")
 _FALLBACK_MEMORY = 16 * 2**30
 
@@ -144,7 +147,8 @@ def top_folders(listing: Listing, path: Path) -> list[str]:
 
 def part_of(name: str) -> tuple[str, tuple[str, ...]] | None:
     """(train, val or test; what else the name says) of a folder such as ``seg_train``, or None."""
-    words = re.findall(r"[^\W\d_]+", _JOINED.sub(r"\1 \2", name.lower()))
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)  # trainA
+    words = re.findall(r"[^\W\d_]+", _JOINED.sub(r"\1 \2", spaced.lower()))
     parts = [_PART_WORDS[word] for word in words if word in _PART_WORDS]
     others = tuple(word for word in words if word not in _PART_WORDS and word not in _FILLERS)
     return (parts[0], others) if len(parts) == 1 else None
@@ -196,6 +200,8 @@ class _Shape:
             return
         if any(map(part_of, inside)) or not all(map(part_of, names)):
             return
+        if len(set.intersection(*({parts[1] for parts in files if len(parts) > 2} for files in inside.values()))) > 1:
+            return  # data sets beside one another, each with parts of the same classes
 
         def turned(parts: Parts) -> Parts:
             if len(parts) < depth + 2:
@@ -298,8 +304,16 @@ class _Shape:
         return one == other or (one is not None and other is not None and _content(one) == _content(other))
 
     def _check_classes(self, inside: dict[str, list[Parts]]) -> None:
-        """Refuse folders that all hold folders of the same names: they look like parts of one data set."""
+        """Refuse what looks like parts of one data set: by its names, or as all hold folders of the same names."""
         insides = [files for files in inside.values() if files]
+        if len(insides) > 1 and all(_NUMBERED.fullmatch(name) for name in inside):
+            self._ambiguous(sorted(inside), f"{' and '.join(sorted(inside)[:2])} look like pieces of one data set")
+        found = {(part_of(name) or ("",))[0] for name, files in inside.items() if files}
+        if len(found) > 1 and "train" in found and "" not in found:
+            raise DataError(
+                f"{self.path}: {printable(' and '.join(sorted(inside)))} look like parts, but hold no class folders:"
+                " expected a folder of images per class in each, or --train . if these are the classes"
+            )
         if len(insides) < 2 or any(len(parts) == 1 for files in insides for parts in files):
             return
         common = set.intersection(*({parts[0] for parts in files} for files in insides))
