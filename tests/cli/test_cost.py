@@ -53,7 +53,6 @@ def test_cost_takes_overrides(simroot: Simroot) -> None:
         (["cost", "nin", "--set", "dropout=x"], "nin cannot be built with"),
         (["cost", "nin", "--set", "batch_norm=no"], "batch_norm of nin is 'no'; expected True or False"),
         (["cost", "nin", "--set", "num_classes=5"], "num_classes is no override"),
-        (["cost", "nin", "--input-size", "3,32,48"], "--input-size is 3x32x48; the networks take square images"),
         (["bench", "nin:in_channels=1"], "in_channels is no override"),
         (["export", "nin", "--set", "num_classes=5"], "num_classes is no override"),
     ],
@@ -68,8 +67,8 @@ def test_cost_table(simroot: Simroot, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     out = simroot("cost", "simnet2").out
     lines = out.splitlines()
-    assert "64,578" in lines[-1]
-    assert lines[-1].lstrip().startswith("total")
+    (total,) = (line for line in lines if line.lstrip().startswith("total"))
+    assert "64,578" in total
     assert max(map(len, lines)) <= 80
 
 

@@ -121,10 +121,6 @@ def test_a_damaged_description(damage: dict[str, object]) -> None:
         (["keras:vgg", "--degree", "2"], "'keras' is no source of networks"),
         (["nin"], "required: --degree"),
         (["nin", "--degree", "0"], "no whole number of at least 1"),
-        (
-            ["nin", "--degree", "2", "--input-size", "3,32,48"],
-            "--input-size is 3x32x48; the networks take square images",
-        ),
         (["nin", "--degree", "2", "--out", "foo.json"], "--out is foo.json; expected a name that ends in .safetensors"),
         (["nin", "--degree", "2", "--out", "no/x.safetensors"], "no, the folder of --out, does not exist"),
     ],

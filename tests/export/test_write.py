@@ -58,7 +58,7 @@ def test_openvino(tmp_path: Path) -> None:
     model, size = network("l2")
     found = to_openvino(model, tmp_path / "a.xml", size)
     assert files(tmp_path) == ["a.bin", "a.xml", "a.xml.json"]
-    assert found.size == sum(path.stat().st_size for path in tmp_path.glob("a.[bx]*[nl]"))
+    assert found.size == sum((tmp_path / name).stat().st_size for name in ("a.bin", "a.xml"))
     # Halves would take half the space.
     assert (tmp_path / "a.bin").stat().st_size >= 4 * 4 * 6 * 25
     settings = {"INFERENCE_PRECISION_HINT": "f32"}

@@ -110,8 +110,9 @@ def test_start_weights_that_are_not_finite(data: ImageData, out: Path, tmp_path:
     [
         (MemoryError(), TrainingError, "memory does not suffice to train tiny with batches of 16 images of 8 x 8"),
         (RuntimeError("[enforce fail] . DefaultCPUAllocator: can't allocate memory: you"), TrainingError, "memory"),
-        (RuntimeError("some other"), RuntimeError, "some other"),
-        (KeyError("anything"), KeyError, "anything"),
+        (RuntimeError("some other"), ConfigError, "cannot be trained on 16 images of .3, 8, 8.: some other"),
+        (KeyError("anything"), ConfigError, "anything"),
+        (ArithmeticError("nobody foresaw"), ArithmeticError, "nobody foresaw"),
     ],
 )
 def test_a_training_that_fails_in_its_first_epoch_leaves_nothing(

@@ -40,12 +40,16 @@ def add_part_arguments(group: argparse._ArgumentGroup) -> None:
     """Declare what says which folders are trained on and which are held against them."""
     group.add_argument(
         "--train",
+        dest="train_part",
         metavar="DIR",
         help="the folder whose folders are the classes to train on, inside of --data or a path of its own (default: "
         "found by its name, or all of the data)",
     )
     group.add_argument(
-        "--val", metavar="DIR", help="likewise the validation images (default: found by its name, or some held out)"
+        "--val",
+        dest="val_part",
+        metavar="DIR",
+        help="likewise the validation images (default: found by its name, or some held out)",
     )
     group.add_argument(
         "--validation",
@@ -107,13 +111,13 @@ def data_source(arguments: argparse.Namespace) -> dict[str, Any]:
     source: dict[str, Any] = {key: given[key] for key in _KEYS if key in given}
     if "data" in given:
         source["name_or_path"] = given["data"] if given["data"] in NAMES else data_path(given["data"])
-    elif "train" in given:
-        source |= {"name_or_path": data_path(given["train"], "--train"), "train": "."}
-    elif "val" in given:
+    elif "train_part" in given:
+        source |= {"name_or_path": data_path(given["train_part"], "--train"), "train": "."}
+    elif "val_part" in given:
         raise ConfigError("--val needs --data or --train, to say what to train on")
     for part in ("train", "val"):
-        if part in given and part not in source:
-            source[part] = _part_path(source["name_or_path"], given[part], f"--{part}")
+        if f"{part}_part" in given and part not in source:
+            source[part] = _part_path(source["name_or_path"], given[f"{part}_part"], f"--{part}")
     return source
 
 

@@ -91,7 +91,7 @@ class Description:
     def properties(self) -> dict[str, str]:
         """Key -> JSON value, for a file's metadata."""
         fitted = {"fit": self.fit, "pixel_range": self.pixel_range, "background": self.background}
-        values = {
+        values: dict[str, Any] = {
             "input_size": self.input_size,
             "input": "uint8 pixels (N, C, H, W), 0 to 255" if self.takes_pixels else "float32, normalised",
             "classes": self.classes,
@@ -101,9 +101,10 @@ class Description:
             "model": self.model,
             "precision": self.precision,
             "version": self.version,
-            "cost": self.cost,
             "format": FORMATS[0],
         }
+        if self.cost is not None:
+            values["cost"] = self.cost
         if fitted != {name: getattr(_FIRST, name) for name in fitted}:
             values |= {**fitted, "format": FORMATS[1]}
         return {f"simroot.{key}": json.dumps(value, ensure_ascii=False) for key, value in values.items()}

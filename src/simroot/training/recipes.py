@@ -20,7 +20,7 @@ SCHEDULES = ("onecycle", "cosine", "step", "constant")
 PRECISIONS = ("32", "bf16")
 # What no training needs more of, and what no rate or factor comes near.
 _MANY = 1_000_000
-_LARGE = 1e9
+_LARGE = 3e38
 # Data sets whose images mean something else when mirrored.
 _NEVER_MIRRORED = ("digits", "svhn")
 
