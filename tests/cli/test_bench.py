@@ -13,6 +13,7 @@ import torch
 from cli.result import Simroot
 from simroot.measure import count
 from simroot.models import create_model, deploy
+from simroot.preparation import sides
 from simroot.training import load_run
 
 QUICK = ("--seconds", "0.001")
@@ -53,7 +54,7 @@ def test_run_and_json(simroot: Simroot, trained: Path) -> None:
     result = simroot("bench", trained, "simnet_mlp", "--num-classes", 7, "--json", *QUICK)
     first, second = result.json["results"]
     run = load_run(trained)
-    size = (run.channels, run.image_size, run.image_size)
+    size = (run.channels, *sides(run.image_size))
     assert (first["model"], first["macs"]) == (str(trained), count(deploy(run.model), size).macs)
     assert first["speedup"] == first["efficiency"] == 1
     assert second["mac_ratio"] == pytest.approx(first["macs"] / second["macs"])

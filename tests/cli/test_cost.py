@@ -7,6 +7,7 @@ import pytest
 from cli.result import Simroot
 from simroot.measure import count
 from simroot.models import create_model, deploy, list_models, model_entry
+from simroot.preparation import sides
 from simroot.training import load_run
 
 
@@ -75,7 +76,7 @@ def test_cost_table(simroot: Simroot, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_cost_of_a_run(simroot: Simroot, trained: Path) -> None:
     found = simroot("cost", trained, "--json").json
     run = load_run(trained)
-    expected = count(deploy(run.model), (run.channels, run.image_size, run.image_size))
+    expected = count(deploy(run.model), (run.channels, *sides(run.image_size)))
     assert (found["parameters"], found["macs"], found["flops"]) == (expected.parameters, expected.macs, expected.flops)
     assert {key: found[key] for key in ("parameters", "macs")} == {
         key: run.summary[key] for key in ("parameters", "macs")

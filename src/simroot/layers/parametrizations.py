@@ -29,12 +29,15 @@ class Parametrised(nn.Module):
         return object.__new__, (parametrize.type_before_parametrizations(self),), dict(vars(self))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__({**state, "_modules": dict(state["_modules"])})
-        for name, entry in (self._modules.pop("parametrizations", None) or nn.ModuleDict()).items():
+        super().__setstate__({**state, "_modules": dict(state["_modules"])})  # type: ignore[no-untyped-call]
+        entries = self._modules.pop("parametrizations", None) or nn.Module()
+        for name, entry in entries.named_children():
             assert isinstance(entry, parametrize.ParametrizationList)
             self.register_parameter(name, nn.Parameter(torch.empty_like(entry.original), requires_grad=False))
             parametrize.register_parametrization(self, name, nn.Identity(), unsafe=True)
-            self.parametrizations[name] = entry  # type: ignore[operator,index,union-attr]
+            own = self.parametrizations
+            assert isinstance(own, nn.ModuleDict)
+            own[name] = entry
 
 
 class Positive(nn.Module):
