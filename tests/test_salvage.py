@@ -142,3 +142,8 @@ def test_what_has_lost_its_head_is_no_image(spoil: Callable[[bytes], bytes]) -> 
     for kind in ("JPEG", "PNG"):
         with pytest.raises(Exception, match=r"."):
             pixels(spoil(encoded(kind)))
+
+
+@pytest.mark.parametrize("data", [b"", b"\0\1\0\2\0"])
+def test_a_transparent_colour_that_is_cut_short_costs_no_image(data: bytes) -> None:
+    assert np.array_equal(pixels(png_with(chunk(b"tRNS", data))), pixels(encoded("PNG")))

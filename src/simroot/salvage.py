@@ -24,6 +24,8 @@ MOST_MISSING = 1 / 16
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 # The chunks and segments that pixels and orientation need.
 _PNG_NEEDED = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+_PNG_COLOURS = 25  # the byte that says which colours there are
+_PNG_TRANSPARENCY = {0: 2, 2: 6, 3: 1}  # kind of colours -> bytes of tRNS
 _PNG_EXIF, _PNG_END = b"eXIf", b"\0\0\0\0IEND\xae\x42\x60\x82"
 _JPEG_COMMENT, _JPEG_SCAN, _JPEG_END = 0xFE, 0xDA, b"\xff\xd9"
 # Of the application's segments JFIF and Adobe say what the colours are, if they are whole.
@@ -101,6 +103,8 @@ def _png_without_metadata(content: bytes) -> bytes:
             if kind in (_PNG_EXIF, b"IDAT"):
                 checksum = struct.pack(">I", zlib.crc32(kind + data))
                 kept += struct.pack(">I4s", len(data), kind), data, checksum
+        elif kind == b"tRNS" and length < _PNG_TRANSPARENCY.get(content[_PNG_COLOURS], 0):
+            pass
         elif kind in _PNG_NEEDED:
             kept.append(content[at : at + 12 + length])
         at += 12 + length

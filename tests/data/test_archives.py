@@ -76,3 +76,22 @@ def test_damaged_archives(tmp_path: Path, write_classes: Write, pack: Pack, name
     with pytest.raises(DataError, match=name) as caught:
         load(path)
     assert "\n" not in str(caught.value)
+
+
+def test_what_an_archive_holds_twice_or_after_its_end_is_said(
+    tmp_path: Path, write_classes: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    photos = write_classes(tmp_path / "photos", {"cat": 3, "dog": 3})
+    archive, twice = tmp_path / "two.tar", tmp_path / "twice.tar"
+    for path in (archive, twice):
+        with tarfile.open(path, "w") as tar:
+            tar.add(photos, "photos")
+            if path is twice:
+                tar.add(photos / "cat" / "000.png", "photos/dog/001.png")
+    load(archive)
+    assert "end mark" not in caplog.text
+    archive.write_bytes(archive.read_bytes() * 2)
+    load(archive)
+    assert "two.tar goes on after its end mark" in caplog.text
+    load(twice)
+    assert "photos/dog/001.png is there more than once" in caplog.text

@@ -50,6 +50,7 @@ _DAMAGED = (
     IndexError,
 )
 _BLOCK = 512  # of a tar
+_AFTER_END = 2**20  # bytes that are looked at
 _UTF8_NAME = 0x800
 # Of members larger than this the header is looked at before the rest is read.
 _LARGE = 16 * 2**20
@@ -110,6 +111,8 @@ def _listing(members: Iterator[_Member], budget: int, path: Path) -> Listing:
         elif member.content is None:
             listing.left_out[parts] = SPECIAL
         else:
+            if parts in listing.images:
+                trouble.append(f"{printable('/'.join(parts))} is there more than once; the last one counts")
             budget -= _take(listing, member, budget, path, trouble)
     listing.folders |= {parts[:depth] for parts in listing.images for depth in range(1, len(parts))}
     _follow(listing, links, path)
@@ -221,6 +224,8 @@ def _tar_members(path: Path) -> Iterator[_Member]:
             logger.warning("%s has no end mark: if it was cut off between two images, those after it are missing", path)
         elif end != bytes(_BLOCK):
             raise tarfile.ReadError(f"it is cut off or damaged at byte {archive.offset}")
+        if any(archive.fileobj.read(_AFTER_END)):
+            logger.warning("%s goes on after its end mark, as two archives in one file do: that is not read", path)
 
 
 def _tar_content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
