@@ -1,6 +1,7 @@
 """Dispatch, help and errors, common to all commands."""
 
 import inspect
+import io
 import os
 import re
 import subprocess
@@ -8,12 +9,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from cli.result import Simroot
 from simroot import __version__
 from simroot.cli.doctor import installation
 from simroot.cli.main import COMMANDS
 from simroot.errors import TrainingError
+from simroot.images import decode_array
+from simroot.preparation import Preparation
 from simroot.training import RECIPES, Recipe
 
 
@@ -162,3 +166,11 @@ def test_a_reader_that_goes_away(words: list[str]) -> None:
         done = subprocess.run(command, stdout=closed, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == ""
+
+
+def test_damaged_metadata_are_no_warning_of_pillows(simroot: Simroot) -> None:
+    """In this suite a warning is an error, as which it would cost the image."""
+    assert simroot("--version").code == 0
+    damaged = io.BytesIO()
+    Image.new("L", (8, 8)).save(damaged, "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
+    assert decode_array(damaged.getvalue(), Preparation(1, 8)).shape == (1, 8, 8)

@@ -7,6 +7,7 @@ import importlib
 import io
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NoReturn
@@ -63,6 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = sys.argv[1:] if argv is None else list(argv)
     _print_any_letter()
+    # What Pillow cannot read of an image's metadata is left out; its lines of source would tell nobody more.
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     command = " ".join(words[:1])
     try:
         with leaving_at_once(command):
