@@ -45,7 +45,7 @@ def test_a_few_cases(run: Path, tmp_path: Path, kind: str, monkeypatch: pytest.M
 def test_a_part_of_the_campaign(tmp_path_factory: pytest.TempPathFactory, kind: str) -> None:
     folder = tmp_path_factory.mktemp("samples")
     make(folder)
-    assert campaign.run(kind, 10_000, 30, folder) == []
+    assert campaign.run(kind, 10_000, 8, folder) == []
 
 
 def raising(*_: object) -> int:
