@@ -18,6 +18,7 @@ Box = tuple[float, float, float, float]
 ImageSize = int | tuple[int, int]
 
 AUTO = "auto"
+MUCH_CUT = 0.25  # of the pixels: so many are not cut away unless asked, and never without a word
 LARGEST_IN_MEMORY = 64  # pixels a side: also the largest native size that is kept by default
 
 
@@ -27,6 +28,11 @@ class Frame(NamedTuple):
     width: float
     height: float
     room: tuple[int, int]
+
+    @property
+    def kept(self) -> float:
+        """The share of the image's pixels that is seen."""
+        return self.width * self.height / math.prod(self.room)
 
     def box(self, share: float = 1.0, right: float = 0.5, down: float = 0.5) -> Box:
         """Sides of ``share`` of the frame's; ``right`` and ``down`` are 0 to 1 of the room there is."""

@@ -10,6 +10,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from cli.result import Simroot
+from simroot.errors import ExportError
 from simroot.export import Predictor
 from simroot.training import load_run
 
@@ -74,6 +75,28 @@ def test_int8(simroot: Simroot, run: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert found["path"] == str(run / "model-int8.onnx")
     assert found["description"]["precision"] == "int8"
     assert abs(found["accuracy"] - found["network_accuracy"]) <= 0.05
+
+
+def test_a_refused_format_leaves_the_others(
+    simroot: Simroot, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("simroot.export.job.ACCURACY_LOSS", -1.0)  # an int8 file that would have to be much better
+    (tmp_path / "model.onnx").touch()
+    words = ("export", trained, "--images", "20", "--out", tmp_path / "model-int8")
+    result = simroot(*words, "--int8", "--calibration", "20")
+    assert result.code == 2
+    assert result.out == ""
+    assert "export without int8: " in result.err
+    assert f"model-int8.onnx was not written; {tmp_path / 'model.onnx'}, in float32, stays as before" in result.err
+    write = "simroot.export.to_onnx"
+
+    def refuse(*_: object, **__: object) -> None:
+        raise ExportError("refused")
+
+    monkeypatch.setattr(write, refuse)
+    result = simroot(*words, "--format", "onnx,torch")
+    assert (result.code, result.err.splitlines()[-1]) == (2, "simroot export: error: refused")
+    assert "model-int8.pt2" in result.out
 
 
 def test_an_untrained_network(simroot: Simroot, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 from cli.result import Simroot
 from simroot import __version__
 from simroot.cli.doctor import installation
-from simroot.cli.main import COMMANDS
+from simroot.cli.main import COMMANDS, sentence
 from simroot.errors import TrainingError
 from simroot.images import decode_array
 from simroot.preparation import Preparation
@@ -39,7 +39,11 @@ def test_help_does_not_load_pytorch() -> None:
 def test_every_command_has_help(simroot: Simroot, command: str) -> None:
     result = simroot(command, "--help")
     assert result.code == 0
-    assert COMMANDS[command].capitalize() in " ".join(result.out.split())
+    assert sentence(COMMANDS[command]) in " ".join(result.out.split())
+
+
+def test_a_summary_as_a_sentence_keeps_its_names() -> None:
+    assert sentence(COMMANDS["pretrain"]).startswith("Choose a SimNet's filters")
 
 
 def test_train_help_shows_the_defaults_of_the_code(simroot: Simroot) -> None:

@@ -145,6 +145,15 @@ def test_predict_json(simroot: Simroot, trained: Path, images: Path) -> None:
     assert "notes.txt" not in result.err
 
 
+def test_predict_says_that_much_is_cut_away(simroot: Simroot, trained: Path, tmp_path: Path) -> None:
+    for name, width in (("square", 40), ("wide", 100)):
+        Image.new("L", (width, 40)).save(tmp_path / f"{name}.png")
+    result = simroot("predict", trained, tmp_path)
+    assert result.code == 0
+    assert f"of 1 of 2 images a quarter or more is cut away, the most 60% of {tmp_path / 'wide.png'}" in result.err
+    assert simroot("predict", trained, tmp_path / "square.png").err == ""
+
+
 def test_predict_shows_all_classes_if_there_are_fewer(simroot: Simroot, trained: Path, images: Path) -> None:
     (entry,) = simroot("predict", trained, images / "0.png", "--top", "99", "--json").json
     assert len(entry["classes"]) == 10

@@ -15,7 +15,7 @@ from simroot.cli.datasource import add_data_arguments, data_source, logging_to_s
 from simroot.cli.device import print_memory, print_verified
 from simroot.cli.output import count_text, percent, print_facts, print_json, print_table, require_folder
 from simroot.cli.values import add_model_overrides, positive
-from simroot.errors import ConfigError
+from simroot.errors import ConfigError, ExportError
 from simroot.preparation import as_image_size, sides
 
 if TYPE_CHECKING:
@@ -110,12 +110,26 @@ def run(arguments: argparse.Namespace) -> int:
         stem = "model-int8" if arguments.int8 else "model" if is_run else arguments.model
         out = vars(arguments).get("out", folder / stem)
         writers = _writers(vars(arguments).get("verify", ()))
-        exported = [writers[name](model, _with_suffix(out, name), input_size, **options) for name in arguments.format]
-    if arguments.json:
+        exported, refused = [], []
+        for name in arguments.format:
+            try:
+                exported.append(writers[name](model, _with_suffix(out, name), input_size, **options))
+            except ExportError as error:  # the other formats may do
+                refused.append(str(error))
+    if exported and arguments.json:
         print_json({"network": title, "files": [_as_dict(file) for file in exported]})
-    else:
+    elif exported:
         _print(title, exported)
+    if refused:
+        raise ExportError("; ".join([*refused, *_float_files(out, arguments)]))
     return 0
+
+
+def _float_files(out: Path, arguments: argparse.Namespace) -> list[str]:
+    """Of a run whose int8 files were refused: that the files in float32 stay as they are."""
+    files = [_with_suffix(out.with_name("model"), name) for name in arguments.format]
+    kept = [str(file) for file in files if arguments.int8 and file.exists()]
+    return [f"{' and '.join(kept)}, in float32, {'stay' if kept[1:] else 'stays'} as before"] if kept else []
 
 
 def _formats(text: str) -> list[str]:

@@ -25,7 +25,7 @@ COMMANDS = {
     "predict": "classify images with a trained network",
     "models": "list the networks that can be trained",
     "pretrain": "choose a SimNet's filters and templates from images, without labels",
-    "export": "write a trained network as a file for ONNX Runtime or OpenVINO, checked against it",
+    "export": "write a trained network for ONNX Runtime, OpenVINO, PyTorch or in C, checked against it",
     "bench": "measure the time of networks side by side, in one or more engines",
     "cost": "count a network's parameters and operations, layer by layer",
     "correlation": "show how the channels of two layers of a network go together",
@@ -114,13 +114,18 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     if words and not words[0].startswith("-") and words[0] not in COMMANDS:
         parser.error(nearest_command(words[0], COMMANDS))
     for name, summary in COMMANDS.items():
-        command = commands.add_parser(name, help=summary, description=f"{summary.capitalize()}.", allow_abbrev=False)
+        command = commands.add_parser(name, help=summary, description=sentence(summary), allow_abbrev=False)
         # Only the command that is called loads what its help needs: "simroot --help" must not wait for PyTorch.
         if name in words:
             module = importlib.import_module(f"simroot.cli.{name}")
             module.add_arguments(command)
             command.set_defaults(run=partial(_run_with_options, command, module.run))
     return parser
+
+
+def sentence(summary: str) -> str:
+    """A summary as a sentence; names keep their capitals."""
+    return f"{summary[:1].upper()}{summary[1:]}."
 
 
 def _run_with_options(

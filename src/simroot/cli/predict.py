@@ -17,7 +17,8 @@ from simroot.errors import ConfigError, DataError
 from simroot.export import Predictor
 from simroot.export.engines import SUFFIXES as ENGINES
 from simroot.imagefiles import SUFFIXES, printable, walk
-from simroot.images import read_image
+from simroot.images import probe, read_image
+from simroot.preparation import MUCH_CUT, Preparation
 
 _BATCH = 256
 
@@ -26,6 +27,10 @@ class Network(Protocol):
     """What classifies: a run or an exported file."""
 
     classes: tuple[str, ...]
+
+    @property
+    def preparation(self) -> Preparation:
+        """How it takes images."""
 
     def read(self, path: Path) -> NDArray[np.uint8]:
         """An image file as the network takes it, uint8 (C, H, W)."""
@@ -62,6 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     predictions = list(_predict(network, _files(arguments.images), arguments.top, skipped))
     for message in skipped.values():
         print(f"simroot predict: skipped: {message}", file=sys.stderr)
+    _say_what_is_cut(network, [image for image, _ in predictions])
     if arguments.json:
         print_json(
             [
@@ -95,6 +101,7 @@ class _TrainedRun:
 
         self._run = load_run(path)
         self.classes = self._run.classes
+        self.preparation = self._run.preparation
 
     def read(self, path: Path) -> NDArray[np.uint8]:
         return read_image(path, self._run.preparation)
@@ -118,6 +125,20 @@ def _predict(network: Network, images: Sequence[Path], top: int, skipped: dict[P
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
         for image, indices, shares in zip(names, best.tolist(), probabilities, strict=True):
             yield Prediction(image, [(network.classes[k], float(shares[k])) for k in indices])
+
+
+def _say_what_is_cut(network: Network, images: Sequence[Path]) -> None:
+    """A line on standard error if much of an image is never seen."""
+    cut = {image: 1 - network.preparation.frame(*probe(image)[:2]).kept for image in images}
+    much = [image for image in images if cut[image] >= MUCH_CUT]
+    if much:
+        worst = max(much, key=lambda image: cut[image])
+        print(
+            f"simroot predict: of {len(much):,} of {len(images):,} images a quarter or more is cut away, the most "
+            f"{cut[worst]:.0%} of {printable(str(worst))}: this network sees the middle only; one trained with --fit "
+            "pad or stretch sees all",
+            file=sys.stderr,
+        )
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:

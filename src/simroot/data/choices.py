@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -20,6 +19,7 @@ from simroot.preparation import (
     COLOURS,
     FITS,
     LARGEST_IN_MEMORY,
+    MUCH_CUT,
     ImageSize,
     Preparation,
     as_background,
@@ -29,7 +29,6 @@ from simroot.preparation import (
 from simroot.salvage import Source
 
 _SAMPLE = 256  # images that are looked at
-_MUCH = 0.25  # of the pixels: so many are not cut away unless asked, and never without a word
 _ALIKE = 1.25  # ratio of the widest to the narrowest shape up to which all count as one
 _ODD = 0.02  # share of the images that may be odd, at either end
 _FEW = 10  # images of which none counts as odd
@@ -118,14 +117,13 @@ class Asked:
     def _fit(self, cropped: Preparation, sizes: Sequence[tuple[int, int]]) -> str:
         """``fit``, or else crop if it cuts little, stretch if all images have about one shape, and pad if not."""
         frames = [cropped.frame(width, height) for width, height in sizes]
-        kept = [frame.width * frame.height / math.prod(frame.room) for frame in frames]
-        cut = 1 - float(np.mean(kept or [1.0]))
+        cut = 1 - float(np.mean([frame.kept for frame in frames] or [1.0]))
         share = f"{cut:.0%} of the pixels"
         if self.fit != AUTO:
-            if self.fit == "crop" and cut >= _MUCH:
+            if self.fit == "crop" and cut >= MUCH_CUT:
                 logger.warning("fit crop cuts away %s, at the margins of the images; pad or stretch keeps them", share)
             return self.fit
-        if cut < _MUCH:
+        if cut < MUCH_CUT:
             if cut > 0:
                 logger.info("fit crop: %s are cut away at the margins; set fit to pad or stretch to keep them", share)
             return "crop"

@@ -241,13 +241,13 @@ def _complaint(exported: Exported) -> str | None:
             return None
         return (
             f"int8 reduces the accuracy from {exported.network_accuracy:.2%} to {exported.accuracy:.2%}, by "
-            f"{100 * ACCURACY_LOSS:g} point at most is allowed; give more calibration images or export float32"
+            f"{100 * ACCURACY_LOSS:g} point at most is allowed; give more calibration images, or export without int8"
         )
     if exported.agreement >= AGREEMENT:
         return None
     return (
         f"the int8 network puts {exported.agreement:.1%} of the inputs into the same class as the network, at least "
-        f"{AGREEMENT:.0%} is expected; give real images for calibration and check, or export float32"
+        f"{AGREEMENT:.0%} is expected; give real images for calibration and check, or export without int8"
     )
 
 

@@ -14,6 +14,7 @@ from simroot.errors import ConfigError, DataError, ExportError
 from simroot.export.description import Description
 from simroot.export.engines import open_file
 from simroot.images import Picture, read_image
+from simroot.preparation import Preparation
 
 _BATCH = 256
 _PICTURES = (str, Path, Image.Image, np.ndarray)
@@ -104,6 +105,11 @@ class Predictor:
             for indices, shares in zip(best, probabilities, strict=True)
         ]
 
+    @property
+    def preparation(self) -> Preparation:
+        """How pictures become the network's input."""
+        return self.description.preparation
+
     def read(self, picture: Picture | bytes) -> NDArray[np.uint8]:
         """A picture as the network takes it, uint8 (C, H, W); see ``scores``.
 
@@ -116,7 +122,7 @@ class Predictor:
             )
         if isinstance(picture, np.ndarray) and self._is_batch(picture):
             return self._array(picture)[0]
-        return read_image(picture, self.description.preparation)
+        return read_image(picture, self.preparation)
 
     def _read(self, pictures: Sequence[Picture]) -> NDArray[np.uint8]:
         return np.stack([self.read(picture) for picture in pictures])
