@@ -1,6 +1,6 @@
 """What is trained, and how, where nobody says: network and recipe follow the data.
 
-The rules were measured on sets of 200 to 40,000 images (``docs/defaults.md``, ``benchmarks/defaults.py``).
+``docs/defaults.md`` says what the rules were measured on and what not; ``benchmarks/defaults.py`` measures them.
 """
 
 from __future__ import annotations
