@@ -1,8 +1,8 @@
 """A part of the campaign; ``python -m tests.fuzz --cases 250`` is the whole."""
 
 import os
+import subprocess
 import sys
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -56,11 +56,6 @@ def refusing(*_: object) -> int:
     raise ConfigError("no")
 
 
-def waiting(*_: object) -> int:
-    time.sleep(5)
-    return 0
-
-
 def warning(*_: object) -> int:
     warnings.warn("from inside", stacklevel=1)
     return 0
@@ -84,7 +79,6 @@ def writing(samples: Path, folder: Path, random: Random) -> int:
     ("case", "fault"),
     [
         (raising, "traceback"),
-        (waiting, "takes more than 1 seconds"),
         (warning, "warning: 'from inside'"),
         (writing, "outside its folder"),
         (printing("x" * 2000), "a line of 2000 characters"),
@@ -98,7 +92,24 @@ def writing(samples: Path, folder: Path, random: Random) -> int:
 def test_the_rule_finds_what_breaks_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: Callable[[Path, Path, Random], int], fault: str | None
 ) -> None:
-    monkeypatch.setattr(campaign, "SECONDS", 1)
     monkeypatch.setitem(KINDS, "x", case)
     found = campaign.check("x", 0, tmp_path, tmp_path)
     assert (found is None) if fault is None else (fault in str(found))
+
+
+def test_the_rule_finds_what_takes_too_long(tmp_path: Path) -> None:
+    # In a process of its own, as the campaign: a signal that the process of the tests gets may end it.
+    script = """
+import sys, time
+from pathlib import Path
+from fuzz import campaign
+from fuzz.kinds import KINDS
+
+campaign.SECONDS = 1
+KINDS["x"] = lambda *_: time.sleep(60)
+print(campaign.check("x", 0, Path(sys.argv[1]), Path(sys.argv[1])))
+"""
+    path = os.pathsep.join(filter(None, sys.path))
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}, check=False)
+    assert done.stdout.strip() == "takes more than 1 seconds", done.stderr
