@@ -288,16 +288,9 @@ def _reserved(folder: Path, name: str, stack: ExitStack) -> Path:
         path = folder / f"{name}-{number}"
         with suppress(InUseError):
             if not path.exists():
-                stack.callback(_remove_empty, path, folder)
                 _claim(path, stack)
                 return path
     raise AssertionError("numbers do not end")
-
-
-def _remove_empty(*folders: Path) -> None:
-    with suppress(OSError):  # one in which something has been written
-        for folder in folders:
-            folder.rmdir()
 
 
 def _report(run: Run) -> None:

@@ -27,6 +27,8 @@ _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 # Directory -> the thread that holds it.
 _held: dict[Path, int] = {}
+# Directories that trainings of this process made: the last one to leave takes an empty one away.
+_made: set[Path] = set()
 
 
 def first_process() -> bool:
@@ -48,7 +50,7 @@ def claimed(path: Path) -> Iterator[None]:
     if not first_process() or _held.get(key) == thread:
         yield
         return
-    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    _made.update(folder for folder in (key, *key.parents) if not folder.exists())
     lock = _acquired(path)
     _held[key] = thread
     try:
@@ -59,8 +61,11 @@ def claimed(path: Path) -> Iterator[None]:
             (path / LOCK).unlink()
         lock.release()
         with suppress(OSError):  # one in which something has been written
-            for folder in made:
+            for folder in (key, *key.parents):
+                if folder not in _made:
+                    break
                 folder.rmdir()
+                _made.discard(folder)
 
 
 def _acquired(path: Path) -> BaseFileLock:
@@ -69,8 +74,8 @@ def _acquired(path: Path) -> BaseFileLock:
     kind: type[BaseFileLock] = FileLock
     try:
         for _ in range(_ATTEMPTS):  # another training that could not start may take its empty directory away
-            path.mkdir(parents=True, exist_ok=True)
             with suppress(FileNotFoundError):
+                path.mkdir(parents=True, exist_ok=True)
                 try:
                     return _locked(kind, path)
                 except OSError as error:
