@@ -1,7 +1,11 @@
 """Tables on terminals of 80 columns and in files."""
 
+import logging
+import sys
+
 import pytest
 
+from simroot.cli.datasource import logging_to_stderr
 from simroot.cli.output import print_table
 
 LONG = "runs/simnet2_small-hand-digits-train-1/model.onnx"
@@ -48,3 +52,13 @@ def test_files_have_no_width(capsys: pytest.CaptureFixture[str], monkeypatch: py
     monkeypatch.delenv("COLUMNS", raising=False)
     lines = shown(capsys, [3 * LONG, "Similarity2d", "1,000,000", "2", 100 * "x"])
     assert lines[3].split() == [3 * LONG, "Similarity2d", "1,000,000", "2", 100 * "x"]
+
+
+def test_what_is_logged_is_said_once(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    root = logging.StreamHandler()  # as a library leaves one
+    monkeypatch.setattr(logging.root, "handlers", [*logging.root.handlers, root])
+    with logging_to_stderr():
+        root.setStream(sys.stderr)
+        logging.getLogger("simroot").warning("int8 is slower")
+    assert capsys.readouterr().err.count("int8 is slower") == 1
+    assert logging.getLogger("simroot").propagate

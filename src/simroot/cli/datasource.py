@@ -150,7 +150,8 @@ def logging_to_stderr(*, quiet: bool = False) -> Iterator[None]:
     """Say on standard error what simroot logs, or its warnings alone."""
     logger, handler = logging.getLogger("simroot"), logging.StreamHandler()
     handler.setFormatter(LineFormatter())
-    level = logger.level
+    level, propagate = logger.level, logger.propagate
+    logger.propagate = False  # a library may have given the root logger a handler, which would say it again
     logger.setLevel(logging.WARNING if quiet else logging.INFO)
     logger.addHandler(handler)
     try:
@@ -158,3 +159,4 @@ def logging_to_stderr(*, quiet: bool = False) -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
+        logger.propagate = propagate

@@ -7,7 +7,7 @@ processor without instructions of its own for int8.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -24,7 +24,8 @@ from simroot.export.similarity_forms import LpDifferences, LpOperator, Quadratic
 from simroot.models.simnet_core import SimNet
 
 _BATCH = 64
-_QUANTISED = ["Conv", "Gemm", "MatMul"]
+QUANTISED = ("Conv", "Gemm", "MatMul")
+_CLIPPED = ("Relu",)  # what is below 0 takes no room in the range of the layer before
 _IN_FLOAT = (Quadratic, MexMatrix)
 
 
@@ -72,39 +73,45 @@ def _equalise(similarity: nn.Module, conv: nn.Conv2d, activations: Tensor) -> No
     conv.weight *= deviation[:, None, None]
 
 
-def quantise_graph(source: Path, target: Path, form: nn.Module, inputs: NDArray[Any]) -> None:
+def quantise_graph(
+    source: Path,
+    target: Path,
+    inputs: NDArray[Any],
+    *,
+    alone: Sequence[str] | None = None,
+    in_float: Sequence[str] = (),
+) -> None:
     """Write the int8 version of an ONNX file.
 
     Args:
         source: the float32 file.
         target: the int8 file.
-        form: what ``source`` was written from.
         inputs: a calibration set.
+        alone: names of the nodes that are in 8 bits; None for all that can be.
+        in_float: names of the nodes that are not.
 
     Raises:
         ConfigError: if a package is missing.
     """
-    onnx, quantisation = library("onnx"), library("onnxruntime.quantization")
-
-    class Reader(quantisation.CalibrationDataReader):  # type: ignore[name-defined]
-        def __init__(self) -> None:
-            self.batches = iter(np.array_split(inputs, -(-len(inputs) // _BATCH)))
-
-        def get_next(self) -> dict[str, NDArray[Any]] | None:
-            return next(({name: batch} for batch in self.batches), None)
-
-    graph = onnx.load(source).graph
-    name = graph.input[0].name
-    parts = tuple(f"{part}." for part, module in form.named_modules() if isinstance(module, _IN_FLOAT))
-    kept = [node.name for node in graph.node if node.op_type in _QUANTISED and node.input[1].startswith(parts)]
     with _quiet():
+        quantisation = library("onnxruntime.quantization")
+        name = library("onnx").load(source).graph.input[0].name
+
+        class Reader(quantisation.CalibrationDataReader):  # type: ignore[name-defined]
+            def __init__(self) -> None:
+                self.batches = iter(np.array_split(inputs, -(-len(inputs) // _BATCH)))
+
+            def get_next(self) -> dict[str, NDArray[Any]] | None:
+                return next(({name: batch} for batch in self.batches), None)
+
         quantisation.quantize_static(
             source,
             target,
             Reader(),
             quant_format=quantisation.QuantFormat.QDQ,
-            op_types_to_quantize=_QUANTISED,
-            nodes_to_exclude=kept,
+            op_types_to_quantize=[*QUANTISED, *_CLIPPED],
+            nodes_to_quantize=alone,
+            nodes_to_exclude=in_float,
             per_channel=True,
             reduce_range=True,
             activation_type=quantisation.QuantType.QUInt8,
@@ -112,12 +119,33 @@ def quantise_graph(source: Path, target: Path, form: nn.Module, inputs: NDArray[
         )
 
 
+def layers_of(source: Path, form: nn.Module) -> tuple[dict[str, str], list[str]]:
+    """The convolutions and dense layers of an ONNX file.
+
+    Args:
+        source: the file.
+        form: what it was written from.
+
+    Returns:
+        Node -> name of the layer for those that can be in 8 bits, and the nodes of similarities and MEX.
+    """
+    graph = library("onnx").load(source).graph
+    parts = tuple(f"{part}." for part, module in form.named_modules() if isinstance(module, _IN_FLOAT))
+    nodes = {node.name: node.input[1] for node in graph.node if node.op_type in QUANTISED}
+    kept = [node for node, weights in nodes.items() if weights.startswith(parts)]
+    names = {node: weights.removesuffix(".weight") for node, weights in nodes.items() if node not in kept}
+    return {node: name.removeprefix("network.") for node, name in names.items()}, kept
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the quantiser's advice to preprocess a graph that has been."""
-    before = logging.root.manager.disable
+    """Without the quantiser's advice to preprocess a graph that has been, and without the handlers that it leaves."""
+    root = logging.root
+    before, level, handlers = root.manager.disable, root.level, list(root.handlers)
     logging.disable(logging.WARNING)
     try:
         yield
     finally:
         logging.disable(before)
+        root.handlers[:] = handlers
+        root.setLevel(level)

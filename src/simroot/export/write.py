@@ -16,12 +16,15 @@ from numpy.typing import NDArray
 from torch import nn
 
 from simroot.errors import ConfigError
+from simroot.export.channels import equalise_channels
 from simroot.export.engines import library, open_file
 from simroot.export.graph import write_graph
 from simroot.export.job import Exported, Job, Options, Run
 from simroot.export.native import from_onnx
-from simroot.export.quantise import equalise, quantise_graph
+from simroot.export.quantise import equalise
+from simroot.export.sensitivity import write_int8
 from simroot.export.sidecar import compare_speed, described
+from simroot.export.similarity_forms import LpOperator
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -117,10 +120,13 @@ def _write_onnx(job: Job, path: Path, scratch: Path) -> Path:
     if job.calibration is None:
         write_graph(job.form, path, job.example, job.description)
         return path
+    if any(isinstance(module, LpOperator) for module in job.form.modules()):
+        raise ConfigError("int8 does not go with the custom operator; leave out one of them")
     equalise(job.form, job.calibration)
     whole = scratch / "float32.onnx"
     write_graph(job.form, whole, job.example, job.description)
-    quantise_graph(whole, path, job.form, job.calibration)
+    equalise_channels(whole, job.calibration)
+    write_int8(job, whole, path)
     return whole
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from simroot.errors import ConfigError
+from simroot.export.c.channels import equalise_channels
 from simroot.export.c.integers import FINE, Numbers, Whole, WholeLayer, factors
 from simroot.export.c.interpret import FUNCTIONS, results
 from simroot.export.c.layers import (
@@ -48,6 +49,7 @@ def quantise(layers: list[Layer], images: Tensor) -> list[WholeLayer]:
         raise ConfigError("integers need a network of pixels: give its mean and std")
     split_mex(layers)
     equalise(layers, images)
+    equalise_channels(layers, images)
     numbers = numbers_of(layers, images)
     numbers[0] = Numbers(1.0, 0, 16)  # pixels as they are
     for layer in layers:
