@@ -22,7 +22,7 @@ from typing import Any
 from simroot.cli.bench import named_candidate, print_comparisons
 from simroot.measure import Candidate, Latency, against_first, compare, plot_latencies
 from simroot.measure.engines import TORCH_ENGINES
-from simroot.measure.latency import with_file
+from simroot.measure.timing import with_file
 from simroot.training.environment import versions
 
 Row = dict[str, Any]

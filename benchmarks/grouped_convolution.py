@@ -35,7 +35,7 @@ from simroot import create_model
 from simroot.measure.engines import torch_threads
 from simroot.models import deploy
 from simroot.ops import grouped_conv2d, kernels_in_use, use_kernels
-from simroot.ops._grouped_ops import passes_of_kernel
+from simroot.ops.grouped.operator import passes_of_kernel
 from simroot.training.environment import versions
 
 CHAIN = 5

@@ -18,7 +18,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from simroot.experiments.simnets_pretraining import EPOCHS, LABELS, NETWORKS, PRETRAINED, RANDOM, conduct
+from simroot.reproduce.simnets_pretraining import EPOCHS, LABELS, NETWORKS, PRETRAINED, RANDOM, conduct
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -21,9 +21,9 @@ from typing import Any
 
 import torch
 
-from simroot.experiments.study import markdown_table
 from simroot.models import build_network, rootify_with_report
 from simroot.training.environment import versions
+from simroot.trials.experiment import markdown_table
 
 TORCHVISION = (
     "resnet18",

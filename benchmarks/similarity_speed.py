@@ -30,9 +30,9 @@ from rich.table import Table
 from torch import Tensor
 
 from simroot.ops import kernels_in_use, similarity
-from simroot.ops._lp import direct_lp
-from simroot.ops._lp_plain import Geometry
-from simroot.ops._native import kernel
+from simroot.ops.native import kernel
+from simroot.ops.similarity.plain import Geometry
+from simroot.ops.similarity.tiled import direct_lp
 
 SIZES = ((100_352, 32, 32), (21_632, 64, 64), (16_384, 192, 192))
 ORDERS = (1.0, 2.0, 1.37)

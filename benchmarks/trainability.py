@@ -24,10 +24,10 @@ from rich.console import Console
 from rich.table import Table
 
 from simroot.data import ImageData, load
-from simroot.experiments.runs import Row, Runs, Trial, row
 from simroot.models import model_entry
 from simroot.training import Recipe, recipe
 from simroot.training.environment import versions
+from simroot.trials.runs import Row, Runs, Trial, row
 
 
 def main(argv: Sequence[str] | None = None) -> int:

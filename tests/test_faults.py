@@ -10,7 +10,7 @@ import pytest
 
 from simroot.data import load
 from simroot.errors import DataError
-from simroot.images import probe
+from simroot.images.decoding import probe
 
 
 def archive() -> Path | None:

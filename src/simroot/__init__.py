@@ -1,8 +1,7 @@
 """Accurate image classifiers within a budget of operations, parameters or milliseconds.
 
-The rooms, in the order in which they may import one another: ``ops`` (pure functions), ``layers``, ``models``, then
-``training``, ``measure`` and, on top of them, ``experiments`` and ``cli``; ``data`` and ``estimators`` stand beside
-them. Importing ``simroot`` is cheap: PyTorch is loaded when a room or one of the names below is first used.
+The rooms and which of them may import which: docs/architecture.md. Importing ``simroot`` is cheap: PyTorch is loaded
+when a room or one of the names below is first used.
 """
 
 from __future__ import annotations
@@ -10,18 +9,49 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from simroot._version import __version__
+
 if TYPE_CHECKING:
-    from simroot import data, estimators, experiments, export, layers, measure, models, ops, pretraining, training
+    from simroot import (
+        data,
+        design,
+        estimators,
+        export,
+        layers,
+        measure,
+        models,
+        ops,
+        pretraining,
+        reproduce,
+        roots,
+        training,
+        trials,
+    )
     from simroot.models import create_model, list_models
 
-__version__ = "0.1.0"
+_ROOMS = (
+    "data",
+    "design",
+    "estimators",
+    "export",
+    "layers",
+    "measure",
+    "models",
+    "ops",
+    "pretraining",
+    "reproduce",
+    "roots",
+    "training",
+    "trials",
+)
+_MODEL_NAMES = ("create_model", "list_models")
 
 __all__ = [
     "__version__",
     "create_model",
     "data",
+    "design",
     "estimators",
-    "experiments",
     "export",
     "layers",
     "list_models",
@@ -29,13 +59,11 @@ __all__ = [
     "models",
     "ops",
     "pretraining",
+    "reproduce",
+    "roots",
     "training",
+    "trials",
 ]
-
-_ROOMS = frozenset(
-    {"data", "estimators", "experiments", "export", "layers", "measure", "models", "ops", "pretraining", "training"}
-)
-_MODEL_NAMES = frozenset({"create_model", "list_models"})
 
 
 def __getattr__(name: str) -> Any:

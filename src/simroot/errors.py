@@ -7,8 +7,10 @@ a whole message, which every error of ours and every line of the log passes thro
 
 from __future__ import annotations
 
+import difflib
 import logging
 import reprlib
+from collections.abc import Iterable
 from pathlib import PurePath
 
 _LONGEST_MESSAGE = 1000
@@ -101,3 +103,15 @@ class UnknownOperatorError(SimrootError):
 
 class ExportError(SimrootError):
     """An exported file that cannot be used, or would not do what the network does."""
+
+
+def is_whole(value: object, least: int) -> bool:
+    """Whether a value is an integer of at least ``least``; True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """What to say of an unknown word: the known ones that are most like it, or all."""
+    known = sorted(known)
+    close = difflib.get_close_matches(word, known, n=3)
+    return f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(known)}"

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from cli.result import Simroot
+from simroot.images.preparation import sides
 from simroot.measure import count
 from simroot.models import create_model, deploy
-from simroot.preparation import sides
 from simroot.training import load_run
 
 QUICK = ("--seconds", "0.001")

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from cli.result import Simroot
+from simroot.images.preparation import sides
 from simroot.measure import count
 from simroot.models import create_model, deploy, list_models, model_entry
-from simroot.preparation import sides
 from simroot.training import load_run
 
 

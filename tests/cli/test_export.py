@@ -68,7 +68,7 @@ def test_the_table(simroot: Simroot, run: Path, tmp_path: Path, monkeypatch: pyt
 
 
 def test_int8(simroot: Simroot, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("simroot.export.job.ACCURACY_LOSS", 0.05)  # it was trained for a moment only
+    monkeypatch.setattr("simroot.export.checked.ACCURACY_LOSS", 0.05)  # it was trained for a moment only
     result = simroot("export", run, "--int8", "--calibration", "64", "--json")
     assert result.code == 0
     (found,) = result.json["files"]
@@ -80,7 +80,7 @@ def test_int8(simroot: Simroot, run: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_refused_format_leaves_the_others(
     simroot: Simroot, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("simroot.export.job.ACCURACY_LOSS", -1.0)  # an int8 file that would have to be much better
+    monkeypatch.setattr("simroot.export.checked.ACCURACY_LOSS", -1.0)  # an int8 file that would have to be much better
     (tmp_path / "model.onnx").touch()
     words = ("export", trained, "--images", "20", "--out", tmp_path / "model-int8")
     result = simroot(*words, "--int8", "--calibration", "20")

@@ -16,8 +16,8 @@ from simroot import __version__
 from simroot.cli.doctor import installation
 from simroot.cli.main import COMMANDS, sentence
 from simroot.errors import TrainingError
-from simroot.images import decode_array
-from simroot.preparation import Preparation
+from simroot.images.decoding import decode_array
+from simroot.images.preparation import Preparation
 from simroot.training import RECIPES, Recipe
 
 

@@ -12,10 +12,10 @@ from safetensors.torch import load_file
 from cli.result import Simroot
 from simroot.cli import main
 from simroot.data import load
-from simroot.experiments.runs import Runs, Trial, command
 from simroot.pretraining import read_start
 from simroot.training import load_run, recipe
 from simroot.training.run import read_config
+from simroot.trials.runs import Runs, Trial, command
 
 QUICK = ("--limit", "300", "--quiet")
 

@@ -11,10 +11,10 @@ import pytest
 from cli.result import Simroot
 from simroot.cli.main import _parser
 from simroot.cli.train import choose_recipe
-from simroot.experiments import EXPERIMENTS, TABLES
-from simroot.experiments.runs import command
 from simroot.models import model_entry
+from simroot.reproduce import EXPERIMENTS, TABLES
 from simroot.training import Recipe, TrainingInterrupted, for_data, recipe
+from simroot.trials.runs import command
 
 
 def test_names(simroot: Simroot) -> None:
@@ -71,7 +71,7 @@ def test_a_signal(simroot: Simroot, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         raise TrainingInterrupted("stopped. To go on: simroot train --resume runs/nin", tmp_path, "SIGTERM")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("simroot.experiments.study.conduct", conduct)
+    monkeypatch.setattr("simroot.trials.experiment.conduct", conduct)
     result = simroot("reproduce", "--data", "digits", "simnets-compact")
     assert result.code == 128 + signal.SIGTERM
     assert result.err.endswith("--resume runs/nin, or, with the trainings that are left, the same command again\n")

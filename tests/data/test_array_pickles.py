@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from simroot.data.array_pickles import read_arrays
-from simroot.pickles import ForeignObjectError, read_pickle
+from simroot.untrusted.pickles import ForeignObjectError, read_pickle
 
 reconstruct = np.empty(0).__reduce__()[0]
 from_buffer = np.empty(1).__reduce_ex__(5)[0]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from data.test_loader import COUNT, SIDE, epoch, make
+from data.test_batches import COUNT, SIDE, epoch, make
 from simroot.data.augment import Augmentation
 from simroot.errors import ConfigError
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from simroot.data import ImageData, from_arrays, load, load_test
 from simroot.errors import DataError
-from simroot.preparation import Preparation
+from simroot.images.preparation import Preparation
 
 Make = Callable[[int], Image.Image]
 

@@ -15,8 +15,8 @@ from simroot.data import BatchLoader, ImageData, StreamedSplit, decode, load, lo
 from simroot.data.crop import CROPS, window
 from simroot.data.splits import evenly
 from simroot.errors import ConfigError, DataError
-from simroot.images import decode_array
-from simroot.preparation import Frame, Preparation
+from simroot.images.decoding import decode_array
+from simroot.images.preparation import Frame, Preparation
 
 WIDTH, HEIGHT = 250, 200
 FRAME = Preparation(3, 8).frame(WIDTH, HEIGHT)

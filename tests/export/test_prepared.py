@@ -17,8 +17,8 @@ from simroot.data import ImageData, load, load_test
 from simroot.data.crop import share, window
 from simroot.errors import ExportError
 from simroot.export import Description, Predictor, to_onnx
-from simroot.images import read_image
-from simroot.preparation import FITS, Preparation
+from simroot.images.decoding import read_image
+from simroot.images.preparation import FITS, Preparation
 from simroot.training.run import data_arguments, data_config
 
 KINDS = ("colour", "deep", "float", "transparent")

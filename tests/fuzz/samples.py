@@ -15,9 +15,9 @@ from PIL import Image
 from data.test_named import write_cifar, write_idx, write_svhn
 from simroot.cli import main
 from simroot.data import load
-from simroot.experiments import experiment
-from simroot.experiments.study import _sizes
+from simroot.reproduce import experiment
 from simroot.training import for_data
+from simroot.trials.experiment import _sizes
 
 REPORT = "simnets-compact"
 

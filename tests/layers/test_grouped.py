@@ -9,8 +9,8 @@ from torch import nn
 from simroot.layers import GroupedConv2d, NormalisedConv2d
 from simroot.layers.root import grouped_conv2d
 from simroot.models import create_model, deploy
-from simroot.models.roots import rootify
 from simroot.ops import use_kernels
+from simroot.roots.rootify import rootify
 from tolerances import assert_close
 
 

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from simroot.measure import count
 from simroot.models import create_model, deploy, list_models, model_entry
-from simroot.models.googlenet import AuxiliaryScores
+from simroot.models.baselines.googlenet import AuxiliaryScores
 
 
 def is_large(name: str) -> bool:

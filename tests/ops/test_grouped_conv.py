@@ -11,8 +11,8 @@ from torch.overrides import TorchFunctionMode
 
 from simroot import ops
 from simroot.errors import ConfigError
-from simroot.ops._grouped_ops import passes_of_kernel
-from simroot.ops._native import native
+from simroot.ops.grouped.operator import passes_of_kernel
+from simroot.ops.native import native
 from tolerances import assert_close
 
 LAST = torch.channels_last

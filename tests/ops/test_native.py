@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from simroot.errors import ConfigError
-from simroot.ops import _native, available_kernels, kernels_in_use, use_kernels
+from simroot.ops import available_kernels, kernels_in_use, use_kernels
+from simroot.ops import native as _native
 
 BUILT = available_kernels() != [_native.REFERENCE]
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from simroot import ops
-from simroot.ops._native import native
+from simroot.ops.native import native
 from tolerances import assert_close
 
 INF = float("inf")

@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from simroot import ops
 from simroot.errors import ConfigError
-from simroot.ops.similarity import Kind
+from simroot.ops.similarity import Kind, tiled
 from tolerances import assert_close, error
 
 NAN = float("nan")
@@ -261,7 +261,7 @@ def test_tiles_cover_everything(monkeypatch: pytest.MonkeyPatch) -> None:
 
     whole = [function(*tensors), *gradients(function, tensors)]
     for budget in (1, 20, 50):
-        monkeypatch.setattr("simroot.ops._lp.tile_elements", lambda device, budget=budget: budget)
+        monkeypatch.setattr(tiled, "tile_elements", lambda device, budget=budget: budget)
         for one, other in zip(whole, [function(*tensors), *gradients(function, tensors)], strict=True):
             assert_close("similarity.gradient", other, one)
 

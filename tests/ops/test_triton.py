@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from simroot.ops import _triton
+from simroot.ops import gpu as _triton
 
 needs_triton = pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed")
 
@@ -85,7 +85,7 @@ def test_other_tensors_are_not_served() -> None:
 def test_without_triton_the_operators_import() -> None:
     """As on macOS, Windows and with PyTorch for CPUs only."""
     script = (
-        "import sys; sys.modules['triton'] = None; import simroot.ops, simroot.ops._triton as t; sys.exit(t._INSTALLED)"
+        "import sys; sys.modules['triton'] = None; import simroot.ops, simroot.ops.gpu as t; sys.exit(t._INSTALLED)"
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     assert subprocess.run([sys.executable, "-c", script], env=environment, check=False).returncode == 0

@@ -15,7 +15,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from simroot.ops import _triton, _triton_lp, _triton_mex
+from simroot.ops.mex import gpu as mex_gpu
+from simroot.ops.mex import triton as _triton_mex
+from simroot.ops.similarity import gpu as lp_gpu
+from simroot.ops.similarity import triton as _triton_lp
 from tolerances import assert_close
 
 NAN, INF = math.nan, math.inf
@@ -328,7 +331,8 @@ class OnTriton(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func.namespace == "simroot":
-            func = getattr(_triton, func._schema.name.removeprefix("simroot::"))
+            name = func._schema.name.removeprefix("simroot::")
+            func = getattr(lp_gpu, name, None) or getattr(mex_gpu, name)
         return func(*args, **(kwargs or {}))
 
 

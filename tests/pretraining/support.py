@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from simroot.models.simnet_core import SimNet, Stage
+from simroot.models.simnets.architecture import SimNet, Stage
 
 LEARN_ORDER = ("templates", "weights", "offsets", "beta", "global_beta", "order")
 

@@ -13,10 +13,10 @@ from pretraining.support import generator, smooth_images
 from simroot.errors import CheckpointError, ConfigError, DataError, SimrootError
 from simroot.estimators import GeneralizedGaussianMixture, Whitening
 from simroot.models import create_model
-from simroot.models.simnet_core import SimNet
+from simroot.models.simnets.architecture import SimNet
 from simroot.pretraining import Report, build, pictures, read_start, save
+from simroot.pretraining.forward import Sweep
 from simroot.pretraining.layers import LEAST_SCALE, TOLERANCE, layer_at
-from simroot.pretraining.sweep import Sweep
 
 
 def built(name: str = "simnet2_small", **options: object) -> tuple[SimNet, dict[str, object], Report]:
@@ -130,7 +130,7 @@ def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("simroot.pretraining.files.save_model", full)
+    monkeypatch.setattr("simroot.pretraining.saved.save_model", full)
     with pytest.raises(SimrootError, match="No space left"):
         save(tmp_path / "start", "simnet2_small", chosen, model, report, {})
     assert list(tmp_path.iterdir()) == []

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from pretraining.support import LEARN_ORDER, generator, network, smooth_images
 from simroot.models import deploy
-from simroot.models.simnet_core import SimNet, Stage
+from simroot.models.simnets.architecture import SimNet, Stage
 from simroot.pretraining import initialise
+from simroot.pretraining.forward import Sweep
 from simroot.pretraining.layers import layer_at
-from simroot.pretraining.sweep import Sweep
 
 # Float32 similarities of whitened patches are sums of some ten terms, each below a hundred.
 ROUNDING = 2e-3

@@ -11,8 +11,8 @@ import torch
 
 from simroot.data import ImageData, MemorySplit
 from simroot.errors import ConfigError
+from simroot.images.preparation import Preparation
 from simroot.models import create_model, deploy, model_entry
-from simroot.preparation import Preparation
 from simroot.training import Recipe, choose, resume, train
 from simroot.training.callbacks import stalled
 from simroot.training.defaults import registered

@@ -15,7 +15,7 @@ from simroot.cli.output import console, print_json, print_table
 from simroot.cli.values import image_size, override, positive, positive_number, positives
 from simroot.errors import ConfigError, SimrootError
 from simroot.files import write_text
-from simroot.preparation import ImageSize, as_image_size, sides
+from simroot.images.preparation import ImageSize, as_image_size, sides
 
 if TYPE_CHECKING:
     from simroot.measure import Candidate, Comparison, Latency

@@ -10,11 +10,11 @@ from typing import Any, TypedDict
 from simroot.cli.datasource import data_path
 from simroot.cli.values import NO_OVERRIDES
 from simroot.data import NAMES
-from simroot.documents import read_yaml, with_numbers
 from simroot.errors import ConfigError
-from simroot.schema import require
 from simroot.training.config import SOURCE, by_newer, is_newer
 from simroot.training.recipes import require_fields
+from simroot.untrusted.documents import read_yaml, with_numbers
+from simroot.untrusted.schema import require
 
 
 class _Model(TypedDict, total=False):

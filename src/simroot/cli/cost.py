@@ -13,7 +13,7 @@ from simroot.cli.output import count_text, percent, print_json, print_table, siz
 from simroot.cli.values import add_model_overrides, image_shape, positive
 from simroot.errors import ConfigError, ExportError
 from simroot.export.engines import SUFFIXES
-from simroot.preparation import as_image_size, sides
+from simroot.images.preparation import as_image_size, sides
 
 if TYPE_CHECKING:
     from torch import nn

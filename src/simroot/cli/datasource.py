@@ -11,7 +11,7 @@ from typing import Any
 
 from simroot.cli.values import background, image_size, pixel_range, share_or_count
 from simroot.errors import ConfigError, LineFormatter
-from simroot.preparation import FITS
+from simroot.images.preparation import FITS
 
 _KEYS = ("data_root", "image_size", "fit", "pixel_range", "background", "limit", "check", "validation")
 
@@ -67,7 +67,7 @@ def add_preparation_arguments(group: argparse._ArgumentGroup, *, size_help: str 
         group: receives the arguments.
         size_help: what the help says of ``--image-size``; None for what ``simroot.data.load`` does.
     """
-    from simroot.preparation import AUTO, LARGEST_IN_MEMORY
+    from simroot.images.preparation import AUTO, LARGEST_IN_MEMORY
 
     group.add_argument(
         "--image-size",

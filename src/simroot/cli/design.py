@@ -15,8 +15,8 @@ from simroot.errors import ConfigError
 
 if TYPE_CHECKING:
     from simroot.data import ImageData
-    from simroot.experiments.budgets import Budget, Task
-    from simroot.experiments.design import Design
+    from simroot.design.budgets import Budget, Task
+    from simroot.design.search import Design
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,8 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the networks within the budget, or train and rank them."""
-    from simroot.experiments.budgets import Budget
-    from simroot.experiments.design import CANDIDATES, comparison, design
+    from simroot.design.budgets import Budget
+    from simroot.design.search import CANDIDATES, comparison, design
 
     given = vars(arguments)
     budget = Budget(*(given.get(limit) for limit in ("parameters", "macs", "milliseconds")))
@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _data_and_task(arguments: argparse.Namespace) -> tuple[ImageData | None, Task]:
     from simroot.data import load
-    from simroot.experiments.budgets import Task, task_of
+    from simroot.design.budgets import Task, task_of
 
     given = vars(arguments)
     sizes = {name: given[name] for name in ("num_classes", "in_channels", "image_size") if name in given}
@@ -96,7 +96,7 @@ def _time(each: Design) -> list[str]:
 
 def _command(each: Design) -> str:
     """The arguments that name the network."""
-    from simroot.experiments.runs import settings
+    from simroot.trials.runs import settings
 
     return shlex.join(["--model", each.network.model, *settings(each.network.overrides)])
 

@@ -16,7 +16,7 @@ from simroot.cli.device import print_memory, print_verified
 from simroot.cli.output import count_text, percent, print_facts, print_json, print_table, require_folder
 from simroot.cli.values import add_model_overrides, positive
 from simroot.errors import ConfigError, ExportError
-from simroot.preparation import as_image_size, sides
+from simroot.images.preparation import as_image_size, sides
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

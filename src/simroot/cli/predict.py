@@ -16,9 +16,9 @@ from simroot.cli.values import positive
 from simroot.errors import ConfigError, DataError
 from simroot.export import Predictor
 from simroot.export.engines import SUFFIXES as ENGINES
-from simroot.imagefiles import SUFFIXES, printable, walk
-from simroot.images import probe, read_image
-from simroot.preparation import MUCH_CUT, Preparation
+from simroot.images.decoding import probe, read_image
+from simroot.images.files import SUFFIXES, printable, walk
+from simroot.images.preparation import MUCH_CUT, Preparation
 
 _BATCH = 256
 

@@ -11,7 +11,7 @@ from simroot.cli.trials import add_trial_arguments, asks_for_runs, conduct_and_p
 from simroot.errors import ConfigError
 
 if TYPE_CHECKING:
-    from simroot.experiments import SizeTable
+    from simroot.reproduce import SizeTable
 
 _DEFAULT_DATA = "cifar10"
 
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print a table's rows, train an experiment, or print the names of all."""
-    from simroot.experiments import EXPERIMENTS, TABLES
+    from simroot.reproduce import EXPERIMENTS, TABLES
 
     name = vars(arguments).get("name")
     if name is None:
@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _list(as_json: bool) -> None:
-    from simroot.experiments import EXPERIMENTS, TABLES
+    from simroot.reproduce import EXPERIMENTS, TABLES
 
     counted = [(name, (compute.__doc__ or "").partition("\n")[0]) for name, compute in TABLES.items()]
     trained = [(f"{name}{' --train' * (name in TABLES)}", summary) for name, (_, summary) in EXPERIMENTS.items()]
@@ -61,7 +61,7 @@ def _list(as_json: bool) -> None:
 
 def _conduct(arguments: argparse.Namespace) -> None:
     from simroot.data import load
-    from simroot.experiments import experiment
+    from simroot.reproduce import experiment
 
     source = {"name_or_path": _DEFAULT_DATA, **data_source(arguments)}
     with logging_to_stderr():

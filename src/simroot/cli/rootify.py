@@ -18,7 +18,7 @@ from simroot.files import appearing
 if TYPE_CHECKING:
     from torch import nn
 
-    from simroot.models.roots import RootLayer, RootReport
+    from simroot.roots.rootify import RootLayer, RootReport
 
 _IMAGENET = (3, 224, 224)
 

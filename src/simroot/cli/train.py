@@ -149,8 +149,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _start(arguments: argparse.Namespace, options: Mapping[str, Any]) -> Run:
     from simroot.cli.config import Settings, read_settings
     from simroot.data import load
+    from simroot.images.preparation import sides
     from simroot.models import create_model, model_entry
-    from simroot.preparation import sides
     from simroot.pretraining import read_start
     from simroot.training import Choice, choose, train
 

@@ -13,7 +13,7 @@ from simroot.cli.values import positive
 
 if TYPE_CHECKING:
     from simroot.data import ImageData
-    from simroot.experiments.study import Experiment
+    from simroot.trials.experiment import Experiment
 
 
 def add_trial_arguments(parser: argparse.ArgumentParser, train_help: str) -> None:
@@ -63,8 +63,8 @@ def conduct_and_print(
     """Train what is not trained yet, write the results and print them: as JSON, or the Markdown."""
     import torch
 
-    from simroot.experiments.study import conduct
     from simroot.training import TrainingInterrupted
+    from simroot.trials.experiment import conduct
 
     given = vars(arguments)
     if "threads" in given:

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any, get_args, get_origin
 
 from simroot.errors import DataError, quoted
-from simroot.preparation import ImageSize, as_background, as_image_size, as_pixel_range
+from simroot.images.preparation import ImageSize, as_background, as_image_size, as_pixel_range
 
 _DIGITS = 18
 _DEVICE_DIGITS = 4

@@ -6,9 +6,9 @@ from simroot.lazy import serve
 
 if TYPE_CHECKING:
     from simroot.data.arrays import from_arrays
-    from simroot.data.decode import decode
-    from simroot.data.load import load, load_test
-    from simroot.data.loader import BatchLoader, loader, normalise
+    from simroot.data.batches import BatchLoader, loader, normalise
+    from simroot.data.decoding import decode
+    from simroot.data.loading import load, load_test
     from simroot.data.names import NAMES
     from simroot.data.splits import ImageData, MemorySplit, Split, StreamedSplit
 
@@ -30,9 +30,9 @@ __all__ = [
 serve(
     __name__,
     arrays=("from_arrays",),
-    decode=("decode",),
-    load=("load", "load_test"),
-    loader=("BatchLoader", "loader", "normalise"),
+    decoding=("decode",),
+    loading=("load", "load_test"),
+    batches=("BatchLoader", "loader", "normalise"),
     names=("NAMES",),
     splits=("ImageData", "MemorySplit", "Split", "StreamedSplit"),
 )

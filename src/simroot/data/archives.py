@@ -23,7 +23,8 @@ from PIL import Image
 
 from simroot.data.progress import watched
 from simroot.errors import DataError
-from simroot.imagefiles import (
+from simroot.images.decoding import open_image
+from simroot.images.files import (
     HEAD,
     LOST_LINK,
     NOT_READ,
@@ -35,7 +36,6 @@ from simroot.imagefiles import (
     ignored,
     printable,
 )
-from simroot.images import open_image
 
 _DAMAGED_MEMBER = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError)
 # RuntimeError: encrypted, or a compression that is not known. ValueError and IndexError: names and sizes of a zip.

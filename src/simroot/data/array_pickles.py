@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simroot.pickles import read_pickle
+from simroot.untrusted.pickles import read_pickle
 
 _NUMBERS = re.compile(r"[<>|=]?[iuf][1248]")
 _DIMENSIONS = 8

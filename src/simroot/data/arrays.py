@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from simroot.data.splits import ImageData, MemorySplit, Split, mean_and_std, stratified
 from simroot.errors import DataError
-from simroot.preparation import ImageSize, Preparation, as_image_size, sides
+from simroot.images.preparation import ImageSize, Preparation, as_image_size, sides
 
 FIFTH = 0.2
 FLAT = 0.01  # standard deviation of a channel, of 1, below which it is almost constant

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from simroot.data.splits import evenly
 from simroot.errors import DataError
-from simroot.images import Header, decode_array, grey_span, visible_pixels
-from simroot.preparation import (
+from simroot.images.decoding import Header, decode_array, grey_span, visible_pixels
+from simroot.images.preparation import (
     AUTO,
     COLOURS,
     FITS,
@@ -26,7 +26,7 @@ from simroot.preparation import (
     as_image_size,
     as_pixel_range,
 )
-from simroot.salvage import Source
+from simroot.images.salvage import Source
 
 _SAMPLE = 256  # images that are looked at
 _ALIKE = 1.25  # ratio of the widest to the narrowest shape up to which all count as one

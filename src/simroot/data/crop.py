@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from simroot.errors import ConfigError
-from simroot.preparation import Box, Frame
+from simroot.images.preparation import Box, Frame
 
 WHOLE = "whole"
 CROPS = (WHOLE, "scale", "random-resized")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from simroot.data.tree import WHOLE, Part, arrange, part_inside, read_listing, read_tree, top_folders
 from simroot.errors import DataError
-from simroot.imagefiles import ImageFile, Listing, printable
+from simroot.images.files import ImageFile, Listing, printable
 
 logger = logging.getLogger("simroot")
 

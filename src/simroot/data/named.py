@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from simroot.data.array_pickles import read_arrays
 from simroot.data.splits import MemorySplit
-from simroot.documents import require_regular
 from simroot.errors import DataError
+from simroot.untrusted.documents import require_regular
 
 _NUMERALS = tuple("0123456789")
 # Bytes of a file, or of what it stands for: several times those of the sets here.

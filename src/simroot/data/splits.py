@@ -14,9 +14,9 @@ from torch import Tensor
 from simroot.data.crop import Window, window
 from simroot.data.hashes import name_hash, pixel_hashes
 from simroot.errors import DataError
-from simroot.imagefiles import ImageFile
-from simroot.images import decode_array, reason
-from simroot.preparation import ImageSize, Preparation
+from simroot.images.decoding import decode_array, reason
+from simroot.images.files import ImageFile
+from simroot.images.preparation import ImageSize, Preparation
 
 _CHUNK = 1024
 _SAMPLE = 1024  # images from which the statistics of unchecked ones are estimated

@@ -11,8 +11,8 @@ from typing import NoReturn
 
 from simroot.data.archives import read_archive
 from simroot.errors import DataError
-from simroot.imagefiles import NO_IMAGE, SUFFIXES, ImageFile, Listing, Parts, class_name, printable, walk
-from simroot.salvage import Source
+from simroot.images.files import NO_IMAGE, SUFFIXES, ImageFile, Listing, Parts, class_name, printable, walk
+from simroot.images.salvage import Source
 
 WHOLE = "whole"  # the part of a folder of class folders without train, val or test
 _PART_WORDS = {

@@ -9,9 +9,9 @@ from simroot.lazy import serve
 
 if TYPE_CHECKING:
     from simroot.export.c import to_c
+    from simroot.export.checked import ACCURACY_LOSS, AGREEMENT, TOLERANCE, Exported, Options
     from simroot.export.description import Description
     from simroot.export.evaluation import FileEvaluation, evaluate_file
-    from simroot.export.job import ACCURACY_LOSS, AGREEMENT, TOLERANCE, Exported, Options
     from simroot.export.native import operators_library
     from simroot.export.predictor import Predictor
     from simroot.export.write import to_onnx, to_openvino, to_torch_export
@@ -38,7 +38,7 @@ serve(
     c=("to_c",),
     description=("Description",),
     evaluation=("FileEvaluation", "evaluate_file"),
-    job=("ACCURACY_LOSS", "AGREEMENT", "TOLERANCE", "Exported", "Options"),
+    checked=("ACCURACY_LOSS", "AGREEMENT", "TOLERANCE", "Exported", "Options"),
     native=("operators_library",),
     predictor=("Predictor",),
     write=("to_onnx", "to_openvino", "to_torch_export"),

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from simroot import __version__
+from simroot._version import __version__
 from simroot.errors import DataError, ExportError
-from simroot.preparation import Preparation, as_background, as_image_size, as_pixel_range
+from simroot.images.preparation import Preparation, as_background, as_image_size, as_pixel_range
 
 # The first reads every file without choices of the second: fit, pixel range and background.
 FORMATS = ("1", "1.1")
@@ -27,7 +27,7 @@ class Description:
         mean, std: per channel, in units of pixel / 255. With them the file takes pixels, uint8 from 0 to 255, and
             normalises them itself; without (None) it takes what the network takes, float32.
         crop: width and height of what is seen of an image, as a share of what its ``fit`` leaves of it.
-        fit, pixel_range, background: how files become pixels, see ``simroot.preparation.Preparation``.
+        fit, pixel_range, background: how files become pixels, see ``simroot.images.preparation.Preparation``.
         model: the network's name.
         precision: ``"float32"`` or ``"int8"``.
         version: of simroot, which wrote the file.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from simroot.errors import DataError
 from simroot.export.predictor import Predictor
-from simroot.imagefiles import ImageFile
+from simroot.images.files import ImageFile
 
 _BATCH = 64
 

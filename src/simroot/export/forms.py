@@ -15,7 +15,7 @@ from simroot.export.mex_forms import MexMatrix, pooling_form
 from simroot.export.similarity_forms import Lp, LpDifferences, similarity_form, whitened_form
 from simroot.layers import GlobalMexPool2d, MexDense, MexPool2d, Similarity2d, WhitenedSimilarity2d
 from simroot.models import deploy
-from simroot.models.common import replace_modules
+from simroot.modules import replace_modules
 
 
 def graph_form(model: nn.Module, lp: Lp | None = None) -> nn.Module:

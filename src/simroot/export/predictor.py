@@ -13,8 +13,8 @@ from PIL import Image
 from simroot.errors import ConfigError, DataError, ExportError
 from simroot.export.description import Description
 from simroot.export.engines import open_file
-from simroot.images import Picture, read_image
-from simroot.preparation import Preparation
+from simroot.images.decoding import Picture, read_image
+from simroot.images.preparation import Preparation
 
 _BATCH = 256
 _PICTURES = (str, Path, Image.Image, np.ndarray)

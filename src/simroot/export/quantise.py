@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from simroot.export.engines import library
 from simroot.export.mex_forms import MexMatrix
 from simroot.export.similarity_forms import LpDifferences, LpOperator, Quadratic
-from simroot.models.simnet_core import SimNet
+from simroot.models.simnets.architecture import SimNet
 
 _BATCH = 64
 QUANTISED = ("Conv", "Gemm", "MatMul")

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simroot.errors import ExportError
+from simroot.export.checked import Job
 from simroot.export.engines import open_file
-from simroot.export.job import Job
 from simroot.export.quantise import layers_of, quantise_graph
 
 _IMAGES = 64  # of the calibration, on which layers are compared

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from simroot.export.engines import open_file
 
 if TYPE_CHECKING:
-    from simroot.export.job import Exported
+    from simroot.export.checked import Exported
 
 CLASSES = "classes.json"
 

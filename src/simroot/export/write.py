@@ -17,9 +17,9 @@ from torch import nn
 
 from simroot.errors import ConfigError
 from simroot.export.channels import equalise_channels
+from simroot.export.checked import Exported, Job, Options, Run
 from simroot.export.engines import library, open_file
 from simroot.export.graph import write_graph
-from simroot.export.job import Exported, Job, Options, Run
 from simroot.export.native import from_onnx
 from simroot.export.quantise import equalise
 from simroot.export.sensitivity import write_int8

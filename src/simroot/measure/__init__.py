@@ -8,11 +8,11 @@ if TYPE_CHECKING:
     from simroot.measure.comparison import Comparison, against_first, plot_latencies
     from simroot.measure.correlation import JointMoments, LayerCorrelation, joint_moments, layer_correlation
     from simroot.measure.cost import Cost, LayerCost
-    from simroot.measure.count import count
+    from simroot.measure.counting import count
     from simroot.measure.engines import ENGINES, file_input_size
     from simroot.measure.formulas import register_cost
-    from simroot.measure.latency import Candidate, Latency, MismatchError, compare, latency
     from simroot.measure.layer_times import time_layers
+    from simroot.measure.timing import Candidate, Latency, MismatchError, compare, latency
 
 __all__ = [
     "ENGINES",
@@ -41,9 +41,9 @@ serve(
     comparison=("Comparison", "against_first", "plot_latencies"),
     correlation=("JointMoments", "LayerCorrelation", "joint_moments", "layer_correlation"),
     cost=("Cost", "LayerCost"),
-    count=("count",),
+    counting=("count",),
     engines=("ENGINES", "file_input_size"),
     formulas=("register_cost",),
-    latency=("Candidate", "Latency", "MismatchError", "compare", "latency"),
+    timing=("Candidate", "Latency", "MismatchError", "compare", "latency"),
     layer_times=("time_layers",),
 )

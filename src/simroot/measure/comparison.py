@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from simroot.files import write_atomic
-from simroot.measure.latency import Latency
+from simroot.measure.timing import Latency
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from torch.nn import functional
 
 from simroot.errors import ConfigError
 from simroot.layers.root import Groups, UnevenConv2d, group_sizes
-from simroot.models.common import evaluating
-from simroot.models.slicing import balanced_blocks
+from simroot.modules import evaluating
+from simroot.roots.slicing import balanced_blocks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

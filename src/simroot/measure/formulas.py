@@ -21,7 +21,9 @@ from torch import Tensor
 
 from simroot import ops
 from simroot.ops.cost import TRANSCENDENTAL as EXP
-from simroot.ops.cost import OpCost, mex_cost, mex_dense_cost, mex_pool_cost, similarity_cost
+from simroot.ops.cost import OpCost
+from simroot.ops.mex.cost import mex_cost, mex_dense_cost, mex_pool_cost
+from simroot.ops.similarity.cost import similarity_cost
 
 Formula = Callable[..., OpCost]
 Operator = Callable[..., Any]

@@ -13,7 +13,7 @@ from torch import nn
 
 from simroot.errors import ConfigError
 from simroot.measure.engines import torch_threads
-from simroot.models.common import evaluating, processing
+from simroot.modules import evaluating, processing
 
 
 def time_layers(

@@ -7,7 +7,7 @@ import copy
 from torch import nn
 
 from simroot.layers import NormalisedConv2d
-from simroot.models.common import replace_modules
+from simroot.modules import replace_modules
 
 
 def deploy(model: nn.Module) -> nn.Module:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeVar
 
 from torch import nn
 
-from simroot.errors import ConfigError, SimrootError, quoted
-from simroot.models.common import nearest, require_positive
+from simroot.errors import ConfigError, SimrootError, nearest, quoted
+from simroot.models.building import require_positive
 from simroot.models.memory import require_memory
+from simroot.roots.schedules import Topology, root_schedule
 
 log = logging.getLogger(__name__)
 
@@ -163,7 +164,7 @@ def create_model(name: str, num_classes: int = 10, in_channels: int = 3, **overr
         if override not in known:
             raise ConfigError(f"{name} has no override {quoted(override)}; {nearest(override, known)}")
         _require_truth_or_number(f"{override} of {name}", value, known[override])
-    build = partial(entry.build, num_classes, in_channels, **overrides)
+    build = functools.partial(entry.build, num_classes, in_channels, **overrides)
     try:
         if any(number >= _MANY for number in _numbers([num_classes, in_channels, overrides])):
             size = overrides.get("image_size", entry.image_size)
@@ -192,3 +193,48 @@ def _require_truth_or_number(what: str, value: object, default: object) -> None:
         raise ConfigError(f"{what} is {quoted(value)}; expected True or False")
     if isinstance(value, bool) and isinstance(default, int | float) and not isinstance(default, bool):
         raise ConfigError(f"{what} is {quoted(value)}; expected a number")
+
+
+Sizes = Mapping[int, tuple[int, int]]
+
+
+def register_variant(
+    name: str,
+    build: Callable[..., nn.Module],
+    size: tuple[int, int],
+    summary: str,
+    recipe: Mapping[str, Any] | None = None,
+    **overrides: Any,
+) -> None:
+    """Register ``build`` under another name with some of its keyword arguments preset.
+
+    Args:
+        name: the variant's name.
+        build: a registered builder.
+        size: parameters and multiply-accumulates of the variant.
+        summary: one line that says what it is.
+        recipe: fields in which its recipe differs from the default one.
+        **overrides: the preset arguments, which become the variant's defaults.
+    """
+    variant = functools.partial(build, **overrides)
+    variant.__doc__ = summary
+    register(name, parameters=size[0], macs=size[1], recipe=recipe)(variant)
+
+
+def register_roots(
+    base: str, build: Callable[..., nn.Module], sizes: Sizes, stages: int, where: str, topology: Topology = "root"
+) -> None:
+    """Register ``{base}_{topology}{degree}`` for every degree, with the groups of ``root_schedule``.
+
+    Args:
+        base: name of the network without groups.
+        build: its builder, which takes ``groups``, one number a stage.
+        sizes: degree -> parameters and multiply-accumulates.
+        stages: number of stages.
+        where: the section or tables of Deep Roots.
+        topology: how the number of groups changes with depth.
+    """
+    for degree, size in sizes.items():
+        groups = root_schedule(degree, stages, topology)
+        summary = f"{base} with {', '.join(map(str, groups))} filter groups by stage (Deep Roots, {where})."
+        register_variant(f"{base}_{topology}{degree}", build, size, summary, groups=groups)

@@ -3,14 +3,20 @@
 Each is one call to `torch.overrides`, so that a `TorchFunctionMode` sees `similarity`, not the operations inside.
 """
 
-from simroot.ops import _native_grouped, _native_lp, _native_mex  # noqa: F401 - register the CPU's kernels
-from simroot.ops._native import Kernels, available_kernels, kernels_in_use, use_kernels
-from simroot.ops.cost import OpCost, mex_cost, mex_dense_cost, mex_pool_cost, similarity_cost
-from simroot.ops.grouped_conv import grouped_conv2d
+from simroot.ops.cost import OpCost
+from simroot.ops.grouped import cpu as _grouped_cpu  # noqa: F401 - these register kernels
+from simroot.ops.grouped import grouped_conv2d
+from simroot.ops.mex import cpu as _mex_cpu  # noqa: F401
+from simroot.ops.mex import gpu as _mex_gpu  # noqa: F401
 from simroot.ops.mex import mex, mex_dense
+from simroot.ops.mex.cost import mex_cost, mex_dense_cost, mex_pool_cost
+from simroot.ops.mex.pooling import global_mex_pool2d, mex_pool2d
+from simroot.ops.native import Kernels, available_kernels, kernels_in_use, use_kernels
 from simroot.ops.noise import multiplicative_noise
-from simroot.ops.pooling import global_mex_pool2d, mex_pool2d
+from simroot.ops.similarity import cpu as _similarity_cpu  # noqa: F401
+from simroot.ops.similarity import gpu as _similarity_gpu  # noqa: F401
 from simroot.ops.similarity import similarity
+from simroot.ops.similarity.cost import similarity_cost
 
 __all__ = [
     "Kernels",

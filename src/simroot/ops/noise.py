@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
 
 from simroot.errors import ConfigError
-from simroot.ops._common import precision
+from simroot.ops.common import precision
 
 
 def multiplicative_noise(

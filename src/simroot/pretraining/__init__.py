@@ -6,13 +6,13 @@ from simroot.lazy import serve
 
 if TYPE_CHECKING:
     from simroot.pretraining.channels import build
-    from simroot.pretraining.files import Start, read_start, save
-    from simroot.pretraining.job import pretrain
+    from simroot.pretraining.forward import initialise
+    from simroot.pretraining.from_images import pretrain
     from simroot.pretraining.offsets import classify
     from simroot.pretraining.options import DIMENSIONS, PATCHES, Method, Offsets, Scale
     from simroot.pretraining.plots import pictures
     from simroot.pretraining.report import Curve, LayerReport, Report
-    from simroot.pretraining.sweep import initialise
+    from simroot.pretraining.saved import Start, read_start, save
 
 __all__ = [
     "DIMENSIONS",
@@ -36,11 +36,11 @@ __all__ = [
 serve(
     __name__,
     channels=("build",),
-    files=("Start", "read_start", "save"),
-    job=("pretrain",),
+    saved=("Start", "read_start", "save"),
+    from_images=("pretrain",),
     offsets=("classify",),
     options=("DIMENSIONS", "PATCHES", "Method", "Offsets", "Scale"),
     plots=("pictures",),
     report=("Curve", "LayerReport", "Report"),
-    sweep=("initialise",),
+    forward=("initialise",),
 )

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from simroot.errors import ConfigError, DataError
 from simroot.estimators import Whitening, select_components
 from simroot.models import create_model, model_entry
-from simroot.models.simnet_core import SimNet
+from simroot.models.simnets.architecture import SimNet
+from simroot.pretraining.forward import Sweep
 from simroot.pretraining.layers import LEAST_SCALE, TOLERANCE, layer_at, require_simnet
 from simroot.pretraining.patches import Images
 from simroot.pretraining.report import Curve, Report
-from simroot.pretraining.sweep import Sweep
 
 CANDIDATES = (8, 12, 16, 24, 32, 48, 64, 96)
 # A mixture is fitted for every candidate: on this many patches.

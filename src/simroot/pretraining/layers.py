@@ -14,7 +14,7 @@ from simroot.errors import ConfigError, DataError
 from simroot.estimators import GeneralizedGaussianMixture, Whitening
 from simroot.layers import NormalisedConv2d, Similarity2d, WhitenedSimilarity2d
 from simroot.layers.norm import PatchWhitening
-from simroot.models.simnet_core import SimNet
+from simroot.models.simnets.architecture import SimNet
 from simroot.pretraining.options import Method, Scale
 
 # Components end no narrower than this share of a coordinate's deviation, so that none settles on a single patch.

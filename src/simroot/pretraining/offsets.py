@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from simroot.errors import ConfigError, DataError
 from simroot.layers import FoldedNorm2d
-from simroot.models.simnet_core import SimNet
+from simroot.models.simnets.architecture import SimNet
 from simroot.pretraining.layers import layer_at, require_simnet
 from simroot.pretraining.options import Offsets
 from simroot.pretraining.patches import Images, layer_inputs

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from simroot.data import BatchLoader
 from simroot.errors import DataError
-from simroot.models.common import evaluating
+from simroot.modules import evaluating
 
 Images = Tensor | BatchLoader
 

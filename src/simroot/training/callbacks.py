@@ -15,9 +15,9 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from torch import nn
 
 from simroot.layers import FoldedNorm2d
-from simroot.training.files import write_text
 from simroot.training.module import Classifier, Row
 from simroot.training.run import BEST, LAST, METRICS, WEIGHTS, save_weights
+from simroot.training.writing import write_text
 
 log = logging.getLogger(__name__)
 

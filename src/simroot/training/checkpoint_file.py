@@ -16,12 +16,12 @@ from typing import Any, NamedTuple, TypedDict
 import torch
 from torch import Tensor, nn
 
-from simroot.documents import require_regular
 from simroot.errors import CheckpointError, ConfigError, quoted
-from simroot.pickles import ForeignObjectError, read_pickle
-from simroot.schema import Positive, require
 from simroot.training.optim import build_optimizer, build_schedule
 from simroot.training.recipes import Recipe
+from simroot.untrusted.documents import require_regular
+from simroot.untrusted.pickles import ForeignObjectError, read_pickle
+from simroot.untrusted.schema import Positive, require
 
 # The classifier of a checkpoint holds the network under this name.
 PREFIX = "model."

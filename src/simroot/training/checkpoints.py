@@ -1,4 +1,4 @@
-"""Checkpoints as Lightning writes and reads them, through ``simroot.training.files``."""
+"""Checkpoints as Lightning writes and reads them, through ``simroot.training.writing``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.plugins.io import CheckpointIO
 
 from simroot.training.checkpoint_file import read_checkpoint
-from simroot.training.files import write_atomic
+from simroot.training.writing import write_atomic
 
 
 class AtomicCheckpoints(CheckpointIO):

@@ -10,7 +10,7 @@ from typing import Any
 from simroot import data as datasets
 from simroot.data import NAMES, ImageData, Split
 from simroot.data.choices import Asked
-from simroot.data.load import load_labelled
+from simroot.data.loading import load_labelled
 from simroot.errors import CheckpointError, ConfigError, DataError
 from simroot.training.images import Known, kept_images, read_known
 from simroot.training.run import Run, check_same_data, data_arguments

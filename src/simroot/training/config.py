@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypedDict, get_type_hints
 
-from simroot import __version__
+from simroot._version import __version__
 from simroot.data import load
-from simroot.documents import read_yaml, with_numbers
 from simroot.errors import CheckpointError, ConfigError, DataError, SimrootError, quoted
-from simroot.preparation import Preparation
-from simroot.schema import Count, Positive, Range, UnknownNameError, require
+from simroot.images.preparation import Preparation
 from simroot.training.recipes import Recipe
+from simroot.untrusted.documents import read_yaml, with_numbers
+from simroot.untrusted.schema import Count, Positive, Range, UnknownNameError, require
 
 # The arguments of ``simroot.data.load``; those of later versions come by themselves.
 _ARGUMENTS = {name: hint for name, hint in get_type_hints(load, include_extras=True).items() if name != "return"}

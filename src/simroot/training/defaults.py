@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from simroot.data import ImageData
+from simroot.images.preparation import sides
 from simroot.models import model_entry
-from simroot.models.sizing import Plan, plan
-from simroot.preparation import sides
+from simroot.models.image_sizes import Plan, plan
 from simroot.training.recipes import Recipe, recipe
 
 # Smaller images than this have no third grid: they are for simnet2's small sibling.

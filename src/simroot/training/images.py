@@ -21,7 +21,7 @@ from torch import Tensor
 from simroot.data import ImageData, MemorySplit, Split
 from simroot.data.splits import stratified
 from simroot.errors import CheckpointError
-from simroot.training.files import write_atomic
+from simroot.training.writing import write_atomic
 
 IMAGES = "images.safetensors"
 # Images of data that cannot be loaded again.

@@ -19,7 +19,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from simroot.data import BatchLoader, ImageData, loader
 from simroot.errors import TrainingError
 from simroot.models import AuxiliaryScores
-from simroot.models.common import processing
+from simroot.modules import processing
 from simroot.training.checkpoint_file import restored
 from simroot.training.optim import build_optimizer, build_schedule
 from simroot.training.recipes import Recipe

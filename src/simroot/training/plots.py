@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from simroot.training.files import write_atomic
 from simroot.training.fonts import families_for
 from simroot.training.module import Row
+from simroot.training.writing import write_atomic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from simroot.data import normalise
 from simroot.errors import DataError
-from simroot.images import Picture, read_image
+from simroot.images.decoding import Picture, read_image
 
 if TYPE_CHECKING:
     from simroot.training.run import Run

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from simroot.data.crop import CROPS
 from simroot.errors import ConfigError, quoted
-from simroot.preparation import ImageSize, sides
-from simroot.schema import UnknownNameError
+from simroot.images.preparation import ImageSize, sides
+from simroot.untrusted.schema import UnknownNameError
 
 if TYPE_CHECKING:
     from simroot.data.augment import Augmentation

@@ -18,19 +18,19 @@ from torch import Tensor, nn
 
 from simroot.data import ImageData
 from simroot.data.crop import share
-from simroot.documents import read_json, require_regular, write_yaml
 from simroot.errors import CheckpointError, ConfigError, DataError
+from simroot.images.preparation import ImageSize, Preparation
 from simroot.models import create_model
-from simroot.models.sizing import read_back, recorded
-from simroot.preparation import ImageSize, Preparation
-from simroot.schema import require
+from simroot.models.image_sizes import read_back, recorded
 from simroot.training.checkpoint_file import fitting, read_checkpoint, weights_of
 from simroot.training.config import read_whole
 from simroot.training.environment import versions
-from simroot.training.files import write_atomic, write_text
 from simroot.training.images import IMAGES, KEPT, read_known
 from simroot.training.prediction import Images, probabilities
 from simroot.training.recipes import Recipe
+from simroot.training.writing import write_atomic, write_text
+from simroot.untrusted.documents import read_json, require_regular, write_yaml
+from simroot.untrusted.schema import require
 
 CONFIG = "config.yaml"
 METRICS = "metrics.csv"

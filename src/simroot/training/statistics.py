@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from simroot.layers import FoldedNorm2d
-from simroot.models.common import evaluating
+from simroot.modules import evaluating
 
 # More batches change nothing: see docs/training-simnets.md.
 BATCHES = 16

@@ -12,10 +12,10 @@ from simroot.data import ImageData
 from simroot.training.callbacks import best_row, write_metrics
 from simroot.training.environment import commit, versions
 from simroot.training.evaluation import evaluate
-from simroot.training.files import write_text
 from simroot.training.module import Row
 from simroot.training.plots import CONFUSION, CURVES, plot_confusion, plot_curves
 from simroot.training.run import METRICS, SUMMARY, load_run
+from simroot.training.writing import write_text
 
 
 def finish(path: Path, history: list[Row], data: ImageData, device: torch.device) -> None:

@@ -20,9 +20,9 @@ from simroot.export.c.floats import FloatArithmetic
 from simroot.export.c.host import HostProgram, compiler
 from simroot.export.c.integer_text import IntegerArithmetic
 from simroot.export.c.integers import WholeLayer
-from simroot.export.c.job import channels_last, normalised
 from simroot.export.c.quantise import quantise
 from simroot.export.c.simplify import simplify
+from simroot.export.c.write import channels_last, normalised
 from simroot.export.description import Description
 from simroot.layers import GlobalMexPool2d, MexDense, MexPool2d, Similarity2d
 from simroot.models import create_model

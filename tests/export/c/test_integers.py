@@ -27,7 +27,7 @@ from simroot.export import to_c
 from simroot.export.c import whole
 from simroot.export.c.host import WARNINGS, HostProgram
 from simroot.export.c.integers import Numbers, WholeLayer, exp2, factors, log2, mean, rescale
-from simroot.export.c.job import ExportedC, channels_last
+from simroot.export.c.write import ExportedC, channels_last
 
 
 @pytest.fixture(scope="module")

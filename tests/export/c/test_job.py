@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from export.c.networks import MEAN, SIDE, STD, images, made, need_compiler
 from simroot.errors import ConfigError, ExportError
 from simroot.export import to_c
-from simroot.export.c import job as jobs
-from simroot.export.c.job import ExportedC
+from simroot.export.c import write as jobs
 from simroot.export.c.report import device_memory
+from simroot.export.c.write import ExportedC
 from simroot.models import create_model
 
 SIZE = (3, SIDE, SIDE)

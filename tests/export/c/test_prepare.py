@@ -12,9 +12,9 @@ from torch import nn
 from export.c.networks import MEAN, STD, need_compiler
 from simroot.errors import ExportError
 from simroot.export.c.host import HostProgram
-from simroot.export.c.job import to_c
-from simroot.images import read_image
-from simroot.preparation import Preparation
+from simroot.export.c.write import to_c
+from simroot.images.decoding import read_image
+from simroot.images.preparation import Preparation
 
 SIZES = [(24, 24), (80, 60), (41, 40), (17, 13), (100, 24), (32, 24), (1, 1), (25, 24)]
 PREPARATIONS = {

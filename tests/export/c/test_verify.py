@@ -14,8 +14,8 @@ from simroot.errors import ConfigError, ExportError
 from simroot.export import to_c
 from simroot.export.c import whole
 from simroot.export.c.host import HostProgram
-from simroot.export.c.job import ExportedC, channels_last
 from simroot.export.c.verify import TARGETS, verify
+from simroot.export.c.write import ExportedC, channels_last
 
 
 def need(target: str) -> None:

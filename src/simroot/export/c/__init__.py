@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from simroot.lazy import serve
 
 if TYPE_CHECKING:
-    from simroot.export.c.job import to_c
     from simroot.export.c.report import device_memory
+    from simroot.export.c.write import to_c
 
 __all__ = ["device_memory", "to_c"]
 
-serve(__name__, job=("to_c",), report=("device_memory",))
+serve(__name__, write=("to_c",), report=("device_memory",))

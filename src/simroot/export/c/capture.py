@@ -16,7 +16,7 @@ from simroot.export.c.layers import Floats, Gather, Image, Layer, Shape, Window
 from simroot.layers import GlobalMexPool2d, MexDense, MexPool2d, Similarity2d
 from simroot.layers.grouped import GroupedConv2d
 from simroot.models import deploy
-from simroot.models.common import replace_modules
+from simroot.modules import replace_modules
 
 
 @torch.library.custom_op("simroot_c::layer", mutates_args=())

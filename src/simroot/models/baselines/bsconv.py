@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from simroot.models.common import ImageSize, dense
-from simroot.models.compact import ScaledConv2d, checked_widths
+from simroot.models.baselines.compact import ScaledConv2d, checked_widths
+from simroot.models.building import ImageSize, dense
 from simroot.models.registry import register
 
 # Channels of the first convolution, whatever the width of the stages (Zagoruyko and Komodakis 2016).

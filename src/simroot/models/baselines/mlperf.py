@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from simroot.layers import NormalisedConv2d
-from simroot.models.common import ImageSize, dense
-from simroot.models.compact import ScaledConv2d, checked_widths
+from simroot.models.baselines.compact import ScaledConv2d, checked_widths
+from simroot.models.building import ImageSize, dense
 from simroot.models.registry import register
 
 

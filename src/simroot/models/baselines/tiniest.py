@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from simroot.errors import ConfigError
-from simroot.models.common import ImageSize, dense, require_image_size, require_positive
+from simroot.models.building import ImageSize, dense, require_image_size, require_positive
 from simroot.models.registry import register
 
 # The channels are split into so many parts, each seen at a distance of its own.

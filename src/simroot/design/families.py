@@ -1,0 +1,127 @@
+"""Families of networks that come in every size: SimNets, and the ConvNets that one would take today."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+from simroot.design.budgets import CIFAR_10, Budget, Task, Times, deployed, parameters, widest
+from simroot.models import model_entry
+from simroot.trials.networks import Network, pretrained
+
+# Parameters from which on a stage has two and three blocks, in the families that come in several depths.
+_LEAST = (10_000, 36_000)
+
+# Filter groups of the root SimNets.
+_DEGREE = 4
+
+
+class Shape(Protocol):
+    """Width, from 1 on, and depth -> overrides."""
+
+    def __call__(self, width: int, depth: int) -> Mapping[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class Family:
+    """Networks of one kind in all sizes; ``ours`` are the SimNets, ``pretrained`` ones start from pre-training."""
+
+    name: str
+    model: str
+    shape: Shape
+    ours: bool = False
+    pretrained: bool = False
+
+    def at(self, budget: Budget, task: Task = CIFAR_10, times: Times | None = None) -> Network:
+        """The widest within a budget, as deep as its parameters are for; ``times`` as for ``widest``.
+
+        Raises:
+            ConfigError: if the narrowest needs more, or cannot process such images.
+        """
+        overrides = widest(self.model, budget, partial(self.shape, depth=1), task, times)
+        deep = partial(self.shape, depth=_depth(parameters(deployed(self.model, overrides, task))))
+        if deep(1) != self.shape(1, depth=1):
+            overrides = widest(self.model, budget, deep, task, times)
+        network = Network(self.name, self.model, _changes(self.model, overrides))
+        return pretrained(network) if self.pretrained else network
+
+
+def _depth(size: int) -> int:
+    """Blocks in each stage that train well with so many parameters."""
+    return 1 + sum(size >= least for least in _LEAST)
+
+
+def _changes(model: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what is the model's default: a run of the plain model is then one of this network too."""
+    defaults = model_entry(model).overrides
+    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in defaults.items()}
+    return {key: value for key, value in overrides.items() if value != plain[key]}
+
+
+def _two_stages(width: int, depth: int) -> Mapping[str, Any]:
+    """n and 2n channels."""
+    return {"channels": [(width + 1) // 2, width]}
+
+
+def _three_grids(width: int, depth: int) -> Mapping[str, Any]:
+    """Channels in steps of a quarter: the last grid has four times as many."""
+    return {"channels": 1 + (width - 1) / 4}
+
+
+def _deepening(width: int, depth: int) -> Mapping[str, Any]:
+    return {**_three_grids(width, depth), "depth": depth}
+
+
+def _grouped(width: int, depth: int) -> Mapping[str, Any]:
+    """As many channels as filter groups, or more."""
+    return {"channels": _DEGREE + (width - 1) / 4, "depth": depth}
+
+
+def _plain(width: int, depth: int) -> Mapping[str, Any]:
+    """Without shortcuts two layers a grid learn faster than three, at 65K parameters, too."""
+    return _deepening(width, min(depth, 2))
+
+
+def _mobile(width: int, depth: int) -> Mapping[str, Any]:
+    return {**_grouped(width, depth), "groups": _DEGREE}
+
+
+def _root(width: int, depth: int) -> Mapping[str, Any]:
+    """One layer a grid up to 20K parameters: filter groups leave room for wide ones."""
+    return {**_grouped(width, max(1, depth - 1)), "degree": _DEGREE}
+
+
+def _wide_residual(width: int, depth: int) -> Mapping[str, Any]:
+    """Two blocks a stage, as in WRN-16, and four in the largest, as in WRN-28."""
+    return {**_three_grids(width, depth), "depth": 2 if depth < 3 else 4}
+
+
+def _in_fours(width: int, depth: int) -> Mapping[str, Any]:
+    """Channels in multiples of four; one block a stage where there are few parameters."""
+    return {"channels": 4 * width, "depth": depth}
+
+
+FAMILIES = (
+    Family("simnet_mixed", "simnet_mixed", _plain, ours=True),
+    Family("convnet_plain", "convnet_plain", _plain),
+    Family("resnet", "resnet20", _deepening),
+    Family("simnet_mixed_twin", "simnet_mixed_twin", _plain),
+    Family(f"simnet_mixed, root {_DEGREE}", "simnet_mixed", _root, ours=True),
+    Family("simnet_mobile", "simnet_mobile", _mobile, ours=True),
+    Family("simnet_pyramid", "simnet_pyramid", _three_grids, ours=True),
+    Family("mobilenet_v3_compact", "mobilenet_v3_compact", _deepening),
+    Family("simnet_pyramid", "simnet_pyramid", _three_grids, ours=True, pretrained=True),
+    Family("mobilenet_v2_compact", "mobilenet_v2_compact", _deepening),
+    Family("simnet2", "simnet2", _two_stages, ours=True),
+    Family(f"simnet_mixed_twin, root {_DEGREE}", "simnet_mixed_twin", _root),
+)
+
+# The strongest published networks of this size, which the comparison after short trainings does without.
+RIVALS = (
+    Family("bsconv_wrn_s", "bsconv_wrn_s", _wide_residual),
+    Family("bsconv_wrn_u", "bsconv_wrn_u", _wide_residual),
+    Family("tiniest", "tiniest", _in_fours),
+    Family("mlperf_resnet8", "mlperf_resnet8", _three_grids),
+)

@@ -1,0 +1,181 @@
+"""The native kernels: where they are, which instruction set they use, and how to do without them."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from simroot.errors import ConfigError
+from simroot.ops.common import without_branches
+
+VARIABLE = "SIMROOT_KERNELS"
+"""Environment variable: ``auto`` (the default), ``reference`` for none, or an instruction set such as ``avx2``."""
+
+REFERENCE = "reference"
+_CHOSEN = f"chosen by {VARIABLE}"
+_INTERFACE = 2  # SIMROOT_INTERFACE of csrc/simroot.h
+_NAMES = {"linux": "libsimroot.so", "darwin": "libsimroot.so", "win32": "simroot.dll"}
+
+
+class Kernels(NamedTuple):
+    """Which kernels are in use, an instruction set or ``reference`` (PyTorch), and why."""
+
+    name: str
+    reason: str
+
+
+class _Library:
+    """The shared library; its threads are those of PyTorch's OpenMP runtime where it has one."""
+
+    def __init__(self, path: Path) -> None:
+        self._library = ctypes.CDLL(str(path))
+        if (interface := self._library.simroot_interface()) != _INTERFACE:
+            raise OSError(f"its interface is {interface}, expected {_INTERFACE}; install the package again")
+        self._library.simroot_instruction_sets.restype = ctypes.c_char_p
+        self._library.simroot_kernel.restype = ctypes.c_void_p
+        self._library.simroot_kernel.argtypes = [ctypes.c_char_p, ctypes.c_char_p]
+        self._library.simroot_use_openmp.argtypes = [ctypes.c_void_p]
+        self.instruction_sets: list[str] = self._library.simroot_instruction_sets().decode().split(",")
+        if (openmp := _openmp()) is not None:
+            self._library.simroot_use_openmp(openmp)
+
+    def address(self, name: str, instruction_set: str) -> int:
+        address: int = self._library.simroot_kernel(name.encode(), instruction_set.encode())
+        return address
+
+
+def _openmp() -> int | None:
+    # Importing PyTorch has loaded the runtime that is asked for here.
+    if sys.platform != "linux":
+        return None
+    try:
+        return ctypes.cast(ctypes.CDLL(None).GOMP_parallel, ctypes.c_void_p).value
+    except AttributeError:
+        return None
+
+
+@cache
+def _library() -> _Library | str:
+    """The library, or why there is none."""
+    path = Path(__file__).resolve().parents[1] / _NAMES.get(sys.platform, "libsimroot.so")
+    if not path.exists():
+        return "this installation was built without a C++ compiler"
+    try:
+        return _Library(path)
+    except (OSError, AttributeError) as error:
+        return f"{path.name} cannot be loaded: {error}"
+
+
+def _choose(wanted: str) -> Kernels:
+    if wanted == REFERENCE:
+        return Kernels(REFERENCE, _CHOSEN)
+    library = _library()
+    if wanted in ("", "auto"):
+        if isinstance(library, str):
+            return Kernels(REFERENCE, library)
+        return Kernels(library.instruction_sets[0], "the best that this processor has")
+    known = [] if isinstance(library, str) else library.instruction_sets
+    if wanted not in known:
+        why = f" ({library})" if isinstance(library, str) else ""
+        expected = ", ".join([REFERENCE, *known])
+        raise ConfigError(
+            f"{wanted!r} are no kernels of this machine ({VARIABLE}); expected auto or one of {expected}{why}"
+        )
+    return Kernels(wanted, _CHOSEN)
+
+
+_current: Kernels | None = None
+
+
+def kernels_in_use() -> Kernels:
+    """The kernels that float32 tensors on the CPU meet; chosen at the first use, by ``SIMROOT_KERNELS``.
+
+    Raises:
+        ConfigError: if the variable names kernels that this processor or installation does not have.
+    """
+    global _current
+    if _current is None:
+        _current = _choose(os.environ.get(VARIABLE, "auto"))
+    return _current
+
+
+@contextmanager
+def use_kernels(name: str) -> Iterator[Kernels]:
+    """Other kernels inside the context: ``auto``, ``reference`` or an instruction set.
+
+    Raises:
+        ConfigError: if this processor or installation does not have them.
+    """
+    global _current
+    before = kernels_in_use()
+    _current = _choose(name)
+    try:
+        yield _current
+    finally:
+        _current = before
+
+
+def available_kernels() -> list[str]:
+    """All kernels that this processor can run, best first, the reference last."""
+    library = _library()
+    return [*([] if isinstance(library, str) else library.instruction_sets), REFERENCE]
+
+
+def native() -> bool:
+    """Whether native kernels are in use."""
+    return kernels_in_use().name != REFERENCE
+
+
+def has_native(x: Tensor) -> bool:
+    """Whether native kernels are in use and serve `x`."""
+    suitable = x.device.type == "cpu" and x.dtype == torch.float32 and not without_branches()
+    return suitable and _kernels_chosen() and native()
+
+
+def _kernels_chosen() -> bool:
+    """Makes the choice of kernels, which a compiled function cannot do by itself; what was chosen it may look at."""
+    kernels_in_use()
+    return True
+
+
+# What torch.compiler.assume_constant_result does; but that imports the whole compiler, three seconds of it.
+_kernels_chosen._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def reference_chosen() -> bool:
+    """Whether kernels of every device, not only the CPU's, have been turned off."""
+    return kernels_in_use() == (REFERENCE, _CHOSEN)
+
+
+@cache
+def _function(name: str, instruction_set: str, arguments: tuple[Any, ...], result: Any) -> Any:
+    library = _library()
+    assert isinstance(library, _Library)
+    return ctypes.CFUNCTYPE(result, *arguments)(library.address(name, instruction_set))
+
+
+def kernel(name: str, arguments: Sequence[Any], result: Any = None) -> Any:
+    """A kernel of csrc/simroot.h for the instruction set in use, as a function of ctypes values without the GIL."""
+    return _function(name, kernels_in_use().name, tuple(arguments), result)
+
+
+def run(name: str, types: Sequence[Any], *arguments: Any, purpose: str) -> None:
+    """Call a kernel with as many threads as PyTorch has.
+
+    Raises:
+        MemoryError: if none is left for it; `purpose` says what it computes.
+    """
+    # The choice may have changed since the forward pass, or since a graph was compiled.
+    with nullcontext() if native() else use_kernels("auto"):
+        failed = kernel(name, (*types, ctypes.c_int), ctypes.c_int)(*arguments, torch.get_num_threads())
+    if failed:
+        raise MemoryError(f"no memory left for {purpose}; use smaller batches")

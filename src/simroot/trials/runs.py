@@ -1,0 +1,263 @@
+"""Trainings that an experiment needs: found where they were made before, resumed where they stopped, or begun."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from itertools import count as numbers
+from pathlib import Path
+from typing import Annotated, Any, TypedDict, get_type_hints
+
+from simroot.data import ImageData
+from simroot.errors import CheckpointError, ConfigError
+from simroot.images.preparation import as_image_size, size_name
+from simroot.measure import count
+from simroot.models import create_model, deploy, model_entry
+from simroot.models.image_sizes import recorded
+from simroot.pretraining import pretrain
+from simroot.training import Recipe, Run, for_data, recipe, resume, train
+from simroot.training.run import CONFIG, METRICS, SUMMARY, WEIGHTS, data_change, origin, read_config
+from simroot.untrusted.documents import read_json
+from simroot.untrusted.schema import Count, Positive, Range, require
+
+log = logging.getLogger(__name__)
+
+# Folder of pre-trained networks among the runs.
+PRETRAINED = "pre-trained"
+
+Row = dict[str, Any]
+
+
+Share = Annotated[float, Range(0, 1)]
+
+
+class _Figures(TypedDict):
+    model: str
+    overrides: dict[str, Any]
+    seed: Count
+    epochs: Positive
+    accuracy: Share
+    best_accuracy: Share
+    parameters: Positive
+    macs: Positive
+    flops: Positive
+    seconds: Annotated[float, Range(0, 1e12)]
+    recipe: dict[str, Any]
+    command: str
+    validation_accuracy_by_epoch: list[Share]
+
+
+class Figures(_Figures, total=False):
+    """What a row says of a finished run; experiments add figures of their own."""
+
+    start: str
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training that an experiment asks for.
+
+    Attributes:
+        model: name in the registry.
+        recipe: how to train; its seed is the trial's.
+        overrides: arguments of the network's builder.
+        initial: safetensors with the weights to start from; random ones if None.
+        pretrained: start from what pre-training makes of the training images and their labels, with the recipe's seed.
+    """
+
+    model: str
+    recipe: Recipe
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    initial: Path | None = None
+    pretrained: bool = False
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        overrides = "".join(f" {key}={value}" for key, value in self.overrides.items())
+        return f"{self.model}{overrides}{', pre-trained' * self.pretrained}, seed {self.recipe.seed}"
+
+
+class Runs:
+    """A folder of run directories: those that are there already are taken up, whoever made them.
+
+    A run is a trial's if network, overrides, initial weights, recipe and data are the same; where it lies and what it
+    is called does not matter.
+
+    Args:
+        folder: holds run directories; new ones are made in it.
+        data: what all trials train on.
+        source: arguments of ``simroot.data.load`` that give the data; None if none do.
+    """
+
+    def __init__(self, folder: Path, data: ImageData, source: Mapping[str, Any] | None) -> None:
+        self.folder, self.data, self.source = folder, data, source
+
+    def find(self, trial: Trial) -> Path | None:
+        """The trial's run directory, a finished one if there are several; None if there is none."""
+        found = [path.parent for path in sorted(self.folder.glob(f"*/{CONFIG}")) if self._is(path.parent, trial)]
+        return next((path for path in found if (path / SUMMARY).exists()), found[0] if found else None)
+
+    def finished(self, trial: Trial) -> Path | None:
+        """The trial's run directory if it is complete, else None."""
+        path = self.find(trial)
+        return path if path is not None and (path / SUMMARY).exists() else None
+
+    def complete(self, trial: Trial, **options: Any) -> Path:
+        """The trial's run directory, after whatever training is left to do.
+
+        Args:
+            trial: what to train.
+            **options: where and how, as for ``simroot.training.train``: ``progress``, ``devices`` and so on.
+
+        Raises:
+            ConfigError, DataError, CheckpointError, TrainingError, TrainingInterrupted: as ``train`` and ``resume``.
+        """
+        path = self.find(trial)
+        if path is None:
+            if trial.pretrained:
+                self._pretrain(trial)
+            return self._train(trial, options).path
+        if (path / SUMMARY).exists():
+            log.info("%s: taken from %s", trial.name, path)
+            return path
+        return resume(path, data=self.data, **options).path
+
+    def _start(self, trial: Trial) -> Path:
+        """Where the trial's pre-trained network lies, or will lie."""
+        data = self.data
+        overrides = "".join(f"-{key}-{value}" for key, value in trial.overrides.items()).replace(" ", "")
+        images = f"{data.name}-{len(data.train)}-{size_name(data.image_size)}px"
+        return self.folder / PRETRAINED / f"{trial.model}{overrides}-{images}-seed-{trial.recipe.seed}"
+
+    def _initial(self, trial: Trial) -> Path | None:
+        return self._start(trial) / WEIGHTS if trial.pretrained else trial.initial
+
+    def _pretrain(self, trial: Trial) -> None:
+        if (start := self._start(trial)).exists():
+            return
+        facts = origin(self.data, self.source)
+        seed, offsets = trial.recipe.seed, "labels"  # as `train --pretrain` does
+        pretrain(self.data, trial.model, trial.overrides, start, seed=seed, facts=facts, offsets=offsets)
+        log.info("%s: start in %s", trial.name, start)
+
+    def _train(self, trial: Trial, options: Mapping[str, Any]) -> Run:
+        data = self.data
+        stem = f"{trial.model}-{data.name}-{trial.recipe.epochs}-epochs-seed-{trial.recipe.seed}"
+        names = (stem if number == 1 else f"{stem}-{number}" for number in numbers(1))
+        overrides = {"image_size": data.image_size, **trial.overrides}
+        network = deploy(create_model(trial.model, len(data.classes), data.channels, **overrides))
+        cost = count(network, data.preparation.shape)
+        return train(
+            trial.model,
+            data,
+            trial.recipe,
+            next(path for name in names if not (path := self.folder / name).exists()),
+            overrides=trial.overrides,
+            data_source=self.source,
+            cost={"parameters": cost.parameters, "macs": cost.macs, "flops": cost.flops},
+            initial=self._initial(trial),
+            **options,
+        )
+
+    def _is(self, path: Path, trial: Trial) -> bool:
+        try:
+            config = read_config(path)
+        except CheckpointError as error:
+            log.warning("left out a run: %s", error)
+            return False
+        model, expected = dict(config["model"]), self._initial(trial)
+        # Of a pre-trained start its name in the folder says which it is, wherever the folder lies.
+        last = -3 if trial.pretrained else 0
+        starts = [path and Path(path).resolve().parts[last:] for path in (model.pop("initial", None), expected)]
+        return (
+            model == {"name": trial.model, "overrides": recorded(trial.model, self.data.image_size, trial.overrides)}
+            and starts[0] == starts[1]
+            and Recipe.from_dict(config["recipe"]) == for_data(trial.recipe, self.data.named, self.data.image_size)
+            and data_change(config, self.data, path) is None
+        )
+
+
+def row(path: Path) -> Row:
+    """The figures of a finished run.
+
+    ``accuracy`` is the last epoch's, on the validation images: the best epoch's would favour whoever's curve is
+    rougher.
+
+    Raises:
+        CheckpointError: if a file of the run is missing or damaged.
+    """
+    kept = ("model", "overrides", "seed", "epochs")
+    sizes = ("parameters", "macs", "flops", "seconds", "recipe", "versions", "commit")
+    try:
+        summary = read_json(path / SUMMARY)
+        with (path / METRICS).open(encoding="utf-8") as file:
+            curve = [float(line["val_accuracy"]) for line in csv.DictReader(file)]
+        found = {
+            **{key: summary[key] for key in kept},
+            "accuracy": summary["last_accuracy"],
+            "best_accuracy": summary["accuracy"],
+            **{key: summary[key] for key in sizes},
+        }
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise CheckpointError(f"{SUMMARY} or {METRICS} of {path} is missing or damaged ({error!r})") from error
+    if len(curve) != found["epochs"]:
+        raise CheckpointError(f"{METRICS} of {path} has {len(curve)} epochs; expected {found['epochs']}")
+    figures = {**found, "command": command(read_config(path)), "validation_accuracy_by_epoch": curve}
+    try:
+        require_figures(figures)
+    except ConfigError as error:
+        raise CheckpointError(f"{SUMMARY} or {METRICS} of {path} is damaged ({error})") from error
+    return figures
+
+
+def require_figures(figures: Mapping[str, Any]) -> None:
+    """Refuse a row of a report that is not of a finished run.
+
+    Raises:
+        ConfigError: naming the figure.
+    """
+    require({name: value for name, value in figures.items() if name in get_type_hints(Figures)}, Figures, "")
+    Recipe.from_dict(figures["recipe"])
+    if len(figures["validation_accuracy_by_epoch"]) != figures["epochs"]:
+        raise ConfigError(f"validation_accuracy_by_epoch has no value for each of {figures['epochs']} epochs")
+
+
+def command(config: Mapping[str, Any]) -> str:
+    """What to type to make a run again, from its config.yaml; of the data's and the weights' paths the last part."""
+    model, data, used = config["model"], config["data"], config["recipe"]
+    source = data["source"] or {"name_or_path": data["name"]}
+    words = ["simroot", "train", "--data", Path(source["name_or_path"]).name]
+    for key in ("image_size", "fit", "pixel_range", "background", "limit", "validation", "train", "val"):
+        if (value := source.get(key)) is not None:
+            words += [
+                f"--{key.replace('_', '-')}",
+                _word(tuple(value)) if isinstance(value, list | tuple) else str(value),
+            ]
+    words += ["--model", model["name"]]
+    if "initial" in model:
+        start = Path(model["initial"]).parent  # of simroot pretrain
+        words += ["--pretrain"] if start.parent.name == PRETRAINED else ["--pretrain", start.name]
+    words += settings(model["overrides"])
+    usual = for_data(
+        recipe(**model_entry(model["name"]).recipe), source.get("name_or_path"), as_image_size(data["image_size"])
+    )
+    chosen = Recipe.from_dict(used)
+    for known in fields(Recipe):
+        value = getattr(chosen, known.name)
+        if value != getattr(usual, known.name):
+            words += [f"--recipe.{known.name}", _word(value)]
+    return shlex.join(words)
+
+
+def settings(overrides: Mapping[str, Any]) -> list[str]:
+    """The words of a command line that override a network's arguments."""
+    return [word for key, value in overrides.items() for word in ("--set", f"{key}={json.dumps(value)}")]
+
+
+def _word(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value).lower()

@@ -1,0 +1,191 @@
+"""Networks within a budget: the widest of a family, limits of operations and time, what a design holds."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from simroot.data import from_arrays
+from simroot.design import budgets, frontier
+from simroot.design.budgets import CIFAR_10, Budget, Task, Times, deployed, parameters, widest
+from simroot.design.families import FAMILIES
+from simroot.design.search import CANDIDATES, comparison, design
+from simroot.errors import ConfigError
+from simroot.measure import count
+from simroot.trials.experiment import Finished, Report
+
+
+def widths(width: int) -> dict[str, int]:
+    return {"channels": width}
+
+
+def test_widest_network_is_the_last_within_the_budget() -> None:
+    # 40 c^2 + 90 c + 2: convolutions, biases, templates, weights, offsets and two betas.
+    sizes = {5_000: 10, 4_902: 10, 4_901: 9, 132: 1}
+    assert parameters(deployed("simnet3_compact", {"channels": 10})) == 4_902
+    for size, width in sizes.items():
+        assert widest("simnet3_compact", Budget(parameters=size), widths) == {"channels": width}
+    with pytest.raises(ConfigError, match="the narrowest simnet3_compact is not within 131 parameters; expected a la"):
+        widest("simnet3_compact", Budget(parameters=131), widths)
+
+
+def test_widest_network_within_operations_and_both() -> None:
+    assert widest("simnet3_compact", Budget(macs=1_606_400), widths) == {"channels": 10}
+    assert widest("simnet3_compact", Budget(macs=1_606_399), widths) == {"channels": 9}
+    assert widest("simnet3_compact", Budget(1_000, 1_606_400), widths)["channels"] < 9
+    assert widest("simnet3_compact", Budget(1_000_000, 1_606_399), widths) == {"channels": 9}
+
+
+def test_widest_network_within_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A time that is the number of parameters in thousands: the same network as within so many parameters."""
+    monkeypatch.setattr(budgets, "milliseconds", lambda network, task: parameters(network) / 1e3)
+    assert widest("simnet3_compact", Budget(milliseconds=4.902), widths) == {"channels": 10}
+    assert widest("simnet3_compact", Budget(milliseconds=4.901), widths) == {"channels": 9}
+
+
+def test_time_is_asked_for_only_within_the_other_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    timed: list[int] = []
+
+    def milliseconds(network: nn.Module, task: Task) -> float:
+        timed.append(parameters(network))
+        return 0.0
+
+    monkeypatch.setattr(budgets, "milliseconds", milliseconds)
+    widest("simnet3_compact", Budget(parameters=5_000, milliseconds=1.0), widths)
+    assert timed
+    assert max(timed) <= 5_000
+
+
+def test_classes_and_images_count() -> None:
+    task = Task(num_classes=100, in_channels=1, image_size=24)
+    found = widest("simnet3_compact", Budget(parameters=5_000), widths, task)
+    wider = {"channels": found["channels"] + 1}
+    assert (
+        parameters(deployed("simnet3_compact", found, task))
+        <= 5_000
+        < parameters(deployed("simnet3_compact", wider, task))
+    )
+    assert task.input_size == (1, 24, 24)
+
+
+def test_budget_needs_a_limit() -> None:
+    with pytest.raises(ConfigError, match="the budget has no limit; expected a number of parameters"):
+        Budget()
+    assert str(Budget(20_000, 3_000_000, 0.5)) == "20,000 parameters, 3,000,000 MACs, 0.5 ms"
+    assert str(Budget(macs=3_000_000)) == "3,000,000 MACs"
+
+
+def test_looking_for_networks_leaves_torchs_random_state() -> None:
+    before = torch.get_rng_state()
+    widest("simnet3_compact", Budget(parameters=200), widths)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(("budget", "depth"), [(5_000, 1), (9_000, 1), (11_000, 2), (34_000, 2), (40_000, 3)])
+def test_larger_networks_are_deeper(budget: int, depth: int) -> None:
+    (family,) = (family for family in FAMILIES if family.name == "resnet")
+    assert family.at(Budget(parameters=budget)).overrides.get("depth", 3) == depth
+
+
+def test_design_is_within_the_budget_and_almost_fills_it() -> None:
+    budget = Budget(macs=700_000)
+    found = design(budget, CIFAR_10, ["simnet_mixed", "convnet_plain"])
+    assert [each.network.name for each in found] == ["simnet_mixed", "convnet_plain"]
+    for each in found:
+        cost = count(deployed(each.network.model, each.network.overrides), (3, 32, 32))
+        assert (each.parameters, each.macs, each.milliseconds) == (cost.parameters, cost.macs, None)
+        assert 600_000 < each.macs <= 700_000
+        assert each.network.overrides == json.loads(json.dumps(dict(each.network.overrides)))
+
+
+def test_families_that_cannot_are_left_out_and_named(caplog: pytest.LogCaptureFixture) -> None:
+    task = Task(image_size=8)
+    with caplog.at_level(logging.WARNING, logger="simroot"):
+        found = design(Budget(parameters=5_000), task, ["simnet2", "resnet"])
+    assert [each.network.name for each in found] == ["resnet"]
+    assert "left out: image_size of simnet2 is 8; the smallest that works is 15" in caplog.text
+    with pytest.raises(ConfigError, match="no network is within 5,000 parameters with images of 8 pixels"):
+        design(Budget(parameters=5_000), task, ["simnet2"])
+    with pytest.raises(ConfigError, match="unknown family 'simnet9'; known are simnet_mixed; "):
+        design(Budget(parameters=5_000), task, ["simnet9"])
+
+
+def test_a_limit_of_time_puts_the_time_into_the_design(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budgets, "milliseconds", lambda network, task: parameters(network) / 1e3)
+    (found,) = design(Budget(milliseconds=1.0), CIFAR_10, ["convnet_plain"])
+    assert 850 < found.parameters <= 1_000
+    assert found.milliseconds == found.parameters / 1e3
+
+
+def test_a_moments_disturbance_does_not_decide(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([5.0, 0.9, 5.0, 5.0])
+    monkeypatch.setattr(budgets, "milliseconds", lambda network, task: next(times))
+    assert [Times(CIFAR_10).of("simnet3_compact", {"channels": 1}, limit=1.0) for _ in range(2)] == [0.9, 5.0]
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("most", [None, 3, 1_000])
+def test_few_times_are_measured(power: float, most: int | None) -> None:
+    measured: list[int] = []
+
+    def time(width: int) -> float:
+        measured.append(width)
+        return 0.05 + (width / 200) ** power
+
+    found = budgets._widest_timed(time, 1.05, most)
+    assert found in measured  # what is chosen has been measured
+    assert time(found) <= 1.05
+    assert found == most or time(found) >= 0.95 * 1.05
+    assert len(measured) <= 9
+
+
+def test_nothing_is_within_a_time_that_even_the_narrowest_takes_longer_than() -> None:
+    assert budgets._widest_timed(lambda width: 2.0 + width, 1.0, None) == 0
+    assert budgets._widest_timed(lambda width: 2.0 + width, 1.0, 7) == 0
+
+
+@pytest.mark.slow
+def test_time_is_measured() -> None:
+    assert 0 < budgets.milliseconds(deployed("convnet_plain", {"channels": 4.0}), CIFAR_10) < 1_000
+
+
+def test_comparison_trains_all_of_them_alike() -> None:
+    networks = [CANDIDATES[name].at(Budget(parameters=5_000)) for name in ("simnet_mixed", "convnet_plain")]
+    plan = comparison(Budget(parameters=5_000), networks)
+    assert plan.title == "Networks within 5,000 parameters"
+    trials = plan.trials(3, 1)
+    assert [trial.model for trial in trials] == ["simnet_mixed", "convnet_plain"]
+    kept: list[Mapping[str, Any]] = [{**vars(trial.recipe), "learning_rate": 0, "clip_norm": 0} for trial in trials]
+    assert kept[0] == kept[1]
+
+
+def test_report_says_what_to_do_with_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frontier, "report", lambda by_budget, finished, data: Report(f"| {list(by_budget)} |"))
+    networks = [CANDIDATES[name].at(Budget(parameters=5_000)) for name in ("simnet_mixed", "convnet_plain")]
+    plan = comparison(Budget(parameters=5_000), networks)
+    rows = [
+        {"model": model, "overrides": {}, "accuracy": accuracy, "command": f"simroot train {accuracy}"}
+        for model, accuracy in (("simnet_mixed", 0.7), ("convnet_plain", 0.6))
+    ]
+    places = [tmp_path / "one", None]
+    runs = [Finished(*each) for each in zip(plan.trials(3, 1), places, rows, strict=True)]
+    data = from_arrays(torch.zeros(20, 3, 32, 32).byte(), torch.arange(20) % 2, validation=4)
+    first, _, last = plan.report(runs, data).markdown.partition("\n\n")
+    assert first == "| ['5,000 parameters'] |"
+    assert last == (
+        "The best is simnet_mixed channels=8.5 depth=1, seed 1. To train it for longer: `simroot train 0.7` with more "
+        f"epochs. For the device, as it is: `simroot export {tmp_path / 'one'}`."
+    )
+    assert "simroot export" not in plan.report([runs[1]], data).markdown
+    # one lucky seed is not the best network
+    again = [(run, accuracy) for run, both in zip(runs, ((0.65, 0.65), (0.4, 0.8)), strict=True) for accuracy in both]
+    lucky = [replace(run, row={**run.row, "accuracy": accuracy}) for run, accuracy in again]
+    assert "The best is simnet_mixed" in plan.report(lucky, data).markdown
