@@ -1,18 +1,15 @@
 """The shape of the project: which room may import which, file sizes, and what its files must not speak of."""
 
-import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
-PACKAGE = ROOT / "src" / "simroot"
+from rooms import LEAVES, MODULES, PACKAGE, PAGE, ROOT, arrows, arrows_of, drawn, reduced, room_of
 
-_LEAVES = {"_version", "errors", "files", "images", "lazy", "modules", "untrusted"}
+_LEAVES = set(LEAVES)
 _NETWORKS = _LEAVES | {"ops", "layers", "roots", "models"}
 _BESIDE = {"data", "estimators"}
 
@@ -61,35 +58,22 @@ def tracked() -> list[Path]:
     return [path for name in listed.stdout.split("\0") if name and (path := ROOT / name).is_file()]
 
 
-def imports(source: str, module: str) -> Iterator[str]:
-    """Absolute names of everything that a module imports, at any depth; ``module`` resolves relative imports."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            parent = ".".join(module.split(".")[: -node.level]) if node.level else ""
-            base = ".".join(part for part in (parent, node.module) if part)
-            yield from (f"{base}.{alias.name}" for alias in node.names)
-
-
-def arrows(source: str, module: str) -> set[str]:
-    """Rooms of simroot that a module imports, itself included."""
-    names = (name.split(".") for name in imports(source, module))
-    return {parts[1] for parts in names if parts[0] == "simroot" and len(parts) > 1}
-
-
-MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
-
-
 @pytest.mark.parametrize("path", MODULES, ids=[str(path.relative_to(PACKAGE)) for path in MODULES])
 def test_imports_go_one_way(path: Path) -> None:
-    relative = path.relative_to(PACKAGE)
-    room = relative.parts[0].removesuffix(".py")
+    room = room_of(path)
     assert room in ALLOWED, f"{room} is no room of simroot"
-    # A package's __init__ resolves relative imports against itself: its own name is one part longer.
-    module = ".".join(["simroot", *relative.with_suffix("").parts])
-    found = arrows(path.read_text(), module) - {room}
+    found = arrows_of(path)
     assert found <= ALLOWED[room], f"{room} must not import {sorted(found - ALLOWED[room])}"
+
+
+def test_the_page_about_the_rooms_is_up_to_date() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert drawn(page) == page, "draw it anew: python tests/rooms.py"
+    rooms = {room_of(path) for path in MODULES} - {"__main__"}
+    assert not [room for room in rooms if f"`{room}.py`" not in page and f"`{room}/`" not in page]
+    named = re.findall(r"`((?:[\w]+/)+[\w]+\.(?:py|cpp|hpp))`", page)
+    assert named
+    assert not [path for path in named if not any((folder / path).is_file() for folder in (ROOT, PACKAGE))]
 
 
 def test_the_walk_sees_every_form_of_import() -> None:
@@ -99,6 +83,10 @@ def test_the_walk_sees_every_form_of_import() -> None:
     )
     assert arrows(source, "simroot.models.registry") == {"cli", "ops", "data", "layers", "models"}
     assert arrows("from . import similarity", "simroot.ops.__init__") == {"ops"}
+
+
+def test_arrows_that_follow_from_others_are_left_out() -> None:
+    assert reduced({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == {"a": {"b"}, "b": {"c"}, "c": set()}
 
 
 def test_files_stay_short() -> None:
