@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 
 from cli.result import Simroot
 from simroot.images.preparation import sides
-from simroot.measure import count
+from simroot.measure import count, timing
 from simroot.models import create_model, deploy
 from simroot.training import load_run
 
@@ -21,9 +20,8 @@ QUICK = ("--seconds", "0.001")
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = importlib.import_module("simroot.measure.latency")  # the package holds a function of this name
-    monkeypatch.setattr(module, "_PAUSE", 0.0)
-    monkeypatch.setattr(module, "ROUNDS", 3)
+    monkeypatch.setattr(timing, "_PAUSE", 0.0)
+    monkeypatch.setattr(timing, "ROUNDS", 3)
 
 
 def test_networks_side_by_side(simroot: Simroot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +88,8 @@ def test_network_and_its_file(simroot: Simroot, tmp_path: Path) -> None:
         (["simnet2:channels"], "'channels' is no override; expected KEY=VALUE"),
         (["simnet2:colour=1"], "simnet2 has no override 'colour'"),
         (["nothing.onnx"], "nothing.onnx cannot be loaded"),
-        (["weights.safetensors"], ".onnx files run in onnxruntime and openvino"),
+        (["weights.pt"], ".onnx files run in onnxruntime and openvino"),
+        (["weights.safetensors"], "weights.json does not exist; simroot rootify writes it"),
         (["simnet2", "--threads", "1,none"], "'none' is no whole number of at least 1"),
         (["simnet2", "--seconds", "0"], "'0' is no number above 0"),
         ([], "required: MODEL|RUN|FILE"),

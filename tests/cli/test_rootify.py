@@ -9,7 +9,8 @@ from safetensors.torch import load_file, save_file
 
 from cli.result import Simroot
 from simroot.errors import CheckpointError
-from simroot.models import create_model, load_rootified, rootify
+from simroot.models import create_model, deploy, load_rootified, rootify
+from simroot.training import load_run
 
 
 @pytest.fixture(autouse=True)
@@ -149,3 +150,25 @@ def test_what_groups_nothing_saves_nothing(simroot: Simroot, tmp_path: Path, mon
     assert result.code == 0
     assert "No layer was grouped: nothing was saved." in result.out
     assert not list(tmp_path.iterdir())
+
+
+def test_what_was_saved_is_the_name_of_a_network(simroot: Simroot, tmp_path: Path) -> None:
+    sizes = ("--num-classes", "10", "--input-size", "1,16,16")
+    assert simroot("rootify", "nin_compact", "--degree", "2", "--out", "root.safetensors", *sizes).code == 0
+    saved = load_rootified("root.safetensors")
+    cost = json.loads(simroot("cost", "root.safetensors", "--json").out)
+    assert cost["parameters"] == sum(each.numel() for each in deploy(saved).parameters())
+    assert simroot("bench", "root.safetensors", "--seconds", "0.01").code == 0
+    assert simroot("export", "root.safetensors", "--out", "root.onnx").code == 0
+    # Training starts from its weights, and the run is built again without the file.
+    words = ("--image-size", "16", "--limit", "50", "--recipe.epochs", "1", "--quiet", "--out", "run")
+    assert simroot("train", "--model", "root.safetensors", *words).code == 0
+    run = load_run(tmp_path / "run")
+    assert run.model.get_submodule("conv2a").groups == saved.get_submodule("conv2a").groups == 2
+    start = load_file(tmp_path / "run" / "initial.safetensors")
+    assert torch.equal(start["conv2a.weight"], saved.state_dict()["conv2a.weight"])
+    Path("root.safetensors").unlink()
+    assert simroot("evaluate", "run").code == 0
+    # A run is rootified with its weights; groups that it had already stay.
+    assert simroot("rootify", "run", "--degree", "2", "--weights", "slice", "--out", "again.safetensors").code == 0
+    assert load_rootified("again.safetensors").get_submodule("conv2a").groups == 2

@@ -19,7 +19,7 @@ from simroot.measure import Candidate, Latency, MismatchError, compare, file_inp
 from simroot.measure.timing import _summary
 
 # The package holds the function of the same name.
-module = importlib.import_module("simroot.measure.latency")
+module = importlib.import_module("simroot.measure.timing")
 
 SIZE = (3, 4, 4)
 

@@ -99,7 +99,7 @@ def test_a_name_is_taken_once() -> None:
 
     with pytest.raises(ValueError, match=r"'nin_tiny' is registered already, by .*test_registry; choose another name"):
         register("nin_tiny")(another)
-    with pytest.raises(ValueError, match=r"'nin' is registered already, by simroot\.models\.nin"):
+    with pytest.raises(ValueError, match=r"'nin' is registered already, by simroot\.models\.baselines\.nin"):
         register("nin")(another)
 
 

@@ -39,8 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "networks",
         metavar="MODEL|RUN|FILE",
         nargs="+",
-        help="name of a network, with overrides as in simnet2:order=1; a run directory; an .onnx or .xml file. The "
-        "others are compared with the first",
+        help="name of a network, with overrides as in simnet2:order=1, also torchvision:NAME and timm:NAME; a file of "
+        "rootify; a run directory; an .onnx or .xml file. The others are compared with the first",
     )
     parser.add_argument(
         "--engine",
@@ -141,10 +141,10 @@ def _candidate(word: str, arguments: argparse.Namespace) -> Candidate:
     path = Path(word)
     if path.suffix in READERS and not path.is_dir():  # it runs without PyTorch
         return Candidate(word, file_input_size(path), file=path, macs=_file_macs(path))
-    from simroot.models import list_models
+    from simroot.models import name_and_overrides, names_network
     from simroot.training import load_run
 
-    named = word.partition(":")[0] in list_models()
+    named = names_network(name_and_overrides(word)[0])
     if not named and path.is_dir():
         trained = load_run(path)
         size = trained.preparation.shape
@@ -155,13 +155,13 @@ def _candidate(word: str, arguments: argparse.Namespace) -> Candidate:
 
 
 def named_candidate(word: str, image_size: ImageSize | None = None, num_classes: int | None = None) -> Candidate:
-    """A registered network with overrides, such as ``simnet2:order=1``, always with the same initial weights."""
+    """A network with overrides, such as ``simnet2:order=1``, always with the same initial weights."""
     import torch
 
     from simroot.measure import Candidate
-    from simroot.models import create_model, model_entry
+    from simroot.models import create_model, model_entry, name_and_overrides
 
-    name, *overrides = word.split(":")
+    name, overrides = name_and_overrides(word)
     entry = model_entry(name)
     try:
         options = dict(map(override, overrides))

@@ -26,7 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model",
         metavar="MODEL|RUN|FILE",
-        help="name of a network ('simroot models'), a run directory, or an exported .onnx or .xml file",
+        help="name of a network ('simroot models', torchvision:NAME, timm:NAME), a file of rootify, a run directory, "
+        "or an exported .onnx or .xml file",
     )
     parser.add_argument(
         "--input-size", type=image_shape, metavar="C,H,W", help="shape of one image (default: the network's own)"
@@ -53,9 +54,9 @@ def run(arguments: argparse.Namespace) -> int:
         return _file(path, arguments)
     from simroot.export.c.report import device_memory
     from simroot.measure import count, time_layers
-    from simroot.models import list_models
+    from simroot.models import names_network
 
-    is_run = arguments.model not in list_models() and Path(arguments.model).is_dir()
+    is_run = not names_network(arguments.model) and Path(arguments.model).is_dir()
     title, model, size = _run_network(arguments) if is_run else _named_network(arguments)
     cost = count(model, size)
     seconds = time_layers(model, size, batch=arguments.batch) if arguments.time else None

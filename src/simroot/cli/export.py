@@ -91,7 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write the files and print what they are."""
     from simroot.measure import count
-    from simroot.models import deploy, list_models
+    from simroot.models import deploy, names_network
 
     for option in ("int8", "custom_operator"):
         if "torch" in arguments.format and getattr(arguments, option):
@@ -101,13 +101,13 @@ def run(arguments: argparse.Namespace) -> int:
     if "out" in arguments:
         require_folder(arguments.out)
     with logging_to_stderr():
-        is_run = arguments.model not in list_models()
+        is_run = not names_network(arguments.model)
         prepare = _trained if is_run else _untrained
         title, model, input_size, options, folder = prepare(arguments)
         if arguments.custom_operator:
             options["custom_operator"] = True
         options["cost"] = count(deploy(model), input_size).as_dict()
-        stem = "model-int8" if arguments.int8 else "model" if is_run else arguments.model
+        stem = "model-int8" if arguments.int8 else "model" if is_run else Path(arguments.model).stem.replace(":", "_")
         out = vars(arguments).get("out", folder / stem)
         writers = _writers(vars(arguments).get("verify", ()))
         exported, refused = [], []

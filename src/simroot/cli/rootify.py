@@ -20,15 +20,14 @@ if TYPE_CHECKING:
 
     from simroot.roots.rootify import RootLayer, RootReport
 
-_IMAGENET = (3, 224, 224)
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument(
         "model",
-        metavar="MODEL",
-        help="name of a network ('simroot models'), torchvision:NAME, or timm:NAME where timm is installed",
+        metavar="MODEL|RUN",
+        help="name of a network ('simroot models'), torchvision:NAME, timm:NAME where timm is installed, or a run "
+        "directory, whose weights --weights slice keeps",
     )
     parser.add_argument("--degree", type=positive, required=True, metavar="N", help="filter groups of the first stage")
     parser.add_argument(
@@ -90,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
         print_json({**config, **dataclasses.asdict(report), "saved": str(out) if config["groups"] else None})
     else:
         _print(f"{arguments.model}, {variant}", report)
-        saved = f"Saved as {out}; simroot.models.load_rootified reads it."
+        saved = f"Saved as {out}, a name for simroot train --model, cost, bench, export and correlation."
         console().print(saved if config["groups"] else "No layer was grouped: nothing was saved.")
     return 0
 
@@ -103,16 +102,16 @@ def _require_place(out: Path) -> None:
 
 def _build(arguments: argparse.Namespace) -> tuple[nn.Module, dict[str, Any]]:
     """The network, and what it takes to build it again."""
-    from simroot.models import build_network
+    from simroot.models import create_model, names_network
+    from simroot.training import load_run
 
-    if ":" not in arguments.model:
-        options, input_size = network_arguments(arguments)
-    else:
-        options, input_size = dict(arguments.set or []), arguments.input_size or _IMAGENET
-        if arguments.num_classes:
-            options["num_classes"] = arguments.num_classes
+    if not names_network(arguments.model) and Path(arguments.model).is_dir():
+        run = load_run(Path(arguments.model))
+        config = {"model": run.model_name, "arguments": run.arguments, "input_size": list(run.preparation.shape)}
+        return run.model, config
+    options, input_size = network_arguments(arguments)
     config = {"model": arguments.model, "arguments": options, "input_size": list(input_size)}
-    return build_network(arguments.model, options), config
+    return create_model(arguments.model, **options), config
 
 
 def _load(model: nn.Module, path: Path) -> None:

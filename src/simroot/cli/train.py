@@ -151,6 +151,7 @@ def _start(arguments: argparse.Namespace, options: Mapping[str, Any]) -> Run:
     from simroot.data import load
     from simroot.images.preparation import sides
     from simroot.models import create_model, model_entry
+    from simroot.models.naming import read_rootified
     from simroot.pretraining import read_start
     from simroot.training import Choice, choose, train
 
@@ -158,6 +159,8 @@ def _start(arguments: argparse.Namespace, options: Mapping[str, Any]) -> Run:
     settings = read_settings(given["config"]) if "config" in given else Settings()
     start = read_start(given["pretrain"]) if given.get("pretrain") else None
     named = given.get("model") or (start.model if start else settings.model) or _without_data(given)
+    rooted = read_rootified(Path(named)) if named and named.endswith(".safetensors") else None
+    weights, named = (named, rooted.model) if rooted else (None, named)
     # What is wrong with it is said before the images are read.
     planned = choose_recipe(given, settings.recipe, model_entry(named).recipe if named else {})
     source = {**settings.source, **data_source(arguments)}
@@ -178,6 +181,10 @@ def _start(arguments: argparse.Namespace, options: Mapping[str, Any]) -> Run:
         model, chosen = choice.model, choose_recipe(given, settings.recipe, choice.changes)
         set_before = start.overrides if start else settings.overrides
         overrides = {**choice.overrides, **set_before, **dict(given.get("set", []))}
+        fitting = None
+        if rooted and weights:
+            overrides = {**rooted.shape, **overrides}
+            fitting = Path(weights) if rooted.fits(len(data.classes), data.channels) else None
         out = given.get("out") or _free_directory(model, data.name, given, stack)
         if "pretrain" in given and start is None:
             start = _pretrained(data, source, model, overrides, out, chosen.seed, given)
@@ -190,7 +197,7 @@ def _start(arguments: argparse.Namespace, options: Mapping[str, Any]) -> Run:
             chosen,
             out,
             overrides=overrides,
-            initial=start.weights if start else settings.initial,
+            initial=start.weights if start else fitting or settings.initial,
             data_source=source,
             notes=() if named else choice.notes(chosen, overrides),
             cost={"parameters": cost.parameters, "macs": cost.macs, "flops": cost.flops},

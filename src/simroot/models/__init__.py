@@ -6,7 +6,15 @@ from simroot.models.baselines.googlenet import AuxiliaryScores
 from simroot.models.baselines.relu_twin import relu_twin
 from simroot.models.deploy import deploy
 from simroot.models.naming import build_network, load_rootified
-from simroot.models.registry import ModelEntry, create_model, list_models, model_entry, register
+from simroot.models.registry import (
+    ModelEntry,
+    create_model,
+    list_models,
+    model_entry,
+    name_and_overrides,
+    names_network,
+    register,
+)
 from simroot.roots import RootReport, root_schedule, rootify, rootify_with_report
 
 __all__ = [
@@ -19,6 +27,8 @@ __all__ = [
     "list_models",
     "load_rootified",
     "model_entry",
+    "name_and_overrides",
+    "names_network",
     "register",
     "relu_twin",
     "root_schedule",

@@ -5,17 +5,20 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+import torch
 from torch import nn
 
 from simroot.errors import ConfigError, SimrootError, nearest, quoted
 from simroot.models.building import require_positive
 from simroot.models.memory import require_memory
+from simroot.roots.rootify import rootify
 from simroot.roots.schedules import Topology, root_schedule
 
 log = logging.getLogger(__name__)
@@ -53,6 +56,11 @@ class ModelEntry:
         parameters = inspect.signature(self.build).parameters.values()
         return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
+    @property
+    def open(self) -> bool:
+        """Whether the builder takes other keyword arguments, too: another library's, which it checks itself."""
+        return any(p.kind is inspect.Parameter.VAR_KEYWORD for p in inspect.signature(self.build).parameters.values())
+
 
 # From this number of channels, classes or anything on, a network may not fit into memory.
 _MANY = 2000
@@ -60,6 +68,12 @@ _MANY = 2000
 _UNBUILDABLE = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
 
 _ENTRIES: dict[str, ModelEntry] = {}
+
+# Of names that the registry does not hold: what stands before the colon, or the suffix of a file -> name -> entry.
+SOURCES: dict[str, Callable[[str], ModelEntry]] = {}
+
+# An argument that every network takes: layer -> filter groups, as ``rootify`` takes them.
+ROOTIFIED = "rootified"
 
 
 def register(
@@ -140,43 +154,84 @@ def model_entry(name: str) -> ModelEntry:
     Raises:
         ConfigError: if no network has this name; the message lists the nearest names.
     """
-    if name not in _ENTRIES:
-        raise ConfigError(f"unknown model {quoted(name)}; {nearest(name, list_models())}")
-    return _ENTRIES[name]
+    if name in _ENTRIES:
+        return _ENTRIES[name]
+    if (make := _source(name)) is not None:
+        return make(name)
+    source, colon, _ = name.partition(":")
+    if colon:
+        raise ConfigError(
+            f"{quoted(source)} is no source of networks; expected torchvision:NAME, timm:NAME or a plain name"
+        )
+    raise ConfigError(f"unknown model {quoted(name)}; {nearest(name, list_models())}")
+
+
+def names_network(name: str) -> bool:
+    """Whether a word names a network: a registered one, another library's, or a file of ``simroot rootify``."""
+    return name in _ENTRIES or _source(name) is not None
+
+
+def name_and_overrides(words: str) -> tuple[str, list[str]]:
+    """The name and the overrides of a word such as ``simnet2:order=1`` or ``torchvision:resnet18:width=2``."""
+    first, *others = words.split(":")
+    if first in SOURCES and others:
+        first, others = f"{first}:{others[0]}", others[1:]
+    return first, others
+
+
+def _source(name: str) -> Callable[[str], ModelEntry] | None:
+    before, colon, _ = name.partition(":")
+    return SOURCES.get(before if colon else Path(name).suffix or name)
 
 
 def create_model(name: str, num_classes: int = 10, in_channels: int = 3, **overrides: Any) -> nn.Module:
     """Build a registered network with freshly drawn weights (from torch's global generator).
 
     Args:
-        name: a name of ``list_models()``.
+        name: a name of ``list_models()``, ``torchvision:NAME``, ``timm:NAME``, or a file of ``simroot rootify``.
         num_classes: number of outputs, the class scores.
         in_channels: channels of the input images.
         **overrides: the builder's own keyword arguments, such as ``image_size``; see ``model_entry(name).overrides``.
+            Every network takes ``rootified``: layer -> filter groups, as ``simroot.roots.rootify`` takes them.
 
     Raises:
         ConfigError: for an unknown name or override, or a value that the network cannot be built with.
     """
     entry = model_entry(name)
     require_positive(name, num_classes=num_classes, in_channels=in_channels)
+    groups = overrides.pop(ROOTIFIED, None)
     known = entry.overrides
     for override, value in overrides.items():
-        if override not in known:
+        if override in known:
+            _require_truth_or_number(f"{override} of {name}", value, known[override])
+        elif not entry.open:
             raise ConfigError(f"{name} has no override {quoted(override)}; {nearest(override, known)}")
-        _require_truth_or_number(f"{override} of {name}", value, known[override])
-    build = functools.partial(entry.build, num_classes, in_channels, **overrides)
+    model = _built(entry, num_classes, in_channels, overrides)
+    if groups is None:
+        return model
+    size = _sides(overrides.get("image_size", entry.image_size))
+    return rootify(model, groups, example_input=torch.zeros(1, in_channels, *size))
+
+
+def _built(entry: ModelEntry, num_classes: int, in_channels: int, overrides: Mapping[str, Any]) -> nn.Module:
+    name, build = entry.name, functools.partial(entry.build, num_classes, in_channels, **overrides)
     try:
         if any(number >= _MANY for number in _numbers([num_classes, in_channels, overrides])):
-            size = overrides.get("image_size", entry.image_size)
-            sides = (size, size) if isinstance(size, int) else tuple(size)
-            require_memory(name, build, (in_channels, *sides))
+            size = _sides(overrides.get("image_size", entry.image_size))
+            require_memory(name, build, (in_channels, *size))
         return build()
     except SimrootError:
         raise
+    except ImportError as error:
+        raise ConfigError(f"{name} needs a library that is not installed: {error}; install it with pip") from error
     except _UNBUILDABLE as error:
         given = ", ".join(f"{override}={quoted(value)}" for override, value in overrides.items())
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise ConfigError(f"{name} cannot be built with {given or 'its defaults'}: {reason}") from error
+
+
+def _sides(size: int | Sequence[int]) -> tuple[int, ...]:
+    return (size, size) if isinstance(size, int) else tuple(size)
 
 
 def _numbers(value: Any) -> Iterator[float]:

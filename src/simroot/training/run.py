@@ -83,6 +83,11 @@ class Run:
         """How the network was trained."""
         return Recipe.from_dict(self.config["recipe"])
 
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments with which ``create_model`` builds the network."""
+        return _arguments(self.config)
+
     def predict(self, images: Images) -> NDArray[np.float64]:
         """Probabilities (N, classes): the softmax of the network's scores.
 
@@ -144,13 +149,14 @@ def _plain(value: Any) -> Any:
 
 def build_model(config: Mapping[str, Any]) -> nn.Module:
     """The untrained network of a config."""
+    return create_model(config["model"]["name"], **_arguments(config))
+
+
+def _arguments(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Keyword arguments of ``create_model`` for the network of a config."""
     model, data = config["model"], config["data"]
-    return create_model(
-        model["name"],
-        len(data["classes"]),
-        data["channels"],
-        **{"image_size": data["image_size"], **read_back(model["name"], model["overrides"])},
-    )
+    sizes = {"num_classes": len(data["classes"]), "in_channels": data["channels"], "image_size": data["image_size"]}
+    return {**sizes, **read_back(model["name"], model["overrides"])}
 
 
 def require_free(path: Path) -> None:
