@@ -11,8 +11,10 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from simroot.data import ImageData, loader
+from simroot.data import ImageData, from_arrays, loader
 from simroot.errors import ConfigError, TrainingError
+from simroot.measure import count
+from simroot.models import create_model, model_entry
 from simroot.training import Run, TrainingInterrupted, load_run, recipe, schedule_factor, train
 from simroot.training.environment import commit, versions
 from simroot.training.module import Classifier
@@ -81,8 +83,7 @@ def test_gives_the_weights_and_figures_of_a_plain_loop(
 
 def test_leaves_everything_in_the_run_directory(data: ImageData, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(out.parent)
-    cost = {"parameters": 7, "macs": 11, "flops": 22}
-    run = train("tiny", data, QUICK, out, cost=cost, accelerator="cpu", progress=False)
+    run = train("tiny", data, QUICK, out, accelerator="cpu", progress=False)
     assert {path.name for path in out.iterdir()} == FILES
     assert [path.name for path in out.parent.iterdir()] == [out.name]
     summary = json.loads((out / "summary.json").read_text())
@@ -92,7 +93,12 @@ def test_leaves_everything_in_the_run_directory(data: ImageData, out: Path, monk
     assert summary["accuracy"] == pytest.approx(best["val_accuracy"])
     assert summary["loss"] == pytest.approx(best["val_loss"], rel=1e-5)
     assert summary["last_accuracy"] == pytest.approx(rows(out)[-1]["val_accuracy"])
-    assert {key: summary[key] for key in cost} == cost
+    cost = count(tiny_network(3, 3, image_size=8), (3, 8, 8))
+    assert {key: summary[key] for key in ("parameters", "macs", "flops")} == {
+        "parameters": cost.parameters,
+        "macs": cost.macs,
+        "flops": cost.flops,
+    }
     assert summary["seconds"] == pytest.approx(sum(row["seconds"] for row in rows(out)), rel=1e-5)
     assert (summary["data"]["train"], summary["data"]["val"]) == (len(data.train), len(data.val))
     assert summary["versions"] == versions()
@@ -101,6 +107,36 @@ def test_leaves_everything_in_the_run_directory(data: ImageData, out: Path, monk
     assert run.recipe == QUICK
     assert not run.model.training
     assert "epoch 3/3" in (out / "train.log").read_text()
+
+
+def test_a_run_has_the_cost_of_the_table(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("simroot.training.run.create_model", create_model)
+    entry = model_entry("simnet_mixed")
+    pixels = torch.randint(256, (30, *entry.input_size), dtype=torch.uint8)
+    data = from_arrays(pixels, torch.arange(30) % entry.num_classes, validation=10)
+    run = train(entry.name, data, recipe(epochs=1, batch_size=10), out, accelerator="cpu", progress=False)
+    assert (run.summary["parameters"], run.summary["macs"]) == (entry.parameters, entry.macs)
+    assert sum(parameter.numel() for parameter in run.model.parameters()) > entry.parameters  # norms fold away
+
+
+def test_a_network_that_cannot_be_counted_is_trained(
+    data: ImageData, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Sorted(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.sort(1).values
+
+    def build(*_: object, **__: object) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), Sorted(), nn.Linear(3 * 8 * 8, 3))
+
+    monkeypatch.setattr("simroot.training.run.create_model", build)
+    run = quick(data, out, epochs=1)
+    assert {name: run.summary[name] for name in ("parameters", "macs", "flops")} == {
+        "parameters": 579,
+        "macs": None,
+        "flops": None,
+    }
+    assert "does not say what the network costs" in (out / "train.log").read_text()
 
 
 def test_same_seed_same_bits_whatever_the_global_generator(data: ImageData, tmp_path: Path) -> None:

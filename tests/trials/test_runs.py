@@ -60,7 +60,7 @@ class Trainings:
 
 def begin(path: Path, data: ImageData, trial: Trial, source: Mapping[str, Any] | None = None) -> None:
     chosen = for_data(trial.recipe, data.named, data.image_size)
-    create_run(path, make_config(trial.model, trial.overrides, data, source, chosen, None, {}, trial.initial))
+    create_run(path, make_config(trial.model, trial.overrides, data, source, chosen, {}, trial.initial))
 
 
 def finish(path: Path, accuracy: float = 0.5) -> None:

@@ -173,12 +173,3 @@ def network_arguments(arguments: argparse.Namespace) -> tuple[dict[str, Any], tu
     overrides = {"image_size": as_image_size((height, width)), **dict(arguments.set or [])}
     options = {"num_classes": num_classes, "in_channels": channels, **overrides}
     return options, (channels, *sides(as_image_size(overrides["image_size"])))
-
-
-def deployed_cost(name: str, num_classes: int, in_channels: int, overrides: Mapping[str, Any]) -> Cost:
-    """Count a registered network as it would be used: normalisations folded away, one image of its ``image_size``."""
-    from simroot.measure import count
-    from simroot.models import create_model, deploy, model_entry
-
-    size = sides(as_image_size(overrides.get("image_size", model_entry(name).image_size)))
-    return count(deploy(create_model(name, num_classes, in_channels, **overrides)), (in_channels, *size))

@@ -13,9 +13,8 @@ from simroot.errors import ConfigError
 from simroot.export.engines import SUFFIXES
 
 if TYPE_CHECKING:
-    from simroot.export import FileEvaluation, Predictor
-    from simroot.export.evaluation import Batch
-    from simroot.training import Evaluation
+    from simroot.export import Predictor
+    from simroot.export.evaluation import Batch, Evaluation
 
 # Among so few classes, chance alone puts the true one among the five highest scores every other time.
 _FEW_CLASSES = 10
@@ -73,7 +72,7 @@ def _run(arguments: argparse.Namespace) -> tuple[str, str, int | None, Evaluatio
     return trained.model_name, chosen.title, chosen.left_out, evaluate(trained, chosen.split)
 
 
-def _file(arguments: argparse.Namespace) -> tuple[str, str, None, FileEvaluation]:
+def _file(arguments: argparse.Namespace) -> tuple[str, str, None, Evaluation]:
     """Likewise of an exported file, which knows no images; without PyTorch, unless they are those of a named set."""
     from simroot.data.folders import labelled_test
     from simroot.export import Predictor, evaluate_file

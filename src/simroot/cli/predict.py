@@ -17,7 +17,7 @@ from simroot.errors import ConfigError, DataError
 from simroot.export import Predictor
 from simroot.export.engines import SUFFIXES as ENGINES
 from simroot.images.decoding import probe, read_image
-from simroot.images.files import SUFFIXES, printable, walk
+from simroot.images.files import SUFFIXES, name_text, walk
 from simroot.images.preparation import MUCH_CUT, Preparation
 
 _BATCH = 256
@@ -135,7 +135,7 @@ def _say_what_is_cut(network: Network, images: Sequence[Path]) -> None:
         worst = max(much, key=lambda image: cut[image])
         print(
             f"simroot predict: of {len(much):,} of {len(images):,} images a quarter or more is cut away, the most "
-            f"{cut[worst]:.0%} of {printable(str(worst))}: this network sees the middle only; one trained with --fit "
+            f"{cut[worst]:.0%} of {name_text(str(worst))}: this network sees the middle only; one trained with --fit "
             "pad or stretch sees all",
             file=sys.stderr,
         )
@@ -154,6 +154,6 @@ def _files(paths: Sequence[Path]) -> list[Path]:
             looked_for = ", ".join(sorted(SUFFIXES))
             raise DataError(f"{path} holds no images (looked for {looked_for}; found {counts or 'no file'})")
         if counts:
-            print(f"simroot predict: {printable(str(path))}: left out {counts}", file=sys.stderr)
+            print(f"simroot predict: {name_text(str(path))}: left out {counts}", file=sys.stderr)
         found += [path.joinpath(*parts) for parts in sorted(listing.images)]
     return found

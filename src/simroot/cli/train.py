@@ -14,7 +14,6 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from simroot.cli.cost import deployed_cost
 from simroot.cli.datasource import (
     add_data_arguments,
     add_part_arguments,
@@ -189,8 +188,6 @@ def _start(arguments: argparse.Namespace, options: Mapping[str, Any]) -> Run:
         if "pretrain" in given and start is None:
             start = _pretrained(data, source, model, overrides, out, chosen.seed, given)
             overrides = dict(start.overrides)
-        size = {"image_size": data.image_size, **overrides}
-        cost = deployed_cost(model, len(data.classes), data.channels, size)
         return train(
             model,
             data,
@@ -200,7 +197,6 @@ def _start(arguments: argparse.Namespace, options: Mapping[str, Any]) -> Run:
             initial=start.weights if start else fitting or settings.initial,
             data_source=source,
             notes=() if named else choice.notes(chosen, overrides),
-            cost={"parameters": cost.parameters, "macs": cost.macs, "flops": cost.flops},
             **options,
         )
 

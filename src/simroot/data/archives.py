@@ -34,7 +34,7 @@ from simroot.images.files import (
     Parts,
     file_kind,
     ignored,
-    printable,
+    name_text,
 )
 
 _DAMAGED_MEMBER = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError)
@@ -112,7 +112,7 @@ def _listing(members: Iterator[_Member], budget: int, path: Path) -> Listing:
             listing.left_out[parts] = SPECIAL
         else:
             if parts in listing.images:
-                trouble.append(f"{printable('/'.join(parts))} is there more than once; the last one counts")
+                trouble.append(f"{name_text('/'.join(parts))} is there more than once; the last one counts")
             budget -= _take(listing, member, budget, path, trouble)
     listing.folders |= {parts[:depth] for parts in listing.images for depth in range(1, len(parts))}
     _follow(listing, links, path)
@@ -125,7 +125,7 @@ def _listing(members: Iterator[_Member], budget: int, path: Path) -> Listing:
 
 def _take(listing: Listing, member: _Member, budget: int, path: Path, trouble: list[str]) -> int:
     """Read a member if it is an image; the bytes that are kept of it."""
-    parts, name, where = member.parts, member.parts[-1], printable("/".join(member.parts))
+    parts, name, where = member.parts, member.parts[-1], name_text("/".join(member.parts))
     why = file_kind(name, None)
     if why == NOT_READ:
         listing.left_out[parts] = why

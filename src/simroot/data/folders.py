@@ -9,7 +9,7 @@ from pathlib import Path
 
 from simroot.data.tree import WHOLE, Part, arrange, part_inside, read_listing, read_tree, top_folders
 from simroot.errors import DataError
-from simroot.images.files import ImageFile, Listing, printable
+from simroot.images.files import ImageFile, Listing, name_text
 
 logger = logging.getLogger("simroot")
 
@@ -44,7 +44,7 @@ def labelled_parts(
     held_against = _validation(tree, path) if val is None else _named(listing, path, val)
     for part in (chosen, held_against):
         if part and part.empty:
-            empty = ", ".join(printable("/".join((*part.folder, name))) for name in part.empty)
+            empty = ", ".join(name_text("/".join((*part.folder, name))) for name in part.empty)
             found = f" ({counts})" if (counts := listing.counts()) else ""
             raise DataError(f"{path}: no image can be read in {empty}{found}: add images, or remove what is no class")
     classes = tuple(chosen)
@@ -110,10 +110,10 @@ def _named(listing: Listing, path: Path, folder: str | Path) -> Part:
         assert part is not None
         return part
     known = ", ".join(top_folders(listing, path)) or "none"
-    raise DataError(f"{path} has no folder {printable(name)}; its folders are {known}")
+    raise DataError(f"{path} has no folder {name_text(name)}; its folders are {known}")
 
 
 def _labelled(part: Part, classes: Sequence[str]) -> Labelled:
     pairs = [(file, classes.index(name)) for name, files in part.items() for file in files]
-    where = printable("/".join(part.folder)) or "its class folders"
+    where = name_text("/".join(part.folder)) or "its class folders"
     return Labelled([file for file, _ in pairs], [label for _, label in pairs], where)

@@ -19,7 +19,7 @@ from simroot.data.names import NAMES
 from simroot.data.reading import decode_files, log_channels
 from simroot.data.splits import ImageData, MemorySplit, Split
 from simroot.errors import DataError
-from simroot.images.files import printable
+from simroot.images.files import name_text
 from simroot.images.preparation import AUTO, ImageSize
 
 logger = logging.getLogger("simroot")
@@ -169,7 +169,7 @@ def _load_path(
         in_train = kept < len(first.files)
         train_part, val_part = (split.subset(chosen.nonzero().flatten()) for chosen in (in_train, ~in_train))
     data = assemble(
-        printable(path.resolve().name),
+        name_text(path.resolve().name),
         classes,
         train_part,
         val_part,

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from simroot.data.archives import read_archive
 from simroot.errors import DataError
-from simroot.images.files import NO_IMAGE, SUFFIXES, ImageFile, Listing, Parts, class_name, printable, walk
+from simroot.images.files import NO_IMAGE, SUFFIXES, ImageFile, Listing, Parts, class_name, name_text, walk
 from simroot.images.salvage import Source
 
 WHOLE = "whole"  # the part of a folder of class folders without train, val or test
@@ -135,14 +135,14 @@ def part_inside(listing: Listing, path: Path, folder: str) -> Part | None:
         return None
     part = shape.part(shape.unwrapped(found, None) if wanted else shape.root)
     if not part.filled:
-        raise DataError(f"{path} has no class folders with images in {printable(folder)}")
+        raise DataError(f"{path} has no class folders with images in {name_text(folder)}")
     return part
 
 
 def top_folders(listing: Listing, path: Path) -> list[str]:
     """The names of the outermost folders, below those that wrap everything."""
     shape = _Shape(listing, path)
-    return [printable(name) for name in sorted(shape.below(shape.root))]
+    return [name_text(name) for name in sorted(shape.below(shape.root))]
 
 
 def part_of(name: str) -> tuple[str, tuple[str, ...]] | None:
@@ -266,7 +266,7 @@ class _Shape:
             files = sorted(parts for parts in inside[name] if (*folder, name, *parts) in self.images)
             if not files and not inside[name] and self._has_others((*folder, name)):
                 logger.warning(
-                    "%s: %s holds no images and is no class", self.path, printable("/".join((*folder, name)))
+                    "%s: %s holds no images and is no class", self.path, name_text("/".join((*folder, name)))
                 )
                 continue
             label = class_name(name)
@@ -274,7 +274,7 @@ class _Shape:
                 logger.warning("%s: folders %r and %r are one class, %s", self.path, other, name, label)
             sources = {(*folder, name, *parts): self.images[(*folder, name, *parts)] for parts in files}
             found.setdefault(label, []).extend(
-                ImageFile(printable("/".join(parts)), source) for parts, source in sources.items()
+                ImageFile(name_text("/".join(parts)), source) for parts, source in sources.items()
             )
         return Part(folder, found)
 
@@ -291,7 +291,7 @@ class _Shape:
                 logger.warning(
                     "%s: left out %s, a copy of the folders beside it (%d images)",
                     self.path,
-                    printable("/".join((*folder, name))),
+                    name_text("/".join((*folder, name))),
                     len(files),
                 )
                 self.copies += sum((*folder, name, *parts) in self.images for parts in files)
@@ -311,20 +311,20 @@ class _Shape:
         found = {(part_of(name) or ("",))[0] for name, files in inside.items() if files}
         if len(found) > 1 and "train" in found and "" not in found:
             raise DataError(
-                f"{self.path}: {printable(' and '.join(sorted(inside)))} look like parts, but hold no class folders:"
+                f"{self.path}: {name_text(' and '.join(sorted(inside)))} look like parts, but hold no class folders:"
                 " expected a folder of images per class in each, or --train . if these are the classes"
             )
         if len(insides) < 2 or any(len(parts) == 1 for files in insides for parts in files):
             return
         common = set.intersection(*({parts[0] for parts in files} for files in insides))
         if len(common) > 1:
-            same = ", ".join(map(printable, sorted(common)[:3]))
+            same = ", ".join(map(name_text, sorted(common)[:3]))
             self._ambiguous(sorted(inside), f"each of its folders holds {same}")
 
     def _ambiguous(self, names: Sequence[str], why: str) -> NoReturn:
-        first, second = [*map(printable, names), "DIR"][:2]
+        first, second = [*map(name_text, names), "DIR"][:2]
         raise DataError(
-            f"{self.path}: {printable(why)}, so that it is not clear which folders are parts and which are classes;"
+            f"{self.path}: {name_text(why)}, so that it is not clear which folders are parts and which are classes;"
             f" name the parts, as in --train {first} --val {second} (train= and val= of load), or give --train . if"
             " these are the classes"
         )

@@ -22,8 +22,8 @@ Batch = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
-class FileEvaluation:
-    """How a file does on labelled images; the figures are those of ``simroot.training.Evaluation``.
+class Evaluation:
+    """How a network, or a file of one, does on labelled images.
 
     Attributes:
         accuracy: share of the images whose highest score is that of their class.
@@ -41,8 +41,25 @@ class FileEvaluation:
     confusion: NDArray[np.int64]
     count: int
 
+    @classmethod
+    def counted(cls, classes: Sequence[str], confusion: NDArray[np.int64], among_five: int, loss: float) -> Evaluation:
+        """From counts, and the sum of the images' losses.
 
-def evaluate_file(predictor: Predictor, batches: Iterable[Batch]) -> FileEvaluation:
+        Raises:
+            DataError: if there is no image.
+        """
+        right, images = confusion.diagonal(), confusion.sum(1)
+        if not (count := int(images.sum())):
+            raise DataError("there is no image to evaluate on")
+        shares = np.divide(right, images, out=np.full(len(classes), np.nan), where=images > 0)
+        per_class = dict(zip(classes, shares.tolist(), strict=True))
+        return cls(int(right.sum()) / count, among_five / count, loss / count, per_class, confusion, count)
+
+
+FileEvaluation = Evaluation
+
+
+def evaluate_file(predictor: Predictor, batches: Iterable[Batch]) -> Evaluation:
     """Run a file over labelled images.
 
     Raises:
@@ -57,13 +74,7 @@ def evaluate_file(predictor: Predictor, batches: Iterable[Batch]) -> FileEvaluat
         among_five += int(((scores > own).sum(1) < 5).sum())
         highest = scores.max(1, keepdims=True)
         loss += float((np.log(np.exp(scores - highest).sum(1)) + (highest - own)[:, 0]).sum())
-    count = int(confusion.sum())
-    if not count:
-        raise DataError("there is no image to evaluate on")
-    right, images = confusion.diagonal(), confusion.sum(1)
-    shares = np.divide(right, images, out=np.full(classes, np.nan), where=images > 0)
-    per_class = dict(zip(predictor.classes, shares.tolist(), strict=True))
-    return FileEvaluation(int(right.sum()) / count, among_five / count, loss / count, per_class, confusion, count)
+    return Evaluation.counted(predictor.classes, confusion, among_five, loss)
 
 
 def read_batches(predictor: Predictor, files: Sequence[ImageFile], labels: Sequence[int]) -> Iterator[Batch]:

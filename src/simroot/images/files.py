@@ -154,14 +154,14 @@ def other_format(head: bytes) -> str:
     return _BRANDS.get(head[8:12], "") if head[4:8] == b"ftyp" else ""
 
 
-def printable(name: str) -> str:
+def name_text(name: str) -> str:
     """A name of a file as text: bytes that are no UTF-8 are written in hexadecimal, as Python does."""
     return os.fsencode(name).decode("utf-8", "backslashreplace") if _has_surrogates(name) else name
 
 
 def class_name(folder: str) -> str:
     """The name of a class: its folder's as composed Unicode (NFC), without blanks around it."""
-    name = unicodedata.normalize("NFC", printable(folder))
+    name = unicodedata.normalize("NFC", name_text(folder))
     return name.strip() or name
 
 
@@ -215,7 +215,7 @@ def _why_not(path: Path, mode: int) -> str:
 
 
 def _suffix(name: str) -> str:
-    return PurePosixPath(printable(name)).suffix.lower() or "without suffix"
+    return PurePosixPath(name_text(name)).suffix.lower() or "without suffix"
 
 
 def _has_surrogates(name: str) -> bool:

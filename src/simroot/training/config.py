@@ -62,7 +62,7 @@ class _Config(TypedDict):
 
 
 class Config(_Config, total=False):
-    """A whole config.yaml; ``cost`` and ``versions`` record what happened."""
+    """A whole config.yaml; ``versions`` record what happened; runs of before hold ``cost``."""
 
     cost: dict[str, Count | None] | None
     versions: dict[str, Any]
@@ -93,7 +93,7 @@ def read_whole(file: Path) -> dict[str, Any]:
         if is_newer(config):
             raise CheckpointError(by_newer(file, config, error)) from error
         raise CheckpointError(f"{file} is damaged: {error}") from error
-    return {"cost": None, "versions": {}, **config}
+    return {"versions": {}, **config}
 
 
 def by_newer(file: Path, config: Any, error: SimrootError) -> str:

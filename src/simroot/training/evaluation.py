@@ -2,36 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
-from torch import Tensor
 from torch.nn import functional
 
 from simroot.data import Split, loader
 from simroot.errors import DataError
+from simroot.export.evaluation import Evaluation
 from simroot.training.run import Run
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """How a network does on labelled images.
-
-    Attributes:
-        accuracy: share of the images whose highest score is that of their class.
-        top5: share of the images whose class has one of the five highest scores.
-        loss: mean softmax cross-entropy.
-        per_class: class name -> share of its images that are right; NaN for a class without images.
-        confusion: int64 (classes, classes), rows the true classes, columns the predicted ones.
-        count: number of images.
-    """
-
-    accuracy: float
-    top5: float
-    loss: float
-    per_class: dict[str, float]
-    confusion: Tensor
-    count: int
 
 
 @torch.inference_mode()
@@ -78,14 +55,4 @@ def evaluate(
         pairs += torch.bincount((classes * targets + scores.argmax(1)).cpu(), minlength=len(pairs))
         among_five += int((scores.topk(min(5, classes)).indices == targets[:, None]).sum())
         loss += functional.cross_entropy(scores, targets, reduction="sum").cpu()
-    matrix = pairs.view(classes, classes)
-    right = matrix.diagonal()
-    shares = (right / matrix.sum(1)).tolist()
-    return Evaluation(
-        accuracy=int(right.sum()) / len(split),
-        top5=among_five / len(split),
-        loss=float(loss) / len(split),
-        per_class=dict(zip(run.classes, shares, strict=True)),
-        confusion=matrix,
-        count=len(split),
-    )
+    return Evaluation.counted(run.classes, pairs.view(classes, classes).numpy(), among_five, float(loss))

@@ -83,7 +83,6 @@ def train(
     *,
     overrides: Mapping[str, Any] | None = None,
     data_source: Mapping[str, Any] | None = None,
-    cost: Mapping[str, int] | None = None,
     initial: str | Path | None = None,
     accelerator: str = "auto",
     devices: int | str = "auto",
@@ -106,7 +105,6 @@ def train(
         overrides: arguments of the network's builder.
         data_source: the arguments of ``simroot.data.load`` that give ``data``; without them only a resumption that is
             handed the data can go on with the run.
-        cost: the deployed network's ``parameters``, ``macs`` and ``flops``, for summary.json.
         initial: safetensors with the weights to start from, such as a pre-training's; random ones if None. The run
             directory keeps a copy.
         accelerator: of Lightning's Trainer, as the next three: ``"auto"``, ``"cpu"``, ``"gpu"``, ...
@@ -137,7 +135,7 @@ def train(
             model_name, notes = choice.model, (*choice.notes(recipe, overrides), *notes)
         recipe = for_data(recipe or registered(model_name), data.named, data.image_size)
         start = None if initial is None else Path(initial)
-        config = make_config(model_name, overrides or {}, data, data_source, recipe, cost, versions(), start)
+        config = make_config(model_name, overrides or {}, data, data_source, recipe, versions(), start)
         model = _initial_model(config, recipe, start)
         try:
             if first_process():

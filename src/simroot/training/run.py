@@ -108,7 +108,6 @@ def make_config(
     data: ImageData,
     data_source: Mapping[str, Any] | None,
     recipe: Recipe,
-    cost: Mapping[str, int] | None,
     versions: Mapping[str, Any],
     initial: Path | None = None,
 ) -> dict[str, Any]:
@@ -118,7 +117,6 @@ def make_config(
         "model": model if initial is None else {**model, "initial": str(initial.resolve())},
         "data": data_config(data, data_source),
         "recipe": recipe.to_dict(),
-        "cost": None if cost is None else dict(cost),
         "versions": dict(versions),
     }
 

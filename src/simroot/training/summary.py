@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from simroot.data import ImageData
+from simroot.errors import UnknownOperatorError
+from simroot.measure import count
+from simroot.models import deploy
 from simroot.training.callbacks import best_row, write_metrics
 from simroot.training.environment import commit, versions
 from simroot.training.evaluation import evaluate
 from simroot.training.module import Row
 from simroot.training.plots import CONFUSION, CURVES, plot_confusion, plot_curves
-from simroot.training.run import METRICS, SUMMARY, load_run
+from simroot.training.run import METRICS, SUMMARY, Run, load_run
 from simroot.training.writing import write_text
+
+log = logging.getLogger(__name__)
 
 
 def finish(path: Path, history: list[Row], data: ImageData, device: torch.device) -> None:
     """Write metrics.csv, the pictures and summary.json; the figures are those of the best epoch's weights."""
     run = load_run(path)
+    cost = _cost(run)
     validation = evaluate(run, data.val, device=device)
     best, last = best_row(history), history[-1]
     title = f"{run.model_name} on {data.name}"
     write_metrics(path / METRICS, history)
     seconds = sum(row["seconds"] for row in history)
-    cost = run.config["cost"] or {}
     summary: dict[str, Any] = {
         "model": run.model_name,
         "overrides": run.config["model"]["overrides"],
@@ -37,9 +43,7 @@ def finish(path: Path, history: list[Row], data: ImageData, device: torch.device
         "last_accuracy": last["val_accuracy"],
         "last_loss": last["val_loss"],
         "epochs": len(history),
-        "parameters": cost.get("parameters", sum(parameter.numel() for parameter in run.model.parameters())),
-        "macs": cost.get("macs"),
-        "flops": cost.get("flops"),
+        **cost,
         "seconds": seconds,
         "seconds_per_epoch": seconds / len(history),
         "data": {key: run.config["data"][key] for key in ("name", "source", "train", "val", "image_size", "channels")},
@@ -53,5 +57,19 @@ def finish(path: Path, history: list[Row], data: ImageData, device: torch.device
     write_text(path / SUMMARY, json.dumps(summary, indent=2) + "\n")
     plot_curves(path / CURVES, history, title)
     plot_confusion(
-        path / CONFUSION, validation.confusion, run.classes, f"{title}: validation accuracy {validation.accuracy:.2%}"
+        path / CONFUSION,
+        torch.from_numpy(validation.confusion),
+        run.classes,
+        f"{title}: validation accuracy {validation.accuracy:.2%}",
     )
+
+
+def _cost(run: Run) -> dict[str, int | None]:
+    """What the network costs as it would be used; of one with an operator that is not counted, the parameters alone."""
+    network = deploy(run.model)
+    try:
+        cost = count(network, run.preparation.shape)
+    except UnknownOperatorError as error:
+        log.warning("summary.json does not say what the network costs: %s", error)
+        return {"parameters": sum(map(torch.numel, network.parameters())), "macs": None, "flops": None}
+    return {"parameters": cost.parameters, "macs": cost.macs, "flops": cost.flops}

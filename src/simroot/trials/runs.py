@@ -15,8 +15,7 @@ from typing import Annotated, Any, TypedDict, get_type_hints
 from simroot.data import ImageData
 from simroot.errors import CheckpointError, ConfigError
 from simroot.images.preparation import as_image_size, size_name
-from simroot.measure import count
-from simroot.models import create_model, deploy, model_entry
+from simroot.models import model_entry
 from simroot.models.image_sizes import recorded
 from simroot.pretraining import pretrain
 from simroot.training import Recipe, Run, for_data, recipe, resume, train
@@ -149,9 +148,6 @@ class Runs:
         data = self.data
         stem = f"{trial.model}-{data.name}-{trial.recipe.epochs}-epochs-seed-{trial.recipe.seed}"
         names = (stem if number == 1 else f"{stem}-{number}" for number in numbers(1))
-        overrides = {"image_size": data.image_size, **trial.overrides}
-        network = deploy(create_model(trial.model, len(data.classes), data.channels, **overrides))
-        cost = count(network, data.preparation.shape)
         return train(
             trial.model,
             data,
@@ -159,7 +155,6 @@ class Runs:
             next(path for name in names if not (path := self.folder / name).exists()),
             overrides=trial.overrides,
             data_source=self.source,
-            cost={"parameters": cost.parameters, "macs": cost.macs, "flops": cost.flops},
             initial=self._initial(trial),
             **options,
         )
