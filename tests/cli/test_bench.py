@@ -34,6 +34,7 @@ def test_networks_side_by_side(simroot: Simroot, tmp_path: Path, monkeypatch: py
     assert [line for line in result.out.splitlines() if "thread" in line] == titles
     assert result.out.count("simnet2_small") == 4
     assert max(map(len, result.out.splitlines())) <= 80
+    assert "speed-up" in result.out
     assert "simnet2_small:order=1 in eager, 1 thread, batch 4: outputs agree to" in result.err
     assert (out / "bench.png").read_bytes().startswith(b"\x89PNG")
     saved = json.loads((out / "bench.json").read_text())
@@ -100,6 +101,36 @@ def test_mistakes_are_one_line(simroot: Simroot, words: list[str], message: str)
     assert result.code == 2
     assert message in result.err
     assert len(result.err.splitlines()) == 1
+
+
+def odd(case: str, path: Path) -> Path:
+    """A file that ONNX Runtime loads and that is no classifier of images."""
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+    helper, kinds = onnx.helper, onnx.TensorProto
+    shape: dict[str, list[int | str]] = {"dynamic": ["n", 3, "h", "w"], "scalar": []}
+    kind = {"string": kinds.STRING, "int64": kinds.INT64}.get(case, kinds.FLOAT)
+    value = helper.make_tensor_value_info
+    names = {"no input": [], "two inputs": ["a", "b"]}.get(case, ["a"])
+    inputs = [value(name, kind, shape.get(case, ["n", 3])) for name in names]
+    constant = helper.make_node("Constant", [], ["c"], value=helper.make_tensor("v", kinds.FLOAT, [7], [1.0] * 7))
+    nodes = {
+        "no input": [constant, helper.make_node("Identity", ["c"], ["y"])],
+        "two inputs": [helper.make_node("Add", ["a", "b"], ["y"])],
+        "fails": [constant, helper.make_node("Add", ["a", "c"], ["y"])],
+    }.get(case, [helper.make_node("Identity", ["a"], ["y"])])
+    graph = helper.make_graph(nodes, "odd", inputs, [value("y", kind, None)])
+    onnx.save_model(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8), path)
+    return path
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("case", ["dynamic", "scalar", "no input", "two inputs", "string", "int64", "fails"])
+def test_odd_files_are_one_line(simroot: Simroot, case: str, engine: str, tmp_path: Path) -> None:
+    pytest.importorskip(engine, reason=f"{engine} is not installed")
+    result = simroot("bench", odd(case, tmp_path / "odd.onnx"), "--engine", engine, *QUICK)
+    assert result.code == 2
+    assert len(result.err.splitlines()) == 1
+    assert "odd.onnx" in result.err
 
 
 def test_engine_that_is_not_installed(simroot: Simroot, monkeypatch: pytest.MonkeyPatch) -> None:

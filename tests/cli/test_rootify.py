@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from cli.result import Simroot
 from simroot.errors import CheckpointError
-from simroot.models import create_model, deploy, load_rootified, rootify
+from simroot.models import create_model, deploy, load_rootified, model_entry, rootify
 from simroot.training import load_run
 
 
@@ -73,7 +73,8 @@ def test_image_size_as_an_override(simroot: Simroot) -> None:
 def test_a_network_without_convolutions(simroot: Simroot) -> None:
     result = simroot("rootify", "simnet_mlp", "--degree", 2)
     assert result.code == 0
-    assert "0 of 0 spatial convolutions grouped: 100.00 % of the parameters, - of the MACs" in result.out
+    assert "0 of 0 spatial convolutions grouped: 100.00 % of the parameters, 100.00 % of the MACs" in result.out
+    assert simroot("rootify", "simnet_mlp", "--degree", 2, "--json").json["macs"] == model_entry("simnet_mlp").macs
 
 
 def test_files_that_do_not_belong_together(simroot: Simroot, tmp_path: Path) -> None:

@@ -130,6 +130,7 @@ def test_evaluate_on_other_images(simroot: Simroot, trained: Path, images: Path,
     result = simroot("evaluate", trained, "--data", tmp_path / "data")
     assert result.code == 2
     assert "classes that the network does not know: cat" in result.err
+    assert len(result.err.splitlines()) == 1  # and nothing of what else was tried
 
 
 def test_predict_json(simroot: Simroot, trained: Path, images: Path) -> None:

@@ -67,6 +67,23 @@ def test_a_hot_pixel_and_a_broken_image_do_not_set_the_range(tmp_path: Path) -> 
     assert 1190 <= high <= 1220
 
 
+@pytest.mark.parametrize("no_data", [-9999, -3.4028235e38, 65535])
+def test_pixels_without_data_do_not_set_the_range(
+    no_data: float, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def make(number: int) -> Image.Image:
+        values = noise(number, (8, 8), 0.2, 0.4).astype(np.float32)
+        values[:3, : 2 + number % 3] = no_data
+        return Image.fromarray(values)
+
+    data = load(folder(tmp_path / "d", make, suffix="tiff"))
+    assert data.preparation.pixel_range is not None
+    low, high = data.preparation.pixel_range
+    assert 0.2 <= low < 0.21
+    assert 0.39 < high <= 0.4
+    assert f"{np.float32(no_data):g} is far from all other values and taken for pixels without data" in caplog.text
+
+
 @pytest.mark.parametrize("top", [65535, 40000])
 def test_images_that_use_their_full_range_keep_it(tmp_path: Path, top: int) -> None:
     data = load(folder(tmp_path / "d", lambda n: Image.fromarray(noise(n, (8, 8), 0, top).astype(np.uint16))))

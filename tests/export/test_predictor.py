@@ -337,6 +337,7 @@ def test_evaluate_without_torch(exported: Path, packed: bool, tmp_path: Path) ->
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert (found["images"], found["accuracy"], found["top5"]) == (11, right.mean(), 1)
+    assert found["data"].endswith("(a file does not know which it was trained on)")
     assert found["loss"] == pytest.approx(-np.log(shares).mean(), abs=1e-4)
     assert np.array(found["confusion"]).sum(1).tolist() == np.bincount(labels).tolist()
     assert "11.png" in done.stderr

@@ -147,3 +147,13 @@ def test_what_has_lost_its_head_is_no_image(spoil: Callable[[bytes], bytes]) -> 
 @pytest.mark.parametrize("data", [b"", b"\0\1\0\2\0"])
 def test_a_transparent_colour_that_is_cut_short_costs_no_image(data: bytes) -> None:
     assert np.array_equal(pixels(png_with(chunk(b"tRNS", data))), pixels(encoded("PNG")))
+
+
+def test_a_progressive_jpeg_that_lacks_scans_is_not_read_blurred() -> None:
+    content = encoded("JPEG", progressive=True)
+    scans = [at for at in range(len(content)) if content.startswith(b"\xff\xda", at)]
+    assert len(scans) > 3
+    for scan in scans[1:4]:
+        with pytest.raises(OSError, match=r"[tT]runcated"):
+            pixels(content[: content.rfind(b"\xff\xc4", 0, scan)])  # with its table of codes
+    assert np.array_equal(pixels(content[:-2]), pixels(content))

@@ -54,6 +54,11 @@ def test_wrong_value_names_the_field_and_what_is_expected(field: str, value: Any
         recipe(**{field: value})
 
 
+def test_a_bound_is_told() -> None:
+    with pytest.raises(ConfigError, match=r"learning_rate is 1e\+39; expected a number above 0 and below 3e\+38"):
+        Recipe(learning_rate=1e39)
+
+
 def test_every_field_has_a_rule() -> None:
     from simroot.training.recipes import _RULES
 

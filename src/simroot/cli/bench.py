@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     *("network", "ms a\nbatch", "spread", "ms an\nimage", "images\na second"),
-    *("speed-\nup", "MAC\nratio", "effi-\nciency", "MB"),
+    *("speed-up", "MAC\nratio", "efficiency", "MB"),
 )
 # What a narrow terminal can do without, the first to go first.
-_OPTIONAL = ("MB", "images\na second", "spread", "ms a\nbatch", "effi-\nciency", "MAC\nratio")
+_OPTIONAL = ("MB", "images\na second", "spread", "ms a\nbatch", "efficiency", "MAC\nratio")
 _LEGEND = (
     "Medians; spread: ms a batch between the quartiles. Speed-up: against the first network in the same engine; "
     "MAC ratio: MACs of the first network / MACs of this one; efficiency: speed-up / MAC ratio. MB: peak memory for "

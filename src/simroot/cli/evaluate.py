@@ -86,7 +86,7 @@ def _file(arguments: argparse.Namespace) -> tuple[str, str, None, Evaluation]:
         return title, f"{images}, test images", None, evaluate_file(predictor, _named(predictor, source))
     _, part = labelled_test(images, predictor.classes)
     found = evaluate_file(predictor, read_batches(predictor, part.files, part.labels))
-    return title, f"{images}, images of {part.where}", None, found
+    return title, f"{images}, images of {part.where} (a file does not know which it was trained on)", None, found
 
 
 def _named(predictor: Predictor, source: Mapping[str, Any]) -> Iterator[Batch]:

@@ -159,7 +159,7 @@ def _print(title: str, report: RootReport) -> None:
     console().print(
         f"{grouped} of {len(rows)} spatial convolutions grouped: "
         f"{_left(report.parameters, report.parameters_before)} of the parameters, "
-        f"{_left(report.macs, report.macs_before)} of the MACs of convolutions and linear layers."
+        f"{_left(report.macs, report.macs_before)} of the MACs."
     )
 
 

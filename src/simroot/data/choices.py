@@ -34,6 +34,7 @@ _ODD = 0.02  # share of the images that may be odd, at either end
 _FEW = 10  # images of which none counts as odd
 _WIDE = 0.5  # share of the full range from which on images are left as they are
 _MARGIN = 0.05  # of the range, for images darker or brighter than all that were looked at
+_NAMED = 3  # values for pixels without data
 _FAINT = 32.0  # mean distance from the background, of 255, below which a drawing fades
 _GREY = (128, 128, 128)
 
@@ -142,17 +143,21 @@ def _pixel_range(asked: tuple[float, float] | str | None, deep: Sequence[Source]
     spans = _looked_at(deep, grey_span)
     if not spans:
         return None
-    least, low, high, most, top = np.array(spans, dtype=np.float64).T
+    least, low, high, most, top = np.array([span[:5] for span in spans], dtype=np.float64).T
+    no_data = sorted({span.no_data for span in spans if span.no_data is not None})
     start, stop = np.quantile(low, _ODD, method="higher"), np.quantile(high, 1 - _ODD, method="lower")
     if len(spans) < _FEW or start >= stop:
         start, stop = low.min(), high.max()
-    legal = bool((least >= 0).all() and (most <= top).all())
+    legal = bool((least >= 0).all() and (most <= top).all()) and not no_data
     if start == stop or (legal and (stop - start >= _WIDE * top.max() or len(set(top)) > 1)):
         return None
     margin = _MARGIN * (stop - start)
     found = max(start - margin, least.min()), min(stop + margin, most.max())
     if top.min() > 1:
         found = np.floor(found[0]), np.ceil(found[1])
+    if no_data:
+        values = ", ".join(f"{value:g}" for value in no_data[:_NAMED])
+        logger.warning("%s is far from all other values and taken for pixels without data", values)
     logger.info("pixel range %g to %g: that of the training images; set pixel_range for another", *found)
     return float(found[0]), float(found[1])
 

@@ -24,7 +24,7 @@ _SECONDS = 0.02  # of a file in a round
 logger = logging.getLogger("simroot")
 
 
-def described(exported: Exported, temporary: Path) -> Exported:
+def described(exported: Exported, temporary: Path, inside: bool = False) -> Exported:
     """The same, after writing ``classes.json`` and ``FILE.json`` beside it.
 
     The first holds the names in the order of the scores, the second all metadata and what was measured.
@@ -32,10 +32,12 @@ def described(exported: Exported, temporary: Path) -> Exported:
     Args:
         exported: the file.
         temporary: where it is now; its folder is given its place as a whole.
+        inside: that folder is what ``exported.path`` names.
     """
+    classes = (exported.path / CLASSES) if inside else exported.path.with_name(CLASSES)
     if (names := exported.description.classes) is not None:
-        if _read(exported.path.with_name(CLASSES)) not in (None, list(names)):
-            logger.warning("%s named other classes and is replaced", exported.path.with_name(CLASSES))
+        if _read(classes) not in (None, list(names)):
+            logger.warning("%s named other classes and is replaced", classes)
         _write(temporary.with_name(CLASSES), list(names))
     properties = exported.description.properties().items()
     metadata = {key.removeprefix("simroot."): json.loads(value) for key, value in properties}

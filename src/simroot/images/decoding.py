@@ -22,6 +22,7 @@ from simroot.images.salvage import FORMATS, Source, open_header, orientation, up
 GREY_MODES = frozenset(("1", "L", "LA", "La", "I", "F"))
 _TIFF_SIZE = (0x0100, 0x0101)
 _LOOKED_AT = 4096
+_FAR = 10
 Picture = str | Path | Image.Image | NDArray[np.uint8]
 _TIFF = (".tif", ".tiff")
 
@@ -63,8 +64,22 @@ def probe(source: Source) -> Header:
         return Header(*_oriented_size(image), _is_grey(image), _is_deep(image), image.has_transparency_data)
 
 
-def grey_span(source: Source) -> tuple[float, float, float, float, float]:
-    """Of a deep image: its least value, the value below which one in a thousand lies, and so above, its most, white.
+class Span(NamedTuple):
+    """The values of a deep image: the least, those below and above which one in a thousand lies, the most, and white.
+
+    ``no_data`` is a value far from all others, in which pixels without data are often written; the rest is without it.
+    """
+
+    least: float
+    low: float
+    high: float
+    most: float
+    top: float
+    no_data: float | None
+
+
+def grey_span(source: Source) -> Span:
+    """The values of a deep image.
 
     Raises:
         ValueError: if a value is not a number.
@@ -73,8 +88,18 @@ def grey_span(source: Source) -> tuple[float, float, float, float, float]:
         values, top = np.asarray(upright(image, source), dtype=np.float64), _top(image)
     if np.isnan(values).any():
         raise ValueError("a grey value is not a number")
+    values, no_data = _without_outlier(values)
     least, low, high, most = np.quantile(values, (0, 0.001, 0.999, 1)).tolist()
-    return least, low, high, most, top
+    return Span(least, low, high, most, top, no_data)
+
+
+def _without_outlier(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], float | None]:
+    """The values without the least, or else the most, if that is as far from the others as ten times their range."""
+    for end in (float(values.min()), float(values.max())):
+        rest = values[values != end]
+        if len(rest) and (span := float(np.ptp(rest))) and float(np.abs(rest - end).min()) >= _FAR * span:
+            return rest, end
+    return values, None
 
 
 def visible_pixels(source: Source) -> NDArray[np.uint8]:

@@ -27,6 +27,7 @@ _PNG_NEEDED = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _PNG_COLOURS = 25  # the byte that says which colours there are
 _PNG_TRANSPARENCY = {0: 2, 2: 6, 3: 1}  # kind of colours -> bytes of tRNS
 _PNG_EXIF, _PNG_END = b"eXIf", b"\0\0\0\0IEND\xae\x42\x60\x82"
+_JPEG_PROGRESSIVE, _JPEG_SCAN_START = (b"\xff\xc2", b"\xff\xca"), b"\xff\xda"
 _JPEG_COMMENT, _JPEG_SCAN, _JPEG_END = 0xFE, 0xDA, b"\xff\xd9"
 # Of the application's segments JFIF and Adobe say what the colours are, if they are whole.
 _JPEG_COLOURS, _JPEG_COLOURS_SIZE = (0xE0, 0xEE), 16
@@ -144,10 +145,13 @@ def _salvaged(failed: Image.Image, source: Source) -> Image.Image | None:
 def _cut_off(content: bytes, size: tuple[int, int]) -> Image.Image | None:
     """As much as there is of an image whose end is missing, or None if too much is.
 
-    It is decoded twice with something else in place of what is missing: what differs is not there.
+    It is decoded twice with something else in place of what is missing: what differs is not there. Where whole scans of
+    a progressive JPEG are missing nothing differs, but all of it is blurred.
     """
     try:
         if content.startswith(_JPEG):
+            if not _is_fine(content):
+                return None
             content = content.rstrip(b"\xff")
             first, second = (_jpeg_with_end(content + filling, size) for filling in (b"", _noise()))
         else:
@@ -157,6 +161,21 @@ def _cut_off(content: bytes, size: tuple[int, int]) -> Image.Image | None:
     differs = np.asarray(first) != np.asarray(second)
     missing = differs.any(2) if differs.ndim == 3 else differs
     return first if missing.mean() <= MOST_MISSING else None
+
+
+def _is_fine(content: bytes) -> bool:
+    """Whether the scans of a progressive JPEG bring all coefficients to all bits but the last; true of any other."""
+    if not any(marker in content for marker in _JPEG_PROGRESSIVE):
+        return True
+    bits = np.full((256, 64), 15)
+    at = content.find(_JPEG_SCAN_START)
+    while at >= 0:
+        count = content[at + 4]
+        start, stop, last = content[at + 5 + 2 * count], content[at + 6 + 2 * count], content[at + 7 + 2 * count] & 15
+        bits[[content[at + 5 + 2 * k] for k in range(count)], start : stop + 1] = last
+        at = content.find(_JPEG_SCAN_START, at + 2)
+    seen = bits[(bits < 15).any(1)]
+    return bool(len(seen)) and bool((seen <= 1).all())
 
 
 def _jpeg_with_end(content: bytes, size: tuple[int, int]) -> Image.Image:

@@ -6,7 +6,7 @@ Files run without PyTorch, which is imported for networks alone.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,9 +162,10 @@ def _load_onnxruntime(library: ModuleType, path: Path, images: NDArray[np.float3
     options.execution_mode = library.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 3
     session = _reading(path, lambda: _session(library, path, options))
-    source = session.get_inputs()[0]
+    source = _only(path, session.get_inputs())
     _check_shape(path, source.shape, images)
     feed = {source.name: _array(path, source.type, images)}
+    _reading(path, lambda: session.run(None, feed), "run")
     return Session(lambda: session.run(None, feed), lambda outputs: np.asarray(outputs[0], dtype=np.float32))
 
 
@@ -177,16 +178,17 @@ def _load_openvino(library: ModuleType, path: Path, images: NDArray[np.float32],
     }
     core = library.Core()
     model = _reading(path, lambda: _model(library, path))
-    source = model.input(0)
+    source = _only(path, model.inputs)
     _check_shape(path, _openvino_lengths(source), images)
     feed = {0: _array(path, source.get_element_type().get_type_name(), images)}
-    model.reshape(list(images.shape))
+    _reading(path, lambda: model.reshape(list(images.shape)))
     compiled = _reading(path, lambda: core.compile_model(model, "CPU", settings))
     precision = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
     used = {name: compiled.get_property(name) for name in ("INFERENCE_NUM_THREADS", "NUM_STREAMS")}
     if precision != "f32" or used != {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}:
         raise ConfigError(f"OpenVINO runs {path.name} with {precision}, {used}; expected f32, {settings}")
     request = compiled.create_infer_request()
+    _reading(path, lambda: request.infer(feed), "run")
     return Session(
         lambda: request.infer(feed, share_inputs=True, share_outputs=True),
         lambda outputs: np.array(outputs[0], dtype=np.float32),
@@ -206,11 +208,11 @@ def _model(library: ModuleType, path: Path) -> Any:
 
 def _onnxruntime_shape(library: ModuleType, path: Path) -> list[Any]:
     session = _reading(path, lambda: _session(library, path, library.SessionOptions()))
-    return list(session.get_inputs()[0].shape)
+    return list(_only(path, session.get_inputs()).shape)
 
 
 def _openvino_shape(library: ModuleType, path: Path) -> list[Any]:
-    return _openvino_lengths(_reading(path, lambda: _model(library, path)).input(0))
+    return _openvino_lengths(_only(path, _reading(path, lambda: _model(library, path)).inputs))
 
 
 def _openvino_lengths(source: Any) -> list[Any]:
@@ -236,13 +238,19 @@ def _array(path: Path, kind: str, images: NDArray[np.float32]) -> NDArray[Any]:
     raise DataError(f"{path} takes inputs of type {kind}; expected float32 or uint8")
 
 
-def _reading(path: Path, load: Callable[[], Any]) -> Any:
+def _only(path: Path, inputs: Sequence[Any]) -> Any:
+    if len(inputs) != 1:
+        raise ExportError(f"{path} has {len(inputs)} inputs; expected one, a batch of images")
+    return inputs[0]
+
+
+def _reading(path: Path, load: Callable[[], Any], what: str = "loaded") -> Any:
     try:
         return load()
     # The engines' own errors share no narrower class.
     except Exception as error:
         reason = str(error).strip().rpartition("\n")[2]
-        raise ExportError(f"{path} cannot be loaded: {reason}") from error
+        raise ExportError(f"{path} cannot be {what}: {reason}") from error
 
 
 def _library(engine: str) -> ModuleType:

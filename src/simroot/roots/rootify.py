@@ -82,8 +82,8 @@ class RootReport:
         layers: the spatial convolutions, in the order of execution, then those that the example does not reach.
         parameters_before: all parameters of the given network.
         parameters: all parameters of the root network.
-        macs_before: multiply-accumulates of all convolutions, except transposed and deformable ones, and linear layers
-            of the given network, for one example.
+        macs_before: multiply-accumulates of all convolutions, except transposed and deformable ones, linear layers,
+            similarities and MEX units of the given network, for one example.
         macs: those of the root network.
     """
 

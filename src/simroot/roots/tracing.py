@@ -15,6 +15,7 @@ from torch.nn.utils.parametrize import ParametrizationList
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+from simroot.layers import MexDense, Similarity2d
 from simroot.modules import evaluating, processing
 
 _CONVOLUTIONS = (torch.conv2d, torch.convolution)
@@ -93,7 +94,8 @@ class Trace:
 
     Attributes:
         convolutions: the spatial ones, in the order of execution, then those that were not reached.
-        macs: multiply-accumulates of all convolutions, except transposed and deformable ones, and linear layers.
+        macs: multiply-accumulates of all convolutions, except transposed and deformable ones, linear layers,
+            similarities and MEX units.
         plain: modules that convolved with the filters that they hold, not with computed ones.
     """
 
@@ -206,6 +208,9 @@ class _Recorder(TorchFunctionMode):
         self._stack.pop()
         if isinstance(module, nn.Linear):
             self.macs += output.numel() // output.shape[0] * module.in_features
+        elif isinstance(module, Similarity2d | MexDense):
+            each = module.templates[0].numel() if isinstance(module, Similarity2d) else module.offsets.shape[1]
+            self.macs += output.numel() // output.shape[0] * each
         if isinstance(module, _UNITS):
             self._units -= 1
             if not self._units:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -136,10 +137,32 @@ def _training(run: Run, given: Mapping[str, Any], fallback: Split) -> Split:
 def _at_another_place(
     run: Run, given: Mapping[str, Any], source: Mapping[str, Any] | None, known: Known | None
 ) -> ImageData | None:
-    """The data of the training if that is what the arguments lead to."""
-    try:
-        data = datasets.load(**{"image_size": run.image_size, **(source or {}), **given})
-        check_same_data(run.config, data, run.path)
-    except (DataError, CheckpointError):
+    """The data of the training if that is what the arguments lead to; if not, the log says nothing of the try."""
+    with _held_back() as records:
+        try:
+            data = datasets.load(**{"image_size": run.image_size, **(source or {}), **given})
+            check_same_data(run.config, data, run.path)
+        except (DataError, CheckpointError):
+            return None
+    if known is None:
         return None
-    return data if known is not None else None
+    for record in records:
+        logging.getLogger(record.name).handle(record)
+    return data
+
+
+@contextmanager
+def _held_back() -> Iterator[list[logging.LogRecord]]:
+    """What is logged inside of data sets, which does not appear."""
+    records: list[logging.LogRecord] = []
+
+    def keep(record: logging.LogRecord) -> bool:
+        records.append(record)
+        return False
+
+    logger = logging.getLogger("simroot")
+    logger.addFilter(keep)
+    try:
+        yield records
+    finally:
+        logger.removeFilter(keep)

@@ -142,28 +142,29 @@ def _optional(accepts: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 _positive = _real(lambda value: 0 < value < _LARGE)
 _fraction = _real(lambda value: 0 <= value < 1)
+_ABOVE_0 = f"a number above 0 and below {_LARGE:g}"
 
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "epochs": (_whole(1), f"a whole number of at least 1 and at most {_MANY:,}"),
     "batch_size": (_whole(1), f"a whole number of at least 1 and at most {_MANY:,}"),
     "optimizer": (lambda value: value in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}"),
-    "learning_rate": (_positive, "a number above 0"),
+    "learning_rate": (_positive, _ABOVE_0),
     "momentum": (_fraction, "a number from 0 to below 1"),
     "nesterov": (_flag, "true or false"),
-    "weight_decay": (_real(lambda value: 0 <= value < _LARGE), "a number of at least 0"),
+    "weight_decay": (_real(lambda value: 0 <= value < _LARGE), f"a number of at least 0 and below {_LARGE:g}"),
     "schedule": (lambda value: value in SCHEDULES, f"one of {', '.join(SCHEDULES)}"),
     "milestones": (
         lambda value: isinstance(value, list | tuple) and all(map(_positive, value)) and list(value) == sorted(value),
-        "rising numbers above 0: epochs, or fractions of the training if below 1",
+        f"rising numbers above 0 and below {_LARGE:g}: epochs, or fractions of the training if below 1",
     ),
-    "gamma": (_positive, "a number above 0"),
+    "gamma": (_positive, _ABOVE_0),
     "warmup": (_fraction, "a fraction of the training from 0 to below 1"),
-    "clip_norm": (_optional(_positive), "a number above 0, or null for no clipping"),
+    "clip_norm": (_optional(_positive), f"{_ABOVE_0}, or null for no clipping"),
     "label_smoothing": (_fraction, "a fraction from 0 to below 1"),
     "shift": (_optional(_whole(0)), "a whole number of pixels, or null for an eighth of the image"),
     "mirror": (_optional(_flag), "true or false, or null to choose by the data"),
     "rotate": (_real(lambda value: 0 <= value <= 180), "degrees from 0 to 180"),
-    "zoom": (_real(lambda value: 0 <= value < _LARGE), "a number of at least 0"),
+    "zoom": (_real(lambda value: 0 <= value < _LARGE), f"a number of at least 0 and below {_LARGE:g}"),
     "jitter": (_real(lambda value: 0 <= value <= 1), "a number from 0 to 1"),
     "erase": (_real(lambda value: 0 <= value <= 1), "a share from 0 to 1"),
     "crop": (lambda value: value in CROPS, f"one of {', '.join(CROPS)}"),

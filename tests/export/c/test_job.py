@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from simroot.export.c.write import ExportedC
 from simroot.models import create_model
 
 SIZE = (3, SIDE, SIDE)
-FILES = ["Makefile", "mixed.c", "mixed.h", "mixed_test.c"]
+FILES = ["Makefile", "mixed.c", "mixed.c.json", "mixed.h", "mixed_test.c"]
 
 
 class Cosine(nn.Module):
@@ -38,7 +39,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> ExportedC:
 
 
 def test_what_is_written(exported: ExportedC) -> None:
-    assert sorted(file.name for file in exported.path.iterdir()) == FILES
+    assert sorted(file.name for file in exported.path.iterdir()) == sorted([*FILES, "classes.json"])
+    assert json.loads((exported.path / "classes.json").read_text()) == ['a"?', "b\\", "é", "*/", "\n"]
+    assert json.loads((exported.path / "mixed.c.json").read_text())["measured"]["agreement"] == 1
     assert [file.name for file in exported.path.parent.iterdir()] == ["out"]
     assert exported.images == 6
     assert exported.agreement == 1
@@ -70,11 +73,12 @@ def test_an_earlier_export_is_replaced_and_other_folders_are_not(exported: Expor
     model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1))
     to_c(model, path, SIZE, name="a")
     to_c(model, path, SIZE, name="b")
-    assert sorted(file.name for file in path.iterdir()) == ["Makefile", "b.c", "b.h", "b_test.c"]
+    written = ["Makefile", "b.c", "b.c.json", "b.h", "b_test.c"]
+    assert sorted(file.name for file in path.iterdir()) == written
     (path / "notes.txt").write_text("mine")
     with pytest.raises(ExportError, match="no folder that simroot wrote"):
         to_c(model, path, SIZE, name="a")
-    assert sorted(file.name for file in path.iterdir()) == ["Makefile", "b.c", "b.h", "b_test.c", "notes.txt"]
+    assert sorted(file.name for file in path.iterdir()) == [*written, "notes.txt"]
     assert [file.name for file in tmp_path.iterdir()] == ["out"]
 
 

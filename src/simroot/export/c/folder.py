@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from simroot.errors import ExportError
+from simroot.export.sidecar import CLASSES
 from simroot.files import appearing
 
 _MARK = "Written by simroot"
@@ -52,7 +53,7 @@ def _is_export(path: Path) -> bool:
         return False
     found = {file.name for file in path.iterdir()}
     stem = next((name.removesuffix(".h") for name in found if name.endswith(".h")), "")
-    known = {"Makefile", f"{stem}.h", f"{stem}.c", f"{stem}_test.c", f"{stem}_test"}
+    known = {"Makefile", f"{stem}.h", f"{stem}.c", f"{stem}_test.c", f"{stem}_test", f"{stem}.c.json", CLASSES}
     makefile = path / "Makefile"
     marked = makefile.is_file() and _MARK in makefile.read_text(encoding="utf-8", errors="replace")[:200]
     return not found or (marked and found <= known)

@@ -31,6 +31,7 @@ from simroot.export.c.verify import Verified, check_targets
 from simroot.export.c.verify import verify as verify_on
 from simroot.export.checked import Exported, Job, Options, Run
 from simroot.export.description import Description
+from simroot.export.sidecar import described
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -61,7 +62,7 @@ def to_c(
     verify: Sequence[str] = (),
     **options: Unpack[Options],
 ) -> Exported:
-    """Write a folder of C99: NAME.c, NAME.h, NAME_test.c and a Makefile, where NAME is the network's.
+    """Write a folder of C99: NAME.c, NAME.h, NAME_test.c and a Makefile, where NAME is the network's, with its JSON.
 
     The scores of the text, compiled for this machine, are compared with the network's. Without a C compiler those of
     the layers that it was written from are.
@@ -89,7 +90,7 @@ def to_c(
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8")
         run = _run(job, folder, arithmetic)
-        exported = job.checked(folder / "Makefile", "c", run)
+        exported = described(job.checked(folder / "Makefile", "c", run), folder / f"{_prefix(job)}.c", inside=True)
         needed = memory(arithmetic, job.description.precision)
         images = job.inputs[:_VERIFIED]
         tried = [
