@@ -18,7 +18,8 @@ def test_c_of_a_run(simroot: Simroot, trained: Path, tmp_path: Path, monkeypatch
     assert result.code == 0
     assert "On a device, float32: arena " in result.out
     files = sorted(file.name for file in (tmp_path / "device").iterdir())
-    assert files == ["Makefile", "simnet2_small.c", "simnet2_small.h", "simnet2_small_test.c"]
+    name = "simnet2_small"
+    assert files == ["Makefile", "classes.json", f"{name}.c", f"{name}.c.json", f"{name}.h", f"{name}_test.c"]
     words = [installed("make"), "-C", str(tmp_path / "device"), "test", "CFLAGS=-O1 -std=c99"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
