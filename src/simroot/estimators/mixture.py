@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from rich.progress import Progress
-from sklearn.base import BaseEstimator, DensityMixin, _fit_context, clone
+from sklearn.base import BaseEstimator, DensityMixin, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from simroot.borrowed.from_sklearn import Interval, StrOptions, fit_context
 from simroot.errors import DataError
 from simroot.estimators._arrays import as_rows, like
 from simroot.estimators._criteria import Assessment
@@ -200,7 +200,7 @@ class GeneralizedGaussianMixture(DensityMixin, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: None = None) -> "GeneralizedGaussianMixture":
         """Fit to all samples ``X`` (samples, d) by EM."""
         rows = self._rows(X, reset=True)
@@ -229,7 +229,7 @@ class GeneralizedGaussianMixture(DensityMixin, BaseEstimator):
         self._stream: _Stream | None = None
         return self
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: None = None) -> "GeneralizedGaussianMixture":
         """One step of stochastic EM (Cappé and Moulines, JRSS B 71, 2009) on a batch ``X`` (samples, d).
 

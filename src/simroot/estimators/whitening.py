@@ -5,13 +5,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.decomposition import FastICA
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted
 from torch import Tensor
 
+from simroot.borrowed.from_sklearn import Interval, RealNotInt, StrOptions, fit_context
 from simroot.errors import DataError
 from simroot.estimators._arrays import as_rows, like
 from simroot.estimators._dimension import Array, bayes_log_evidence, minka_log_evidence
@@ -102,7 +102,7 @@ class Whitening(TransformerMixin, BaseEstimator):
         self.ica_samples = ica_samples
         self.random_state = random_state
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: None = None) -> "Whitening":
         """Learn from all samples ``X`` (samples, d), forgetting what was seen before."""
         for name in ("n_samples_seen_", "_solution"):
@@ -111,7 +111,7 @@ class Whitening(TransformerMixin, BaseEstimator):
         self._solve()
         return self
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: None = None) -> "Whitening":
         """Add a batch ``X`` (samples, d) to what was seen."""
         self._gather(X)

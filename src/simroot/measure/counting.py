@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn.utils.parametrize import ParametrizationList
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
+from simroot.borrowed.from_torch import OpOverload, TorchDispatchMode, tree_leaves
 from simroot.errors import ConfigError, UnknownOperatorError
 from simroot.layers import FoldedNorm2d
 from simroot.measure.cost import Cost, LayerCost
@@ -224,6 +223,6 @@ def _class_name(module: nn.Module) -> str:
 
 def _describe(operator: Operator) -> str:
     """``torch.ops.aten.cumprod`` for an operator, the qualified name for a Python function."""
-    if isinstance(operator, torch._ops.OpOverload):
+    if isinstance(operator, OpOverload):
         return f"torch.ops.{operator.overloadpacket}"
     return f"{operator.__module__}.{operator.__qualname__}"

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from simroot import ops
+from simroot.borrowed.from_torch import OpOverload
 from simroot.ops.cost import TRANSCENDENTAL as EXP
 from simroot.ops.cost import OpCost
 from simroot.ops.mex.cost import mex_cost, mex_dense_cost, mex_pool_cost
@@ -49,10 +50,9 @@ def register_cost(*operators: Operator) -> Callable[[Formula], Formula]:
 
     Example::
 
-        @register_cost(torch.ops.aten._cdist_forward)
-        def euclidean_distance(output, x, y, *args):
-            coordinates = output.numel() * x.shape[-1]
-            return OpCost(macs=coordinates, flops=3 * coordinates + output.numel())
+        @register_cost(torch.ops.aten.cumprod)
+        def products(output, x, dim, *args):
+            return OpCost(macs=0, flops=output.numel())
     """
 
     def decorate(formula: Formula) -> Formula:
@@ -65,7 +65,7 @@ def register_cost(*operators: Operator) -> Callable[[Formula], Formula]:
 
 def find_formula(operator: Operator) -> Formula | None:
     """The formula registered for an operator, for its overload packet, or for its form that is not in place."""
-    if not isinstance(operator, torch._ops.OpOverload):
+    if not isinstance(operator, OpOverload):
         return _FORMULAS.get(operator)
     packet = operator.overloadpacket
     functional = getattr(getattr(torch.ops, operator.namespace), packet.__name__.removesuffix("_"), packet)

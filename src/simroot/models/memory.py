@@ -8,9 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
+from simroot.borrowed.from_torch import TorchDispatchMode, tree_leaves
 from simroot.errors import ConfigError
 
 _FLOAT = 4  # bytes

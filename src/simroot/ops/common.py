@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
+from simroot.borrowed.from_torch import forward_mode, transforms_active
 from simroot.errors import ConfigError
 
 # Half a megabyte of float32 for each thread: small enough for the caches, large enough that the time goes into
@@ -85,7 +85,7 @@ def recording() -> bool:
 
 def transformed() -> bool:
     """Whether a transform of torch.func or forward-mode differentiation is at work, which kernels know nothing of."""
-    return forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
+    return forward_mode() or transforms_active()
 
 
 def without_branches() -> bool:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from simroot.borrowed.from_torch import constant_when_compiled
 from simroot.errors import ConfigError
 from simroot.ops.common import without_branches
 
@@ -141,14 +142,11 @@ def has_native(x: Tensor) -> bool:
     return suitable and _kernels_chosen() and native()
 
 
+@constant_when_compiled
 def _kernels_chosen() -> bool:
     """Makes the choice of kernels, which a compiled function cannot do by itself; what was chosen it may look at."""
     kernels_in_use()
     return True
-
-
-# What torch.compiler.assume_constant_result does; but that imports the whole compiler, three seconds of it.
-_kernels_chosen._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def reference_chosen() -> bool:

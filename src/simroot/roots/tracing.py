@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves
 
+from simroot.borrowed.from_torch import tree_leaves
 from simroot.layers import MexDense, Similarity2d
 from simroot.modules import evaluating, processing
 

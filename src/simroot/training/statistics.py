@@ -13,8 +13,8 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from simroot.borrowed.from_torch import AnyBatchNorm
 from simroot.layers import FoldedNorm2d
 from simroot.modules import evaluating
 
@@ -69,6 +69,6 @@ def gather_statistics(model: nn.Module, batches: Iterable[Tensor]) -> None:
                 module.momentum = momentum
 
 
-def normalisations(model: nn.Module) -> list[FoldedNorm2d | _BatchNorm]:
+def normalisations(model: nn.Module) -> list[FoldedNorm2d | AnyBatchNorm]:
     """The layers that take statistics of their input."""
-    return [module for module in model.modules() if isinstance(module, FoldedNorm2d | _BatchNorm)]
+    return [module for module in model.modules() if isinstance(module, FoldedNorm2d | AnyBatchNorm)]

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from simroot.borrowed.from_torch import OpOverload
 from simroot.errors import ConfigError, SimrootError
 from simroot.export.c.layers import Floats, Gather, Image, Layer, Shape, Window
 from simroot.layers import GlobalMexPool2d, MexDense, MexPool2d, Similarity2d
@@ -197,7 +198,7 @@ def _marked(module: nn.Module, marks: list[nn.Module]) -> nn.Module | None:
 
 
 def _in_place(target: Any) -> bool:
-    return isinstance(target, torch._ops.OpOverload) and target.overloadpacket.__name__.endswith("_")
+    return isinstance(target, OpOverload) and target.overloadpacket.__name__.endswith("_")
 
 
 def _module_name(node: torch.fx.Node) -> str:

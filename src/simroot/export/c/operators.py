@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
+from simroot.borrowed.from_torch import OpOverload
 from simroot.errors import ConfigError
 from simroot.export.c.capture import Recording, View, array, numbers, window
 from simroot.export.c.layers import Affine, Binary, Concat, Conv, Floats, Lp, Mex, Pool, Unary
@@ -63,7 +63,7 @@ def call(
 
 
 def _name(target: Any) -> str:
-    packet = target.overloadpacket.__name__ if isinstance(target, torch._ops.OpOverload) else str(target)
+    packet = target.overloadpacket.__name__ if isinstance(target, OpOverload) else str(target)
     return packet if packet.startswith("_") else packet.rstrip("_")
 
 
