@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
 
@@ -51,8 +50,7 @@ def test_beta_of_dense_stays_positive_and_offsets_follow_it() -> None:
 
 def test_folded_dense_has_the_same_output_and_plain_parameters() -> None:
     layer = MexDense(6, 4, beta=0.5)
-    folded = copy.deepcopy(layer)
-    folded.fold()
+    folded = layer.folded()
     assert {name for name, _ in folded.named_parameters()} == {"beta", "offsets"}
     x = torch.randn(3, 6)
     torch.testing.assert_close(folded(x), layer(x))

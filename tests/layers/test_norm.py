@@ -50,7 +50,7 @@ def test_folded_is_the_map_of_evaluation(norm: FoldedNorm2d) -> None:
     x = correlated(32, 5)
     for _ in range(50):
         norm.train()(x)
-    matrix, mean = norm.folded()
+    matrix, mean = norm.affine()
     expected = torch.einsum("rc,nchw->nrhw", matrix, x.double() - mean[:, None, None])
     torch.testing.assert_close(norm.eval()(x).double(), expected, rtol=1e-4, atol=1e-4)  # float32 against float64
 
@@ -194,7 +194,7 @@ def test_normalised_convolution_folds_to_a_plain_one(options: dict[str, int]) ->
     x = images(8, 4, 9, 9)
     for _ in range(20):
         conv.train()(x)
-    folded = conv.eval().fold()
+    folded = conv.eval().folded()
     assert type(folded) is (GroupedConv2d if conv.groups > 1 else torch.nn.Conv2d)
     assert sum(p.numel() for p in folded.parameters()) == sum(p.numel() for p in conv.parameters())
     torch.testing.assert_close(folded(x), conv(x), rtol=1e-5, atol=1e-5)  # float32 rounding of the folded filters

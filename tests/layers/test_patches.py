@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 import torch
 from torch import nn
@@ -62,7 +60,7 @@ def test_whitened_filters_fold_to_a_plain_convolution() -> None:
     for seed in range(5):
         conv(smooth_images(8, seed))
     x = smooth_images(4, 99)
-    folded = conv.eval().fold()
+    folded = conv.eval().folded()
     assert sum(p.numel() for p in folded.parameters()) == sum(p.numel() for p in conv.parameters())
     torch.testing.assert_close(folded(x), conv(x), rtol=1e-4, atol=1e-4)  # float32 rounding of the folded filters
 
@@ -76,8 +74,7 @@ def test_similarity_from_the_origin_is_zero_there_and_folds_to_a_bias() -> None:
     x = torch.randn(2, 3, 4, 4)
     constant = layer(x) - plain(x)
     torch.testing.assert_close(constant, constant[:1, :, :1, :1].expand_as(constant), rtol=1e-4, atol=1e-4)
-    folded = copy.deepcopy(layer)
-    folded.fold()
+    folded = layer.folded()
     assert folded.bias is not None
     torch.testing.assert_close(folded(x), layer(x), rtol=1e-5, atol=1e-5)
 

@@ -86,8 +86,8 @@ def test_folding_keeps_the_output_and_takes_up_a_scale(kind: Any, weighted: bool
     layer = seeded(Similarity2d, 3, 4, 2, kind=kind, weighted=weighted, bias=True)
     torch.nn.init.normal_(layer.bias)
     x, scale = torch.randn(2, 3, 5, 5), torch.tensor([0.5, 1.0, 2.0, 7.0])
-    folded, untouched = copy.deepcopy(layer), copy.deepcopy(layer)
-    folded.fold(scale)
+    untouched = copy.deepcopy(layer)
+    folded = layer.folded(scale)
     assert not hasattr(folded, "parametrizations")
     torch.testing.assert_close(folded(x), layer(x) * scale[:, None, None], rtol=1e-4, atol=1e-4)  # templates are large
     assert torch.equal(untouched(x), layer(x)), "folding one copy must leave the others alone"
@@ -124,8 +124,8 @@ def test_wrong_arguments_are_named(arguments: dict[str, Any], message: str) -> N
 @pytest.mark.parametrize("learned", [False, True])
 def test_folding_leaves_fixed_parameters_fixed(learned: bool) -> None:
     layer = Similarity2d(3, 4, 2, learn_weights=learned, learn_templates=learned)
-    layer.fold()
-    assert {name: one.requires_grad for name, one in layer.named_parameters()} == {
+    folded = layer.folded()
+    assert {name: one.requires_grad for name, one in folded.named_parameters()} == {
         "templates": learned,
         "weights": learned,
     }
@@ -138,8 +138,7 @@ def test_whitened_similarity_is_convolution_then_similarity_and_folds() -> None:
         layer.train()(x)
     layer.eval()
     assert torch.equal(layer(x), layer.similarity(layer.conv(x)))
-    folded = copy.deepcopy(layer)
-    folded.fold()
+    folded = layer.folded()
     assert type(folded.conv) is GroupedConv2d
     torch.testing.assert_close(folded(x), layer(x), rtol=1e-4, atol=1e-4)  # float32 rounding of the folded filters
 

@@ -115,6 +115,7 @@ def test_a_run_has_the_cost_of_the_table(out: Path, monkeypatch: pytest.MonkeyPa
     pixels = torch.randint(256, (30, *entry.input_size), dtype=torch.uint8)
     data = from_arrays(pixels, torch.arange(30) % entry.num_classes, validation=10)
     run = train(entry.name, data, recipe(epochs=1, batch_size=10), out, accelerator="cpu", progress=False)
+    assert entry.parameters is not None
     assert (run.summary["parameters"], run.summary["macs"]) == (entry.parameters, entry.macs)
     assert sum(parameter.numel() for parameter in run.model.parameters()) > entry.parameters  # norms fold away
 

@@ -33,7 +33,7 @@ class MexMatrix(nn.Module):
 
     def __init__(self, layer: MexDense) -> None:
         super().__init__()
-        layer.fold()
+        layer = layer.folded()
         self.beta = float(layer.beta)
         common = layer.offsets.double().mean(0)
         offsets = self.beta * (layer.offsets.double() - common)
@@ -57,12 +57,12 @@ class MexMatrix(nn.Module):
 
 
 def pooling_form(layer: MexPool2d | GlobalMexPool2d) -> nn.Module:
-    """A pooling, which is folded in place, as an average, an extreme or a MEX.
+    """A pooling as an average, an extreme or a MEX.
 
     Raises:
         ConfigError: for a beta that is no number, or infinite for some of the channels.
     """
-    layer.fold()
+    layer = layer.folded()
     beta = torch.as_tensor(layer.beta, dtype=torch.float64)
     if beta.isnan().any() or (beta.isinf().any() and beta.numel() > 1):
         raise ConfigError(f"beta of {layer} is {beta.tolist()}; expected finite numbers, or one that is infinite")

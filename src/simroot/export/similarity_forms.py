@@ -34,12 +34,12 @@ def whitened_form(module: WhitenedSimilarity2d, lp: Lp) -> nn.Module:
 
 
 def similarity_form(layer: Similarity2d, lp: Lp) -> nn.Module:
-    """A similarity, which is folded in place, by convolutions if it is linear or l_2, else what ``lp`` gives.
+    """A similarity by convolutions if it is linear or l_2, else what ``lp`` gives.
 
     Raises:
         ConfigError: for an order that is not finite.
     """
-    layer.fold()
+    layer = layer.folded()
     order = float(layer.order)
     if layer.kind == "linear":
         weights = layer.templates if layer.weights is None else layer.weights * layer.templates

@@ -1,5 +1,6 @@
 """Layers: parameters, constraints and initialisation around one operator each."""
 
+from simroot.layers.folding import Foldable
 from simroot.layers.grouped import GroupedConv2d
 from simroot.layers.mex import GlobalMexPool2d, MexDense, MexPool2d
 from simroot.layers.noise import MultiplicativeNoise
@@ -8,6 +9,7 @@ from simroot.layers.root import RootModule2d, UnevenConv2d
 from simroot.layers.similarity import Similarity2d, WhitenedSimilarity2d
 
 __all__ = [
+    "Foldable",
     "FoldedContrast2d",
     "FoldedNorm2d",
     "FoldedWhitening2d",

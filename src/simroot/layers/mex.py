@@ -11,7 +11,7 @@ from torch import Tensor
 
 from simroot import ops
 from simroot.errors import ConfigError
-from simroot.layers.parametrizations import OffsetsFromLogAlpha, Parametrised, Positive, Slow, bake, parameter
+from simroot.layers.parametrizations import OffsetsFromLogAlpha, Parametrised, Positive, Slow, parameter
 
 # All outputs depend on a beta at once: it moves slowly, or its first steps overshoot and training collapses.
 _BETA_RATE = 0.3
@@ -66,10 +66,6 @@ class MexDense(Parametrised):
     def forward(self, x: Tensor) -> Tensor:
         return ops.mex_dense(x, self.offsets, self.beta)
 
-    def fold(self) -> None:
-        """Store beta and the offsets as plain parameters."""
-        bake(self)
-
     def extra_repr(self) -> str:
         units, channels = self.offsets.shape
         return f"{channels}, {units}, beta={float(self.beta.detach()):.3g}"
@@ -114,10 +110,6 @@ class MexPool2d(Parametrised):
     def forward(self, x: Tensor) -> Tensor:
         return ops.mex_pool2d(x, self.beta, self.kernel_size, self.stride, self.padding, self.ceil_mode)
 
-    def fold(self) -> None:
-        """Store beta as a plain parameter."""
-        bake(self)
-
     def extra_repr(self) -> str:
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, beta={_text(self.beta)}"
 
@@ -152,10 +144,6 @@ class GlobalMexPool2d(Parametrised):
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.global_mex_pool2d(x, self.beta)
-
-    def fold(self) -> None:
-        """Store beta as a plain parameter."""
-        bake(self)
 
     def extra_repr(self) -> str:
         return f"beta={_text(self.beta)}"

@@ -55,7 +55,7 @@ class FoldedNorm2d(nn.Module):
         self.var.copy_(rows.var(0))
 
     @torch.no_grad()
-    def folded(self) -> tuple[Tensor, Tensor]:
+    def affine(self) -> tuple[Tensor, Tensor]:
         """The map in evaluation as a matrix A (C, C) and the mean m (C,): ``y = A (x - m)``, in float64."""
         gain, deviations = self.gain(), (self.var.double() + self.eps).sqrt()
         return torch.diag((1 if gain is None else gain) / deviations), self.mean.double()
@@ -156,9 +156,9 @@ class FoldedWhitening2d(FoldedNorm2d):
         self.matrix.copy_(torch.block_diag(*(inverse_root(block, self.smallest) for block in blocks)))
 
     @torch.no_grad()
-    def folded(self) -> tuple[Tensor, Tensor]:
+    def affine(self) -> tuple[Tensor, Tensor]:
         """The map in evaluation as a matrix A (C, C) and the mean m (C,): ``y = A (x - m)``, in float64."""
-        scale, mean = super().folded()
+        scale, mean = super().affine()
         return self.matrix.double() @ scale, mean
 
 
@@ -239,7 +239,7 @@ def inverse_root(matrix: Tensor, eps: float | Tensor) -> Tensor:
 class NormalisedConv2d(GroupedConv2d):
     """Convolution whose responses are normalised over the batch before the bias: as many parameters as a convolution.
 
-    ``y = (w * x - mean) / sqrt(var + eps) + b``; ``fold`` gives the plain convolution that it is after training.
+    ``y = (w * x - mean) / sqrt(var + eps) + b``; ``folded`` gives the plain convolution that it is after training.
 
     Args:
         in_channels: channels of the input.
@@ -296,7 +296,7 @@ class NormalisedConv2d(GroupedConv2d):
         return self.weight if self.patches is None else self.patches(self.weight)
 
     @torch.no_grad()
-    def fold(self) -> nn.Conv2d:
+    def folded(self) -> nn.Conv2d:
         """The plain convolution with the same output in evaluation."""
         convolution = GroupedConv2d if self.groups > 1 else nn.Conv2d
         conv = convolution(
@@ -309,7 +309,7 @@ class NormalisedConv2d(GroupedConv2d):
         ).to(self.weight)
         weight, bias = self.filters().double(), self.bias.double()  # type: ignore[union-attr]
         if self.norm is not None:
-            matrix, mean = self.norm.folded()
+            matrix, mean = self.norm.affine()
             scale = matrix.diagonal()
             weight, bias = scale[:, None, None, None] * weight, bias - scale * mean
         conv.weight.copy_(weight)

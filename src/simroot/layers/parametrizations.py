@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import parametrize
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 # Below it a value cannot be told from zero in float32 and its logarithm would run off to minus infinity.
 _SMALLEST = 1e-30
@@ -19,11 +23,18 @@ _ALPHA_RATE = 3.0
 
 
 class Parametrised(nn.Module):
-    """A layer whose parameters may be parametrised, and which can be pickled all the same.
+    """A layer whose parameters may be parametrised, which can be pickled all the same, and folds into plain ones.
 
     PyTorch gives a parametrised module a class of its own, which nobody can import. It is pickled as one of the class
     that it was written as, and parametrised again when it is read.
     """
+
+    @torch.no_grad()
+    def folded(self) -> Self:
+        """A copy that holds its parameters plainly."""
+        layer = copy.deepcopy(self)
+        bake(layer)
+        return layer
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         return object.__new__, (parametrize.type_before_parametrizations(self),), dict(vars(self))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,10 @@ from simroot import ops
 from simroot.errors import ConfigError
 from simroot.layers.noise import MultiplicativeNoise
 from simroot.layers.norm import NormalisedConv2d
-from simroot.layers.parametrizations import Parametrised, Positive, SoftPositive, TemplatesFromSlopes, bake, parameter
+from simroot.layers.parametrizations import Parametrised, Positive, SoftPositive, TemplatesFromSlopes, parameter
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 # A weight moves at most at a quarter of a slope's rate, as its gradient, a square, has heavy tails; at less where a
 # similarity has few of them and each counts for much.
@@ -127,25 +131,26 @@ class Similarity2d(Parametrised):
         return dissimilarity if self.bias is None else self.bias + dissimilarity
 
     @torch.no_grad()
-    def fold(self, scale: Tensor | None = None) -> None:
-        """Store templates, weights, order and ``shift`` (as bias) plainly, the similarities times ``scale`` > 0.
+    def folded(self, scale: Tensor | None = None) -> Self:
+        """A copy with plain templates, weights, order and ``shift`` (as bias), the similarities times ``scale`` > 0.
 
         Args:
             scale: a factor per template, (templates,). An l_p similarity takes it up in its weights, a linear one in
                 its templates.
         """
         shift = self.shift()
-        bake(self)
-        self.from_origin = False
+        layer = super().folded()
+        layer.from_origin = False
         scale = torch.ones(len(self.templates)) if scale is None else scale
-        self.bias = None if shift is None else nn.Parameter(shift * scale.to(shift))
-        factor = scale.view(-1, 1, 1, 1).to(self.templates)
-        if self.kind == "linear":
-            self.templates *= factor
-        elif self.weights is not None or (factor != 1).any():
-            weights = torch.ones_like(self.templates) if self.weights is None else self.weights
-            learned = self.weights is None or self.weights.requires_grad
-            self.weights = nn.Parameter(weights * factor, requires_grad=learned)
+        layer.bias = None if shift is None else nn.Parameter(shift * scale.to(shift))
+        factor = scale.view(-1, 1, 1, 1).to(layer.templates)
+        if layer.kind == "linear":
+            layer.templates *= factor
+        elif layer.weights is not None or (factor != 1).any():
+            weights = torch.ones_like(layer.templates) if layer.weights is None else layer.weights
+            learned = layer.weights is None or layer.weights.requires_grad
+            layer.weights = nn.Parameter(weights * factor, requires_grad=learned)
+        return layer
 
     def extra_repr(self) -> str:
         n, c, k, _ = self.templates.shape
@@ -230,9 +235,10 @@ class WhitenedSimilarity2d(nn.Module):
             y = self.noise(y)
         return self.similarity(y)
 
-    def fold(self) -> None:
-        """Fold the normalisation into the convolution and store the similarity's parameters plainly."""
-        if isinstance(self.conv, NormalisedConv2d):
-            self.conv = self.conv.fold()  # type: ignore[assignment]
-        self.noise = None
-        self.similarity.fold()
+    def folded(self) -> Self:
+        """A copy with a plain convolution, without noise, and with the similarity's parameters stored plainly."""
+        layer = copy.deepcopy(self)
+        if isinstance(layer.conv, NormalisedConv2d):
+            layer.conv = layer.conv.folded()  # type: ignore[assignment]
+        layer.noise, layer.similarity = None, layer.similarity.folded()
+        return layer

@@ -1,5 +1,6 @@
 """Networks: the registry, the SimNets, and what they are compared with."""
 
+from simroot.layers import Foldable
 from simroot.models import baselines as baselines
 from simroot.models import simnets as simnets
 from simroot.models.baselines.googlenet import AuxiliaryScores
@@ -19,6 +20,7 @@ from simroot.roots import RootReport, root_schedule, rootify, rootify_with_repor
 
 __all__ = [
     "AuxiliaryScores",
+    "Foldable",
     "ModelEntry",
     "RootReport",
     "build_network",

@@ -6,26 +6,32 @@ import copy
 
 from torch import nn
 
-from simroot.layers import NormalisedConv2d
+from simroot.errors import ConfigError
+from simroot.layers import Foldable
 from simroot.modules import replace_modules
 
 
 def deploy(model: nn.Module) -> nn.Module:
-    """A copy in evaluation mode in which every normalisation of ``simroot.layers`` is folded into its neighbours.
+    """A copy in evaluation mode, with what it folds into in the place of every ``Foldable`` module.
 
-    Its outputs are those of ``model.eval()`` but for rounding. Networks that hold no such normalisation are copied
-    unchanged.
+    Its outputs are those of ``model.eval()`` but for rounding. Networks that hold no such module are copied unchanged.
 
     Args:
         model: any network; it stays as it is.
+
+    Raises:
+        ConfigError: for a module whose ``folded()`` gives no module.
     """
-    return replace_modules(copy.deepcopy(model).eval(), _folded)
+    return replace_modules(copy.deepcopy(model).eval(), _folded).eval()
 
 
 def _folded(module: nn.Module) -> nn.Module | None:
-    if isinstance(module, NormalisedConv2d):
-        return module.fold()
-    if any("fold" in vars(kind) and kind.__module__.startswith("simroot.") for kind in type(module).__mro__):
-        module.fold()  # type: ignore[operator]
-        return module
-    return None  # modules of others may call something else "fold"
+    if not isinstance(module, Foldable):
+        return None
+    found: object = module.folded()
+    if not isinstance(found, nn.Module):
+        raise ConfigError(
+            f"folded() of {type(module).__name__} gives a {type(found).__name__}; expected a module with the same "
+            "outputs, as simroot.layers.Foldable says"
+        )
+    return found

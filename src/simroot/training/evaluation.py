@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from simroot.data import Split, loader
 from simroot.errors import DataError
-from simroot.export.evaluation import Evaluation
+from simroot.export.evaluation import Evaluation as Evaluation
 from simroot.training.run import Run
 
 

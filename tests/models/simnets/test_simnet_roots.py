@@ -63,7 +63,7 @@ def test_whitening_decorrelates_within_groups_alone() -> None:
     covariance = torch.cov(rows)
     for block in diagonal_blocks(covariance, 2):
         torch.testing.assert_close(block, torch.eye(3), rtol=0, atol=1e-2)
-    matrix, _ = whitening.folded()
+    matrix, _ = whitening.affine()
     assert not matrix[:3, 3:].any()
     assert not matrix[3:, :3].any()
     assert covariance[:3, 3:].abs().max() > 0.05

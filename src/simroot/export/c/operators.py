@@ -109,10 +109,10 @@ def _layer(recording: Recording, layer: nn.Module, x: View, shape: list[int]) ->
     if isinstance(layer, Similarity2d):
         return _similarity(recording, layer, x, shape)
     if isinstance(layer, MexDense):
-        layer.fold()
+        layer = layer.folded()
         return recording.add(Mex, [x], shape, offsets=array(layer.offsets), beta=float(layer.beta))
     assert isinstance(layer, MexPool2d | GlobalMexPool2d)
-    layer.fold()
+    layer = layer.folded()
     beta = numbers(layer.beta).reshape(-1)
     if np.isnan(beta).any() or (np.isinf(beta).any() and beta.size > 1):
         raise ConfigError(f"beta of {layer} is {beta.tolist()}; expected finite numbers, or one that is infinite")
@@ -133,7 +133,7 @@ def _layer(recording: Recording, layer: nn.Module, x: View, shape: list[int]) ->
 
 
 def _similarity(recording: Recording, layer: Similarity2d, x: View, shape: list[int]) -> View:
-    layer.fold()
+    layer = layer.folded()
     order, pad = float(layer.order), layer.padding
     templates = array(layer.templates).transpose(0, 2, 3, 1)
     factors = np.ones_like(templates) if layer.weights is None else array(layer.weights).transpose(0, 2, 3, 1)

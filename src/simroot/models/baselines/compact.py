@@ -44,7 +44,7 @@ def stage_channels(model: str, channels: float, multiple: int = 1, grids: int = 
 class ScaledConv2d(NormalisedConv2d):
     """Convolution and batch normalisation as usual: ``y = g (w * x - mean) / sqrt(var + eps) + b``, learned g and b.
 
-    (N, C, H, W) -> (N, D, H', W'). The odd ``kernel_size`` pads so that only the stride changes the size. ``fold``
+    (N, C, H, W) -> (N, D, H', W'). The odd ``kernel_size`` pads so that only the stride changes the size. ``folded``
     gives the plain convolution with a bias that it is after training.
     """
 
@@ -58,9 +58,9 @@ class ScaledConv2d(NormalisedConv2d):
         return F.batch_norm(y, norm.mean, norm.var, self.gain, self.bias, norm.training, norm.momentum, norm.eps)
 
     @torch.no_grad()
-    def fold(self) -> nn.Conv2d:
+    def folded(self) -> nn.Conv2d:
         """The plain convolution with the same output in evaluation."""
-        conv = super().fold()
+        conv = super().folded()
         assert conv.bias is not None
         assert self.bias is not None
         conv.weight *= self.gain[:, None, None, None]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,12 @@ from simroot.layers import (
     WhitenedSimilarity2d,
 )
 from simroot.layers.norm import diagonal_blocks
+from simroot.modules import replace_modules
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_FOLDING = (WhitenedSimilarity2d, MexPool2d, GlobalMexPool2d, MexDense)
 
 
 def _classification(
@@ -172,19 +179,18 @@ class SimNet(nn.Module):
         return x
 
     @torch.no_grad()
-    def fold(self) -> None:
-        """Fold every normalisation into its neighbours, in place; the outputs in evaluation stay the same."""
-        similarities = cast("list[WhitenedSimilarity2d]", list(self.similarities))
-        for similarity in similarities:
-            similarity.fold()
+    def folded(self) -> Self:
+        """A copy with every normalisation folded into its neighbours."""
+        network = copy.deepcopy(self)
+        replace_modules(network, lambda part: part.folded() if isinstance(part, _FOLDING) else None)
+        similarities = cast("list[WhitenedSimilarity2d]", list(network.similarities))
         for index, after in enumerate(similarities):
-            _fold_whitening(self.whitenings[index], similarities[index - 1].similarity if index else None, after.conv)
-            self.whitenings[index] = nn.Identity()
-        for pool in (*self.pools, self.global_pool):
-            if isinstance(pool, (MexPool2d, GlobalMexPool2d)):
-                pool.fold()
-        _fold_contrast(self.norm, similarities[-1].similarity, self.classifier)
-        self.norm = nn.Identity()
+            before = similarities[index - 1].similarity if index else None
+            _fold_whitening(network.whitenings[index], before, after.conv)
+            network.whitenings[index] = nn.Identity()
+        similarities[-1].similarity = _fold_contrast(network.norm, similarities[-1].similarity, network.classifier)
+        network.norm = nn.Identity()
+        return network
 
 
 class SimNetMlp(nn.Module):
@@ -234,11 +240,13 @@ class SimNetMlp(nn.Module):
         return self.classifier(self.norm(similarities)).flatten(1)
 
     @torch.no_grad()
-    def fold(self) -> None:
-        """Fold the normalisation into weights and offsets, in place."""
-        self.similarity.fold()
-        _fold_contrast(self.norm, self.similarity, self.classifier)
-        self.norm = nn.Identity()
+    def folded(self) -> Self:
+        """A copy with the normalisation folded into weights and offsets."""
+        network = copy.deepcopy(self)
+        network.classifier = self.classifier.folded()
+        network.similarity = _fold_contrast(self.norm, self.similarity.folded(), network.classifier)
+        network.norm = nn.Identity()
+        return network
 
 
 def _pool(stage: Stage, learn: Sequence[str]) -> MexPool2d:
@@ -259,7 +267,7 @@ def _fold_whitening(whitening: nn.Module, before: Similarity2d | None, conv: nn.
     """
     if not isinstance(whitening, FoldedWhitening2d):
         return
-    matrix, mean = whitening.folded()
+    matrix, mean = whitening.affine()
     shift = -mean if before is None else _taken_bias(before) - mean
     groups = conv.groups
     blocks = diagonal_blocks(matrix, groups)
@@ -272,16 +280,15 @@ def _fold_whitening(whitening: nn.Module, before: Similarity2d | None, conv: nn.
     conv.weight.copy_(filters.flatten(0, 1))
 
 
-def _fold_contrast(norm: nn.Module, similarity: Similarity2d, classifier: MexDense) -> None:
-    """``MEX{a (s + b - m) + o} = MEX{a s + (o + a (b - m))}``, a per template: into the weights and the offsets."""
-    classifier.fold()
+def _fold_contrast(norm: nn.Module, similarity: Similarity2d, classifier: MexDense) -> Similarity2d:
+    """``MEX{a (s + b - m) + o} = MEX{a s + (o + a (b - m))}``, a per template: the similarity, and into the offsets."""
     if not isinstance(norm, FoldedNorm2d):
-        return
-    matrix, mean = norm.folded()
+        return similarity
+    matrix, mean = norm.affine()
     scale = matrix.diagonal()
     shift = scale * (_taken_bias(similarity) - mean)
-    similarity.fold(scale)
     classifier.offsets += shift.to(classifier.offsets)
+    return similarity.folded(scale)
 
 
 def _taken_bias(similarity: Similarity2d) -> Tensor:
