@@ -61,6 +61,7 @@ def test_run_and_json(simroot: Simroot, trained: Path) -> None:
     assert second["efficiency"] == pytest.approx(second["speedup"] / second["mac_ratio"])
 
 
+@pytest.mark.slow
 def test_network_and_its_file(simroot: Simroot, tmp_path: Path) -> None:
     engines = ("onnxruntime", "openvino")
     for library in ("onnx", *engines):

@@ -50,6 +50,7 @@ def test_onnx_of_a_run(simroot: Simroot, run: Path, image: Path) -> None:
     assert first == pytest.approx(second, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_the_table(simroot: Simroot, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("openvino", reason="openvino is not installed")
     monkeypatch.setenv("COLUMNS", "200")
@@ -67,6 +68,7 @@ def test_the_table(simroot: Simroot, run: Path, tmp_path: Path, monkeypatch: pyt
     ]
 
 
+@pytest.mark.slow
 def test_int8(simroot: Simroot, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("simroot.export.checked.ACCURACY_LOSS", 0.05)  # it was trained for a moment only
     result = simroot("export", run, "--int8", "--calibration", "64", "--json")
@@ -77,6 +79,7 @@ def test_int8(simroot: Simroot, run: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert abs(found["accuracy"] - found["network_accuracy"]) <= 0.05
 
 
+@pytest.mark.slow
 def test_a_refused_format_leaves_the_others(
     simroot: Simroot, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

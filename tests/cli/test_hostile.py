@@ -23,6 +23,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Glyph")  # the picture's font does not have all of them
 def test_names_of_classes_come_back_as_they_are(simroot: Simroot, photos: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"

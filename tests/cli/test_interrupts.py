@@ -37,6 +37,7 @@ def test_while_a_command_is_loaded() -> None:
     assert (done.returncode, done.stderr) == (130, "simroot train: interrupted\n")
 
 
+@pytest.mark.slow
 def test_a_module_is_loaded_to_its_end_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "stopped_in_the_middle.py").write_text(f"{INTERRUPTED}end = True\n")
     monkeypatch.syspath_prepend(tmp_path)

@@ -39,6 +39,7 @@ def heat(folder: Path, count: int) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_rectangle_goes_all_the_way(simroot: Simroot, tmp_path: Path) -> None:
     data, run = cracks(tmp_path / "wide", 12), tmp_path / "run"
     options = ["--image-size", "12,40", "--fit", "pad", "--background", "1,2,3", "--recipe.epochs", "1", "--quiet"]

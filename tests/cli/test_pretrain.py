@@ -55,6 +55,7 @@ def test_pretrain_prints_a_table(simroot: Simroot, tmp_path: Path) -> None:
     assert (tmp_path / "start" / "channels.png").exists()
 
 
+@pytest.mark.slow
 def test_train_starts_from_a_directory(simroot: Simroot, pretrained: Path, tmp_path: Path) -> None:
     run, again = tmp_path / "run", tmp_path / "again"
     words = ("--recipe.epochs", "1", "--recipe.learning_rate", "1e-9", *QUICK)
@@ -70,6 +71,7 @@ def test_train_starts_from_a_directory(simroot: Simroot, pretrained: Path, tmp_p
     assert (again / "model.safetensors").read_bytes() == (run / "model.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_resume_starts_from_the_run_s_own_copy(simroot: Simroot, pretrained: Path, tmp_path: Path) -> None:
     """A run that was killed in its first epoch goes on from the weights that it was given, wherever they are now."""
     run = tmp_path / "run"

@@ -153,6 +153,7 @@ def test_what_groups_nothing_saves_nothing(simroot: Simroot, tmp_path: Path, mon
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_what_was_saved_is_the_name_of_a_network(simroot: Simroot, tmp_path: Path) -> None:
     sizes = ("--num-classes", "10", "--input-size", "1,16,16")
     assert simroot("rootify", "nin_compact", "--degree", "2", "--out", "root.safetensors", *sizes).code == 0

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 from simroot.cli.main import COMMANDS
 from simroot.cli.train import _PLACE, DEFAULT_DATA
 from simroot.data import load
@@ -44,6 +46,7 @@ def test_counting_needs_no_more_than_torch() -> None:
     assert imported(["cost", "convnet_plain"]) == {"torch"}
 
 
+@pytest.mark.slow
 def test_a_run_is_used_without_lightning(trained: Path, tmp_path: Path) -> None:
     from PIL import Image
 

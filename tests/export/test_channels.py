@@ -61,6 +61,7 @@ def relative_error(found: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) 
     return float(np.square(found - expected).mean() / expected.var())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pool", [nn.AvgPool2d(2), nn.MaxPool2d(2)], ids=["average", "maximum"])
 def test_onnx(pool: nn.Module, tmp_path: Path) -> None:
     require_onnx()

@@ -101,6 +101,7 @@ def test_similarities_and_mex_stay_in_float(tmp_path: Path) -> None:
     assert Predictor(tmp_path / "a.onnx").description.precision == "int8"
 
 
+@pytest.mark.slow
 def test_openvino(tmp_path: Path) -> None:
     require_openvino()
     torch.manual_seed(0)
@@ -126,6 +127,7 @@ def test_int8_that_is_slower_is_told(
     assert ("a.onnx: int8 is slower than float32 on this machine, 0.500 against 0.200 ms" in caplog.text) == told
 
 
+@pytest.mark.slow
 def test_int8_that_loses_too_much_does_not_appear(tmp_path: Path) -> None:
     require_onnx()
     # What decides is a thousandth of the range: 8 bits do not show it.

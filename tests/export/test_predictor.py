@@ -144,6 +144,7 @@ def test_numbers_of_classes_that_cannot_be_named(exported: Path, top: Any) -> No
         Predictor(exported).classify(PIXELS, top=top)
 
 
+@pytest.mark.slow
 def test_openvino(tmp_path: Path) -> None:
     require_openvino()
     model, size = network("l1")

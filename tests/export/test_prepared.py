@@ -97,6 +97,7 @@ def export(data: ImageData, path: Path) -> None:
     to_onnx(model, path, data.preparation.shape, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["deep", "transparent"])
 def test_a_file_prepares_images_as_training_did(folders: dict[str, Path], kind: str, tmp_path: Path) -> None:
     require_onnx()

@@ -38,6 +38,7 @@ def require_same(scores: np.ndarray[Any, Any], model: nn.Module, x: torch.Tensor
     assert np.abs(scores - expected.numpy()).max() <= TOLERANCE * expected.abs().max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_onnx_of_every_family(case: str, tmp_path: Path) -> None:
     require_onnx()
@@ -52,6 +53,7 @@ def test_onnx_of_every_family(case: str, tmp_path: Path) -> None:
         require_same(session.run(["scores"], {"images": x.numpy()})[0], model, x)
 
 
+@pytest.mark.slow
 def test_openvino(tmp_path: Path) -> None:
     require_openvino()
     openvino = pytest.importorskip("openvino")
@@ -79,6 +81,7 @@ def test_torch_export(tmp_path: Path) -> None:
         require_same(program(x).numpy(), model, x)
 
 
+@pytest.mark.slow
 def test_an_l2_network_is_a_few_fused_operators(tmp_path: Path) -> None:
     require_onnx()
     import onnx

@@ -97,6 +97,7 @@ def test_the_rule_finds_what_breaks_it(
     assert (found is None) if fault is None else (fault in str(found))
 
 
+@pytest.mark.slow
 def test_the_rule_finds_what_takes_too_long(tmp_path: Path) -> None:
     # In a process of its own, as the campaign: a signal that the process of the tests gets may end it.
     script = """

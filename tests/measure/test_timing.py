@@ -137,6 +137,7 @@ def test_networks_take_turns() -> None:
     assert len(turns) >= 2 * module.ROUNDS
 
 
+@pytest.mark.slow
 def test_order_of_the_results() -> None:
     candidates = [Candidate(name, SIZE, network()) for name in "ab"]
     said: list[str] = []
@@ -197,6 +198,7 @@ def test_onnxruntime_gets_the_threads(tmp_path: Path, monkeypatch: pytest.Monkey
     assert set(threads) == {2}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 def test_network_is_exported_and_the_export_checked(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip(engine)

@@ -49,6 +49,7 @@ def test_the_environment_turns_them_off() -> None:
     assert doctor(SIMROOT_KERNELS="reference").stdout.strip() == "reference|chosen by SIMROOT_KERNELS"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not BUILT, reason="built without native kernels")
 def test_the_best_are_the_default() -> None:
     assert doctor(SIMROOT_KERNELS="").stdout.strip() == f"{available_kernels()[0]}|the best that this processor has"

@@ -357,9 +357,8 @@ def test_errors_say_what_is_wrong(change: dict[str, Any], message: str) -> None:
 
 
 MEMORY_SCRIPT = """
-import resource, torch
+import resource, torch; torch.set_num_threads(1)
 from simroot import ops
-torch.set_num_threads(1)
 def used(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 def step(x, order):
     y = ops.similarity(x, z, u, order=order)
@@ -377,12 +376,12 @@ print(used() - before)
 """
 
 
+@pytest.mark.slow
 def test_memory_is_bounded() -> None:
     """A tensor of rows x templates x coordinates would take 512 MiB; those that must exist take 16 MiB each."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", MEMORY_SCRIPT]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    assert float(done.stdout) < 256
+    assert float(subprocess.run(command, capture_output=True, check=True, env=environment).stdout) < 256
 
 
 @pytest.mark.filterwarnings("default")  # the compiler's own

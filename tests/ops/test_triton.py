@@ -20,6 +20,7 @@ def kernels() -> None:
     """In place of the fixture that repeats every test for each instruction set of the CPU."""
 
 
+@pytest.mark.slow
 @needs_triton
 def test_kernels_in_the_interpreter() -> None:
     """`triton_checks.py`, in a process where nothing has imported Triton for a GPU."""
@@ -35,20 +36,20 @@ def test_kernels_in_the_interpreter() -> None:
 
 
 COMPILED: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "similarity": ("_triton_lp", "_forward_kernel", {"WEIGHTED": True, "BIASED": True, "ROWS": 32, "TEMPLATES": 32}),
-    "gradient of images": ("_triton_lp", "_input_kernel", {"WEIGHTED": True, "PIXELS": 32, "CHANNELS": 32}),
+    "similarity": ("similarity", "_forward_kernel", {"WEIGHTED": True, "BIASED": True, "ROWS": 32, "TEMPLATES": 32}),
+    "gradient of images": ("similarity", "_input_kernel", {"WEIGHTED": True, "PIXELS": 32, "CHANNELS": 32}),
     "gradient of templates": (
-        "_triton_lp",
+        "similarity",
         "_parameter_kernel",
         {"LEARNED": True, "TEMPLATES": 32, "COORDINATES": 32, "CHUNK": 64},
     ),
-    "mex": ("_triton_mex", "_entry_kernel", {"GRADIENTS": False, "LEARNED": False, "ROWS": 32, "OUTPUTS": 16}),
+    "mex": ("mex", "_entry_kernel", {"GRADIENTS": False, "LEARNED": False, "ROWS": 32, "OUTPUTS": 16}),
     "gradient of beta": (
-        "_triton_mex",
+        "mex",
         "_entry_kernel",
         {"GRADIENTS": True, "LEARNED": True, "ROWS": 32, "OUTPUTS": 16},
     ),
-    "gradient of mex": ("_triton_mex", "_gradient_kernel", {"LINES": 32, "OTHERS": 16}),
+    "gradient of mex": ("mex", "_gradient_kernel", {"LINES": 32, "OTHERS": 16}),
 }
 
 
@@ -63,9 +64,9 @@ def test_kernels_compile_for_a_gpu(name: str, tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     module, function, constants = COMPILED[name]
-    kernel = getattr(__import__(f"simroot.ops.{module}", fromlist=[function]), function)
+    kernel = getattr(__import__(f"simroot.ops.{module}.triton", fromlist=[function]), function)
     fields = {"KH": 3, "KW": 3, "SH": 2, "SW": 1, "ORDER": 0}
-    constants = (fields if module == "_triton_lp" else {"CHANNELS": 16}) | constants
+    constants = (fields if module == "similarity" else {"CHANNELS": 16}) | constants
     numbers = {"fp32": "fp32", "i32": "i32", "tensor": "*fp32", "constexpr": "constexpr"}
     signature = {parameter.name: numbers[parameter.annotation] for parameter in kernel.params}
     source = ASTSource(kernel, signature, {(kernel.arg_names.index(key),): value for key, value in constants.items()})
@@ -82,10 +83,9 @@ def test_other_tensors_are_not_served() -> None:
     assert not _triton.has_triton(torch.zeros(2))
 
 
+@pytest.mark.slow
 def test_without_triton_the_operators_import() -> None:
     """As on macOS, Windows and with PyTorch for CPUs only."""
-    script = (
-        "import sys; sys.modules['triton'] = None; import simroot.ops, simroot.ops.gpu as t; sys.exit(t._INSTALLED)"
-    )
+    script = "import sys; sys.modules['triton'] = None; import simroot.ops, simroot.ops.gpu as t; sys.exit(t.INSTALLED)"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     assert subprocess.run([sys.executable, "-c", script], env=environment, check=False).returncode == 0

@@ -18,7 +18,14 @@ PRINTED = {
 UNITS = {"2": (1e5, 1e8), "4": (1e7, 1e9), "5": (1e7, 1e12), "6": (1e7, 1e9)}
 
 
-@pytest.fixture(scope="module", params=PRINTED)
+# ResNet-200 seven times takes seconds.
+_SLOW = ("deep-roots-table-4", "deep-roots-table-5")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.slow) if name in _SLOW else name for name in PRINTED],
+)
 def named(request: pytest.FixtureRequest) -> tuple[str, SizeTable]:
     return request.param, TABLES[request.param]()
 

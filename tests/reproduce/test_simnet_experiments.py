@@ -242,6 +242,7 @@ def test_frontier_ranks_within_budgets_and_says_who_leads(monkeypatch: pytest.Mo
     assert [axes.get_xlabel() for axes in report.figure.axes] == ["MACs", "milliseconds an image"]
 
 
+@pytest.mark.slow
 def test_frontier_trains_its_largest_networks_for_half_the_epochs() -> None:
     number = len(FAMILIES)
     epochs = [trial.recipe.epochs for trial in compact_frontier.EXPERIMENT.trials(10, 0)]

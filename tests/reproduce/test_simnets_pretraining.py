@@ -11,6 +11,7 @@ from simroot.reproduce.simnets_pretraining import PRETRAINED, RANDOM, Network, c
 NETWORK = Network("small", "simnet2_small", {"channels": [6, 8]})
 
 
+@pytest.mark.slow
 def test_trains_both_starts_and_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def run() -> dict[str, Any]:
         return conduct(

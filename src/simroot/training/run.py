@@ -147,7 +147,8 @@ def _plain(value: Any) -> Any:
 
 def build_model(config: Mapping[str, Any]) -> nn.Module:
     """The untrained network of a config."""
-    return create_model(config["model"]["name"], **_arguments(config))
+    given = _arguments(config)
+    return create_model(config["model"]["name"], given.pop("num_classes"), given.pop("in_channels"), **given)
 
 
 def _arguments(config: Mapping[str, Any]) -> dict[str, Any]:

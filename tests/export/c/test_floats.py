@@ -70,6 +70,7 @@ def test_clang_gives_the_same_bits(case: str, tmp_path: Path, programs: dict[str
     np.testing.assert_array_equal(other.scores(inputs), programs[case].scores(inputs))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", NETWORKS)
 def test_the_test_program_under_sanitizers(case: str, programs: dict[str, HostProgram], tmp_path: Path) -> None:
     source = programs[case].source

@@ -123,6 +123,7 @@ def test_c_is_the_reference(
     assert compiled[case].selftest() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", NETWORKS)
 @pytest.mark.parametrize(
     ("compiler", "options"),
@@ -161,6 +162,7 @@ def test_no_float_but_the_scores(compiled: dict[str, HostProgram]) -> None:
     assert "scores[i] = (float)" in after
 
 
+@pytest.mark.slow
 def test_export(tmp_path: Path) -> None:
     need_compiler()
     options = {"mean": MEAN, "std": STD, "name": "mixed", "images": images(pixels=True, count=20)}

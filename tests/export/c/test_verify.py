@@ -28,6 +28,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> HostProgram:
     return compiled_integers("mixed", in_integers("mixed"), tmp_path_factory.mktemp("mixed"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
 def test_the_same_bits(target: str, program: HostProgram) -> None:
     need(target)
