@@ -15,8 +15,9 @@ import torch
 
 from simroot.data import ImageData, from_arrays
 from simroot.design import frontier
-from simroot.design.budgets import Budget, deployed, parameters
+from simroot.design.budgets import Budget
 from simroot.design.families import FAMILIES
+from simroot.design.tasks import deployed, parameters
 from simroot.errors import TrainingError
 from simroot.models import create_model, model_entry
 from simroot.reproduce import (

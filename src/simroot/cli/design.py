@@ -15,8 +15,9 @@ from simroot.errors import ConfigError
 
 if TYPE_CHECKING:
     from simroot.data import ImageData
-    from simroot.design.budgets import Budget, Task
+    from simroot.design.budgets import Budget
     from simroot.design.search import Design
+    from simroot.design.tasks import Task
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _data_and_task(arguments: argparse.Namespace) -> tuple[ImageData | None, Task]:
     from simroot.data import load
-    from simroot.design.budgets import Task, task_of
+    from simroot.design.tasks import Task, task_of
 
     given = vars(arguments)
     sizes = {name: given[name] for name in ("num_classes", "in_channels", "image_size") if name in given}
@@ -84,14 +85,14 @@ def _print(budget: Budget, found: Sequence[Design]) -> None:
         [each.network.name, count_text(each.parameters), count_text(each.macs), *_time(each), _command(each)]
         for each in found
     ]
-    timed = ["ms"] if budget.milliseconds is not None else []
+    timed = ["ms", "predicted"] if budget.milliseconds is not None else []
     numbers = ["parameters", "MACs", *timed]
     print_table(f"Networks within {budget}", ["family", *numbers, "simroot train"], rows, numbers=numbers)
     console().print("--data PATH --train trains all of them and says which is best")
 
 
 def _time(each: Design) -> list[str]:
-    return [] if each.milliseconds is None else [f"{each.milliseconds:.3f}"]
+    return [f"{time:.3f}" for time in (each.milliseconds, each.predicted) if time is not None]
 
 
 def _command(each: Design) -> str:
@@ -103,4 +104,5 @@ def _command(each: Design) -> str:
 
 def _as_dict(each: Design) -> dict[str, Any]:
     network = {"family": each.network.name, "model": each.network.model, "overrides": dict(each.network.overrides)}
-    return network | {"parameters": each.parameters, "macs": each.macs, "milliseconds": each.milliseconds}
+    times = {"milliseconds": each.milliseconds, "predicted_milliseconds": each.predicted}
+    return network | {"parameters": each.parameters, "macs": each.macs, **times}

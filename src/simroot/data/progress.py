@@ -10,21 +10,22 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import track
 
-_SECONDS = 30.0
-
 logger = logging.getLogger("simroot")
 Item = TypeVar("Item")
 
 
-def watched(items: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:
-    """The items, with a progress bar on a terminal; elsewhere the log says every half minute how many there were."""
+def watched(items: Iterable[Item], description: str, total: int | None = None, every: float = 30.0) -> Iterator[Item]:
+    """The items, with a progress bar on a terminal; elsewhere the log says now and then how many there were.
+
+    ``every`` says how many seconds lie between two lines.
+    """
     console = Console(stderr=True)
     if console.is_terminal:
         yield from track(items, description, total=total, console=console, transient=True)
         return
     said = time.monotonic()
     for number, item in enumerate(items):
-        if time.monotonic() - said > _SECONDS:
+        if time.monotonic() - said > every:
             said = time.monotonic()
             logger.info("%s: %s%s", description, f"{number:,}", "" if total is None else f" of {total:,}")
         yield item

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-from simroot.design.budgets import CIFAR_10, Budget, Task, Times, deployed, parameters, widest
+from simroot.design.budgets import Budget, widest
+from simroot.design.tasks import CIFAR_10, Task, deployed, parameters
+from simroot.design.times import Times
 from simroot.models import model_entry
 from simroot.trials.networks import Network, pretrained
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from simroot.data import ImageData
-from simroot.design.budgets import BATCH, ENGINE, THREADS, deployed, task_of
 from simroot.design.families import FAMILIES, RIVALS
+from simroot.design.tasks import deployed, task_of
+from simroot.design.times import ENGINE, THREADS
 from simroot.measure import Candidate, compare
 from simroot.trials.experiment import Finished, Report, accuracy_text, markdown_table
 from simroot.trials.networks import Network, Runs, accuracy, plot_against, setting, trained
@@ -82,7 +83,7 @@ def _times(measured: Sequence[Network], data: ImageData) -> dict[Network, float]
         Candidate(f"{each.name} {shape(each)}", task.input_size, deployed(each.model, each.overrides, task))
         for each in measured
     ]
-    found = compare(candidates, (ENGINE,), threads=(THREADS,), batches=(BATCH,), seconds=_SECONDS)
+    found = compare(candidates, (ENGINE,), threads=(THREADS,), seconds=_SECONDS)
     return {network: each.milliseconds_per_image for network, each in zip(measured, found, strict=True)}
 
 
@@ -91,4 +92,4 @@ def _time_facts(times: Mapping[Network, float]) -> dict[str, Any]:
         {"model": network.model, "overrides": dict(network.overrides), "milliseconds": time}
         for network, time in times.items()
     ]
-    return {"engine": ENGINE, "threads": THREADS, "batch": BATCH, "per_image": per_image}
+    return {"engine": ENGINE, "threads": THREADS, "batch": 1, "per_image": per_image}

@@ -10,8 +10,10 @@ from functools import partial
 from simroot.data import ImageData
 from simroot.data.progress import watched
 from simroot.design import frontier
-from simroot.design.budgets import Budget, Task, Times, deployed
+from simroot.design.budgets import Budget
 from simroot.design.families import FAMILIES, RIVALS, Family
+from simroot.design.tasks import Task, deployed
+from simroot.design.times import Times
 from simroot.errors import ConfigError
 from simroot.images.preparation import size_name
 from simroot.measure import count
@@ -32,13 +34,15 @@ class Design:
         network: its name, model and overrides.
         parameters: of the deployed network.
         macs: multiply-accumulates for one image.
-        milliseconds: for one image; None if the budget has no limit of time.
+        milliseconds: for one image, measured; None if the budget has no limit of time.
+        predicted: what the cost model expected of it.
     """
 
     network: Network
     parameters: int
     macs: int
-    milliseconds: float | None
+    milliseconds: float | None = None
+    predicted: float | None = None
 
 
 def design(budget: Budget, task: Task, families: Sequence[str] = tuple(CANDIDATES)) -> list[Design]:
@@ -75,9 +79,11 @@ def _design(family: Family, budget: Budget, task: Task, times: Times) -> Design 
     model = deployed(network.model, network.overrides, task)
     cost = count(model, task.input_size)
     limit = budget.milliseconds
-    time = None if limit is None else times.of(network.model, network.overrides, limit)
     log.info("%s: %s", network.name, frontier.shape(network))
-    return Design(network, cost.parameters, cost.macs, time)
+    if limit is None:
+        return Design(network, cost.parameters, cost.macs)
+    measured = times.of(network.model, network.overrides, limit)
+    return Design(network, cost.parameters, cost.macs, measured, times.predicted(network.model, network.overrides))
 
 
 def comparison(budget: Budget, networks: Sequence[Network]) -> Experiment:
