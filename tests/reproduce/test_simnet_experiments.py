@@ -18,7 +18,7 @@ from simroot.design import frontier
 from simroot.design.budgets import Budget
 from simroot.design.families import FAMILIES
 from simroot.design.tasks import deployed, parameters
-from simroot.errors import TrainingError
+from simroot.errors import ConfigError, TrainingError
 from simroot.models import create_model, model_entry
 from simroot.reproduce import (
     compact_frontier,
@@ -304,6 +304,28 @@ def test_a_training_that_fails_is_left_out(tmp_path: Path, monkeypatch: pytest.M
     assert [each.trial.recipe.learning_rate for each in seen] == [0.1]
 
 
+def test_quick_runs_are_of_both_kinds_even_if_the_first_of_one_cannot_be_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[str] = []
+
+    def complete(self: Runs, trial: Trial, **options: Any) -> Path:
+        asked.append(trial.model)
+        if trial.model == "simnet2":
+            raise ConfigError("the images are too small")
+        return tmp_path
+
+    monkeypatch.setattr(Runs, "complete", complete)
+    monkeypatch.setattr("simroot.trials.experiment.row", lambda path: row(Network("one", asked[-1]), 0.5))
+    models = ("simnet2", "convnet_caffe", "simnet2_twin", "nin", "simnet_mixed", "simnet3")
+    plan = Experiment(
+        "kinds", 1, lambda e, s: [Network(m, m).trial(e, s) for m in models], lambda runs, data: Report("| a |")
+    )
+    conduct("kinds", plan, small_data(100), runs=tmp_path, results=tmp_path, quick=True)
+    assert asked == ["simnet2", "convnet_caffe", "simnet2_twin", "simnet_mixed"]
+    assert "simnet2, seed 0 is left out: the images are too small" in caplog.text
+
+
 def test_runs_on_a_part_of_the_data_are_made_again_by_the_experiment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -324,9 +346,9 @@ def test_runs_on_a_part_of_the_data_are_made_again_by_the_experiment(
     assert seen == [(23, None)]
     content = json.loads(path.read_text())
     assert content["split"] == {"training": 23, "validation": 10, "classes": 10}
-    assert content["rows"][0]["command"] == "simroot reproduce part --data arrays"
+    assert content["rows"][0]["command"] == "simroot reproduce part --data cifar10"
     path = conduct("part", plan, small_data(100), runs=tmp_path, results=tmp_path, source=source, epochs=3)
-    assert json.loads(path.read_text())["rows"][0]["command"] == "simroot reproduce part --data arrays --epochs 3"
+    assert json.loads(path.read_text())["rows"][0]["command"] == "simroot reproduce part --data cifar10 --epochs 3"
 
 
 @pytest.mark.slow

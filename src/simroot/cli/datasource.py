@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,17 +36,22 @@ def add_data_arguments(parser: argparse.ArgumentParser, default: str) -> argpars
     return group
 
 
-def add_part_arguments(group: argparse._ArgumentGroup) -> None:
-    """Declare what says which folders are trained on and which are held against them."""
+def add_part_arguments(group: argparse._ArgumentGroup, *, short: bool = True) -> None:
+    """Declare what says which folders are trained on and which are held against them.
+
+    Args:
+        group: receives the arguments.
+        short: whether ``--train`` and ``--val`` name them, too; for commands where ``--train`` is no other option.
+    """
     group.add_argument(
-        "--train",
+        *("--train", "--train-part")[not short :],
         dest="train_part",
         metavar="DIR",
         help="the folder whose folders are the classes to train on, inside of --data or a path of its own (default: "
         "found by its name, or all of the data)",
     )
     group.add_argument(
-        "--val",
+        *("--val", "--val-part")[not short :],
         dest="val_part",
         metavar="DIR",
         help="likewise the validation images (default: found by its name, or some held out)",
@@ -99,25 +104,30 @@ def add_preparation_arguments(group: argparse._ArgumentGroup, *, size_help: str 
     )
 
 
-def data_source(arguments: argparse.Namespace) -> dict[str, Any]:
+def data_source(arguments: argparse.Namespace, configured: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The data arguments that were given, by the names of ``simroot.data.load``'s parameters.
 
     Those left out must be absent from the parsed ones (``argument_default=argparse.SUPPRESS``).
     Paths are ``Path`` objects, so that a run directory records where they lead from anywhere.
+
+    Args:
+        arguments: parsed.
+        configured: what holds where the arguments name no data: what a config.yaml says, or a default.
     """
     from simroot.data import NAMES
 
     given = vars(arguments)
     source: dict[str, Any] = {key: given[key] for key in _KEYS if key in given}
+    usual = (configured or {}).get("name_or_path")
     if "data" in given:
         source["name_or_path"] = given["data"] if given["data"] in NAMES else data_path(given["data"])
-    elif "train_part" in given:
+    elif "train_part" in given and usual is None:
         source |= {"name_or_path": data_path(given["train_part"], "--train"), "train": "."}
-    elif "val_part" in given:
+    elif "val_part" in given and usual is None:
         raise ConfigError("--val needs --data or --train, to say what to train on")
     for part in ("train", "val"):
         if f"{part}_part" in given and part not in source:
-            source[part] = _part_path(source["name_or_path"], given[f"{part}_part"], f"--{part}")
+            source[part] = _part_path(source.get("name_or_path", usual), given[f"{part}_part"], f"--{part}")
     return source
 
 

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from simroot.cli.datasource import add_data_arguments, add_preparation_arguments, data_source, logging_to_stderr
+from simroot.cli.datasource import (
+    add_data_arguments,
+    add_part_arguments,
+    add_preparation_arguments,
+    data_source,
+    logging_to_stderr,
+)
 from simroot.cli.output import console, count_text, print_json, print_table
 from simroot.cli.trials import add_trial_arguments, asks_for_runs, conduct_and_print
 from simroot.cli.values import positive, positive_number, quantity
@@ -37,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="at most T milliseconds an image, on one thread in ONNX Runtime, measured here",
     )
     data = add_data_arguments(parser, default="none, networks are sized only")
+    add_part_arguments(data, short=False)
     add_preparation_arguments(data, size_help="N x N pixels, or height H and width W (default: the data's, or 32)")
     data.add_argument("--num-classes", type=positive, metavar="N", help="without --data (default: 10)")
     data.add_argument("--in-channels", type=positive, metavar="N", help="of the images, without --data (default: 3)")
@@ -51,14 +58,15 @@ def run(arguments: argparse.Namespace) -> int:
     given = vars(arguments)
     budget = Budget(*(given.get(limit) for limit in ("parameters", "macs", "milliseconds")))
     trained = asks_for_runs(arguments)
-    if trained and "data" not in given:
+    source = data_source(arguments)
+    if trained and "name_or_path" not in source:
         raise ConfigError("there is nothing to train on; --data names the images")
     with logging_to_stderr():
-        data, task = _data_and_task(arguments)
+        data, task = _data_and_task(given, source)
         found = design(budget, task, given.get("families", tuple(CANDIDATES)))
         if trained and data is not None:
             plan = comparison(budget, [each.network for each in found])
-            conduct_and_print(arguments, "design", plan, data, data_source(arguments))
+            conduct_and_print(arguments, "design", plan, data, source)
         elif arguments.json:
             print_json([_as_dict(each) for each in found])
         else:
@@ -66,17 +74,16 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _data_and_task(arguments: argparse.Namespace) -> tuple[ImageData | None, Task]:
+def _data_and_task(given: Mapping[str, Any], source: Mapping[str, Any]) -> tuple[ImageData | None, Task]:
     from simroot.data import load
     from simroot.design.tasks import Task, task_of
 
-    given = vars(arguments)
     sizes = {name: given[name] for name in ("num_classes", "in_channels", "image_size") if name in given}
-    if "data" not in given:
+    if "name_or_path" not in source:
         return None, Task(**sizes)
     if sizes.keys() - {"image_size"}:
         raise ConfigError("--num-classes and --in-channels are what --data says; leave them out")
-    data = load(**data_source(arguments))
+    data = load(**source)
     return data, task_of(data)
 
 

@@ -91,6 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
     from simroot.data import load
     from simroot.pretraining import pretrain
     from simroot.training.run import origin
+    from simroot.trials.runs import data_words
 
     given = vars(arguments)
     if "out" not in given:
@@ -104,6 +105,8 @@ def run(arguments: argparse.Namespace) -> int:
     facts = origin(data, source)
     _, report = pretrain(data, name, overrides, given["out"], facts=facts, progress=not quiet, **options)
     _print(name, data.name, report, given["out"])
+    again = ["simroot", "train", "--pretrain", str(given["out"]), *data_words(source)]
+    print(f"\nNext:\n  {shlex.join(again)}")
     return 0
 
 
@@ -128,6 +131,4 @@ def _print(name: str, data: str, report: Report, out: Path) -> None:
         console().print("+: EM was stopped before it converged")
     for curve in report.curves:
         console().print(f"{curve.layer}: {curve.chosen} {curve.what} by {curve.criterion}")
-    where = shlex.quote(str(out))
     print_facts("", [("seconds", f"{report.seconds:.1f}"), ("directory", str(out))])
-    print(f"\nNext:\n  simroot train --pretrain {where} --data ...")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from simroot.cli.datasource import add_data_arguments, data_source, logging_to_stderr
+from simroot.cli.datasource import add_data_arguments, add_part_arguments, data_source, logging_to_stderr
 from simroot.cli.output import console, count_text, print_facts, print_json, print_table
 from simroot.cli.trials import add_trial_arguments, asks_for_runs, conduct_and_print
 from simroot.errors import ConfigError
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", metavar="NAME", help="of a table or figure (default: list their names)")
     parser.add_argument("--json", action="store_true", default=False, help="print JSON instead of a table")
     add_trial_arguments(parser, "train the networks of a table that can also be counted")
-    add_data_arguments(parser, default=_DEFAULT_DATA)
+    add_part_arguments(add_data_arguments(parser, default=_DEFAULT_DATA), short=False)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -162,7 +162,7 @@ def _start(arguments: argparse.Namespace, options: Mapping[str, Any]) -> Run:
     weights, named = (named, rooted.model) if rooted else (None, named)
     # What is wrong with it is said before the images are read.
     planned = choose_recipe(given, settings.recipe, model_entry(named).recipe if named else {})
-    source = {**settings.source, **data_source(arguments)}
+    source = {**settings.source, **data_source(arguments, settings.source)}
     source.setdefault("name_or_path", DEFAULT_DATA)
     if planned.crop != WHOLE:
         source.setdefault("fit", "crop")  # such a recipe says itself what is seen of an image

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -101,4 +102,6 @@ def _next(runs: Collection[Sequence[Finished]]) -> str:
     network: Sequence[Finished] = max(runs, key=accuracy)
     best = max(network, key=lambda each: float(each.row["accuracy"]))
     again = f"The best is {best.trial.name}. To train it for longer: `{best.row['command']}` with more epochs."
-    return again if best.path is None else f"{again} For the device, as it is: `simroot export {best.path}`."
+    if best.path is None:
+        return again
+    return f"{again} For the device, as it is: `{shlex.join(['simroot', 'export', str(best.path)])}`."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +74,7 @@ def work(network: nn.Module, input_size: Sequence[int]) -> Work:
 
     form = graph_form(network)
     modules = dict(form.named_modules())
-    found: Counter[str] = Counter()
+    found: dict[str, float] = defaultdict(float)
     for layer in count(form, input_size).layers:
         if not layer.flops:
             continue  # views, such as a flattening

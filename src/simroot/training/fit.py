@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from simroot.data import ImageData
 from simroot.data.classes import class_lines
 from simroot.errors import CheckpointError, ConfigError, TrainingError
 from simroot.files import remove_torn
+from simroot.models.memory import require_memory
 from simroot.training.callbacks import ProgressBar, RunWriter, StatisticsWarning
 from simroot.training.checkpoint_file import read_checkpoint, restored
 from simroot.training.checkpoints import AtomicCheckpoints
@@ -137,6 +139,9 @@ def train(
         start = None if initial is None else Path(initial)
         config = make_config(model_name, overrides or {}, data, data_source, recipe, versions(), start)
         model = _initial_model(config, recipe, start)
+        if not torch.cuda.is_available():  # there the memory is another one
+            shape, batch = data.preparation.shape, min(recipe.batch_size, len(data.train))
+            require_memory(model_name, lambda: copy.deepcopy(model).to("meta"), shape, batch)
         try:
             if first_process():
                 create_run(path, config)

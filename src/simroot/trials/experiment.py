@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,7 @@ from simroot.errors import CheckpointError, ConfigError, TrainingError
 from simroot.files import write_atomic, write_text
 from simroot.training import Recipe, for_data
 from simroot.training.environment import versions
-from simroot.trials.runs import Row, Runs, Trial, require_figures, row
+from simroot.trials.runs import Row, Runs, Trial, data_words, require_figures, row
 from simroot.untrusted.documents import read_json
 from simroot.untrusted.schema import require
 
@@ -102,8 +103,9 @@ def conduct(
         source: arguments of ``simroot.data.load`` that give the data.
         epochs: of every training; the experiment's own number if None.
         seeds: each a round of all trials.
-        quick: one epoch of the first two trials on a few images, to see that everything works: the figures mean
-            nothing, and the files are called ``NAME-quick``.
+        quick: one epoch of the first two trials that can be trained, a SimNet and a ConvNet among them if there are
+            such, on a few images, to see that everything works: the figures mean nothing, and the files are called
+            ``NAME-quick``.
         train: False to report the finished runs alone, and what has been reported before.
         **options: where and how to train, as for ``simroot.training.train``.
 
@@ -113,6 +115,7 @@ def conduct(
     Raises:
         ConfigError: if there is nothing to report.
     """
+    named = data_words(source or {"name_or_path": data.name})
     if experiment.part is not None:
         data, source = experiment.part(data), None
     if quick:
@@ -123,12 +126,15 @@ def conduct(
     length = "" if epochs in (None, experiment.epochs) else f" --epochs {epochs}"
     finished = []
     for seed in [*seeds, *sorted({found["seed"] for found in reported} - set(seeds))]:
-        for trial in experiment.trials(epochs or experiment.epochs, seed)[: _QUICK_TRIALS if quick else None]:
+        for trial in experiment.trials(epochs or experiment.epochs, seed):
+            kinds = {_is_simnet(each.trial) for each in finished}
+            if quick and len(finished) >= _QUICK_TRIALS and _is_simnet(trial) in kinds:
+                continue
             done = _completed(folder, trial, options if train and seed in seeds else None)
             if done is not None:
                 path, figures = done
                 # `simroot train` alone does not know parts.
-                again = {} if experiment.part is None else {"command": _command(name, length, data, seed)}
+                again = {} if experiment.part is None else {"command": _command(name, length, named, seed)}
                 finished.append(Finished(trial, path, figures | {"start": _start(trial)} | again))
             else:
                 finished += [Finished(trial, None, found) for found in reported if _is_of(found, trial, data)]
@@ -153,8 +159,13 @@ def _completed(folder: Runs, trial: Trial, options: Mapping[str, Any] | None) ->
         return None
 
 
-def _command(name: str, length: str, data: ImageData, seed: int) -> str:
-    return f"simroot reproduce {name} --data {data.name}{length}{f' --seeds {seed}' if seed else ''}"
+def _is_simnet(trial: Trial) -> bool:
+    """The two kinds of networks: SimNets, and ConvNets, among them those of a SimNet's shape."""
+    return trial.model.startswith("simnet") and "twin" not in trial.model
+
+
+def _command(name: str, length: str, data: Sequence[str], seed: int) -> str:
+    return f"simroot reproduce {name} {shlex.join(data)}{length}{f' --seeds {seed}' if seed else ''}"
 
 
 def _start(trial: Trial) -> str:

@@ -12,7 +12,7 @@ from itertools import count as numbers
 from pathlib import Path
 from typing import Annotated, Any, TypedDict, get_type_hints
 
-from simroot.data import ImageData
+from simroot.data import NAMES, ImageData
 from simroot.errors import CheckpointError, ConfigError
 from simroot.images.preparation import as_image_size, size_name
 from simroot.models import model_entry
@@ -27,6 +27,11 @@ log = logging.getLogger(__name__)
 
 # Folder of pre-trained networks among the runs.
 PRETRAINED = "pre-trained"
+
+# Arguments of `simroot.data.load` that the command line has; the places among them, and the parts of the data.
+_PARTS = ("train", "val")
+_PLACES = ("data_root", *_PARTS)
+_DATA_OPTIONS = ("image_size", "fit", "pixel_range", "background", "limit", "validation", *_PLACES)
 
 Row = dict[str, Any]
 
@@ -223,20 +228,13 @@ def require_figures(figures: Mapping[str, Any]) -> None:
 
 
 def command(config: Mapping[str, Any]) -> str:
-    """What to type to make a run again, from its config.yaml; of the data's and the weights' paths the last part."""
+    """What to type to make a run again, from its config.yaml; paths lead on from the current directory."""
     model, data, used = config["model"], config["data"], config["recipe"]
     source = data["source"] or {"name_or_path": data["name"]}
-    words = ["simroot", "train", "--data", Path(source["name_or_path"]).name]
-    for key in ("image_size", "fit", "pixel_range", "background", "limit", "validation", "train", "val"):
-        if (value := source.get(key)) is not None:
-            words += [
-                f"--{key.replace('_', '-')}",
-                _word(tuple(value)) if isinstance(value, list | tuple) else str(value),
-            ]
-    words += ["--model", model["name"]]
+    words = ["simroot", "train", *data_words(source), "--model", model["name"]]
     if "initial" in model:
         start = Path(model["initial"]).parent  # of simroot pretrain
-        words += ["--pretrain"] if start.parent.name == PRETRAINED else ["--pretrain", start.name]
+        words += ["--pretrain"] if start.parent.name == PRETRAINED else ["--pretrain", _place(start)]
     words += settings(model["overrides"])
     usual = for_data(
         recipe(**model_entry(model["name"]).recipe), source.get("name_or_path"), as_image_size(data["image_size"])
@@ -247,6 +245,30 @@ def command(config: Mapping[str, Any]) -> str:
         if value != getattr(usual, known.name):
             words += [f"--recipe.{known.name}", _word(value)]
     return shlex.join(words)
+
+
+def data_words(source: Mapping[str, Any]) -> list[str]:
+    """The words of a command line that name data, from the arguments of ``simroot.data.load``."""
+    name = source["name_or_path"]
+    words = ["--data", name if name in NAMES else _place(name)]
+    for key in _DATA_OPTIONS:
+        if (value := source.get(key)) is None:
+            continue
+        text = _word(tuple(value)) if isinstance(value, list | tuple) else str(value)
+        if key in _PLACES and Path(text).is_absolute():
+            text = _place(text)
+        option = f"--{key.replace('_', '-')}{'-part' * (key in _PARTS)}"
+        words += [f"{option}={text}"] if text.startswith("-") else [option, text]
+    return words
+
+
+def _place(path: str | Path) -> str:
+    """A path from the current directory if it lies in there, else as it is."""
+    path = Path(path)
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
 
 
 def settings(overrides: Mapping[str, Any]) -> list[str]:

@@ -1,0 +1,41 @@
+"""The arguments that name data and its parts."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from simroot.cli import design, reproduce, train
+from simroot.cli.datasource import data_source
+from simroot.errors import ConfigError
+
+
+def parsed(command: ModuleType, *words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    return parser.parse_args(words)
+
+
+@pytest.mark.parametrize("option", ["--val", "--val-part"])
+def test_a_part_of_data_that_a_config_names(tmp_path: Path, option: str) -> None:
+    (tmp_path / "held").mkdir()
+    given = parsed(train, option, "held")
+    assert data_source(given, {"name_or_path": tmp_path}) == {"val": "held"}
+    with pytest.raises(ConfigError, match="--val needs --data or --train"):
+        data_source(given)
+
+
+@pytest.mark.parametrize("command", [design, reproduce])
+def test_parts_beside_a_flag_that_trains(tmp_path: Path, command: ModuleType) -> None:
+    words = ("--data", str(tmp_path), "--train-part", "a", "--val-part", "b", "--train")
+    given = parsed(command, *words)
+    assert given.train is True
+    assert data_source(given) == {"name_or_path": tmp_path, "train": "a", "val": "b"}
+
+
+def test_both_names_of_a_part_are_one(tmp_path: Path) -> None:
+    for option in ("--train", "--train-part"):
+        assert data_source(parsed(train, option, str(tmp_path))) == {"name_or_path": tmp_path, "train": "."}
