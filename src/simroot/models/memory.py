@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 
-from simroot.borrowed.from_torch import StorageWeakRef, TorchDispatchMode, tree_leaves
+from simroot.borrowed.from_torch import TorchDispatchMode, tree_leaves
 from simroot.errors import ConfigError
 
 _FLOAT = 4  # bytes
