@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 from types import ModuleType
 
@@ -11,6 +12,7 @@ import pytest
 from simroot.cli import design, reproduce, train
 from simroot.cli.datasource import data_source
 from simroot.errors import ConfigError
+from simroot.trials.runs import data_words
 
 
 def parsed(command: ModuleType, *words: str) -> argparse.Namespace:
@@ -39,3 +41,27 @@ def test_parts_beside_a_flag_that_trains(tmp_path: Path, command: ModuleType) ->
 def test_both_names_of_a_part_are_one(tmp_path: Path) -> None:
     for option in ("--train", "--train-part"):
         assert data_source(parsed(train, option, str(tmp_path))) == {"name_or_path": tmp_path, "train": "."}
+
+
+def test_words_that_name_data_are_read_back_as_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the current directory, and from another one."""
+    source = {
+        "name_or_path": tmp_path / "my data",
+        "image_size": (24, 32),
+        "fit": "pad",
+        "pixel_range": (-40.0, 80.0),
+        "limit": 9,
+        "validation": 0.25,
+        "train": "a",
+        "val": tmp_path / "elsewhere",
+    }
+    (tmp_path / "other").mkdir()
+    for folder, place in ((tmp_path, "my data"), (tmp_path / "other", str(tmp_path / "my data"))):
+        monkeypatch.chdir(folder)
+        words = shlex.split(shlex.join(data_words(source)))
+        assert words[:2] == ["--data", place]
+        found = data_source(parsed(train, *words))
+        paths = {name: Path(found[name]).resolve() for name in ("name_or_path", "val")}
+        assert found | paths == source
+    named = data_words({"name_or_path": "cifar10", "data_root": tmp_path})
+    assert named == ["--data", "cifar10", "--data-root", str(tmp_path)]

@@ -145,7 +145,7 @@ def test_nothing_over_the_limit_is_listed_whatever_was_predicted(
     found = design(Budget(milliseconds=2.0), CIFAR_10, ["convnet_plain", "resnet", "simnet_mixed"])
     assert [each.milliseconds for each in found] == [each.parameters / 1e3 for each in found]
     assert all(each.parameters <= 2_000 and each.parameters in timed for each in found)
-    assert len(timed) <= 2 * len(found)
+    assert len(timed) <= 3 * len(found)  # what is over the limit is measured twice
 
 
 def test_a_moments_disturbance_does_not_decide(monkeypatch: pytest.MonkeyPatch) -> None:

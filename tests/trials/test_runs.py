@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
-import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +13,6 @@ from typing import Any
 import pytest
 import torch
 
-from simroot.cli.datasource import data_source
-from simroot.cli.train import add_arguments
 from simroot.data import ImageData, from_arrays
 from simroot.errors import ConfigError
 from simroot.models import model_entry
@@ -24,7 +20,7 @@ from simroot.training import Recipe, for_data, recipe
 from simroot.training.run import create_run, make_config, read_config
 from simroot.trials import runs as module
 from simroot.trials.experiment import Experiment, Finished, Report, accuracy_text, by_model, conduct, markdown_table
-from simroot.trials.runs import Runs, Trial, command, data_words, row
+from simroot.trials.runs import Runs, Trial, command, row
 
 MODEL = "nin_compact"
 
@@ -219,32 +215,6 @@ def test_a_command_says_what_differs_from_the_usual_recipe(tmp_path: Path) -> No
         "simroot train --data noise --model nin_compact --recipe.epochs 2 --recipe.nesterov false "
         "--recipe.schedule step --recipe.milestones 0.5,0.75 --recipe.clip_norm 1.0 --recipe.shift 0"
     )
-
-
-def test_words_that_name_data_are_read_back_as_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From the current directory, and from another one."""
-    parser = argparse.ArgumentParser(argument_default=argparse.SUPPRESS)
-    add_arguments(parser)
-    source = {
-        "name_or_path": tmp_path / "my data",
-        "image_size": (24, 32),
-        "fit": "pad",
-        "pixel_range": (-40.0, 80.0),
-        "limit": 9,
-        "validation": 0.25,
-        "train": "a",
-        "val": tmp_path / "elsewhere",
-    }
-    (tmp_path / "other").mkdir()
-    for folder, place in ((tmp_path, "my data"), (tmp_path / "other", str(tmp_path / "my data"))):
-        monkeypatch.chdir(folder)
-        words = shlex.split(shlex.join(data_words(source)))
-        assert words[:2] == ["--data", place]
-        found = data_source(parser.parse_args(words))
-        paths = {name: Path(found[name]).resolve() for name in ("name_or_path", "val")}
-        assert found | paths == source
-    named = data_words({"name_or_path": "cifar10", "data_root": tmp_path})
-    assert named == ["--data", "cifar10", "--data-root", str(tmp_path)]
 
 
 def experiment(seen: list[list[Finished]]) -> Experiment:
