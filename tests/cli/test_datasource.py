@@ -11,6 +11,7 @@ import pytest
 
 from simroot.cli import design, reproduce, train
 from simroot.cli.datasource import data_source
+from simroot.design.budgets import Budget
 from simroot.errors import ConfigError
 from simroot.trials.runs import data_words
 
@@ -65,3 +66,14 @@ def test_words_that_name_data_are_read_back_as_they_were(tmp_path: Path, monkeyp
         assert found | paths == source
     named = data_words({"name_or_path": "cifar10", "data_root": tmp_path})
     assert named == ["--data", "cifar10", "--data-root", str(tmp_path)]
+
+
+def test_the_words_that_design_prints_are_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = {"name_or_path": tmp_path / "my data", "train": "a", "image_size": 24}
+    words = design._again(Budget(20_000, milliseconds=0.5), ["simnet_mixed, root 4"], source)
+    assert words[:2] == ["simroot", "design"]
+    given = parsed(design, *shlex.split(shlex.join(words[2:])))
+    assert (given.parameters, given.milliseconds, given.families) == (20_000, 0.5, ["simnet_mixed, root 4"])
+    assert given.train is True
+    assert data_source(given) == {**source, "name_or_path": Path("my data")}

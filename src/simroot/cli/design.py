@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from simroot.cli.datasource import (
@@ -14,7 +15,7 @@ from simroot.cli.datasource import (
     data_source,
     logging_to_stderr,
 )
-from simroot.cli.output import console, count_text, print_json, print_table
+from simroot.cli.output import count_text, print_json, print_table
 from simroot.cli.trials import add_trial_arguments, asks_for_runs, conduct_and_print
 from simroot.cli.values import positive, positive_number, quantity
 from simroot.errors import ConfigError
@@ -70,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
         elif arguments.json:
             print_json([_as_dict(each) for each in found])
         else:
-            _print(budget, found)
+            _print(budget, found, given.get("families", ()), source)
     return 0
 
 
@@ -87,7 +88,7 @@ def _data_and_task(given: Mapping[str, Any], source: Mapping[str, Any]) -> tuple
     return data, task_of(data)
 
 
-def _print(budget: Budget, found: Sequence[Design]) -> None:
+def _print(budget: Budget, found: Sequence[Design], families: Sequence[str], source: Mapping[str, Any]) -> None:
     rows = [
         [each.network.name, count_text(each.parameters), count_text(each.macs), *_time(each), _command(each)]
         for each in found
@@ -95,7 +96,17 @@ def _print(budget: Budget, found: Sequence[Design]) -> None:
     timed = ["ms", "predicted"] if budget.milliseconds is not None else []
     numbers = ["parameters", "MACs", *timed]
     print_table(f"Networks within {budget}", ["family", *numbers, "simroot train"], rows, numbers=numbers)
-    console().print("--data PATH --train trains all of them and says which is best")
+    print(f"\nNext, to train all of them and see which is best:\n  {shlex.join(_again(budget, families, source))}")
+
+
+def _again(budget: Budget, families: Sequence[str], source: Mapping[str, Any]) -> list[str]:
+    """The words that train the same networks, on the data that was named, or else on PATH."""
+    from simroot.trials.runs import data_words
+
+    limits = [(f"--{name}", str(limit)) for name, limit in asdict(budget).items() if limit is not None]
+    chosen = [("--family", name) for name in families]
+    words = [word for pair in (*limits, *chosen) for word in pair]
+    return ["simroot", "design", *words, *data_words({"name_or_path": "PATH", **source}), "--train"]
 
 
 def _time(each: Design) -> list[str]:

@@ -31,7 +31,10 @@ def add_trial_arguments(parser: argparse.ArgumentParser, train_help: str) -> Non
     group.add_argument("--epochs", type=positive, metavar="N", help="of every training (default: the experiment's)")
     group.add_argument("--seeds", type=_seeds, default=(0,), metavar="N,N", help="a round for each (default: 0)")
     group.add_argument(
-        "--quick", action="store_true", default=False, help="try it: one epoch of two networks on a few images"
+        "--quick",
+        action="store_true",
+        default=False,
+        help="try it: one epoch of a SimNet and a ConvNet, or of two, on a few images",
     )
     group.add_argument(
         "--report-only",
