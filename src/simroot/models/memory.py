@@ -91,4 +91,4 @@ class _Largest(TorchDispatchMode):
 
 
 # Were it defined in the class, PyTorch would import its compiler with the first call, which takes three seconds.
-_Largest.__torch_dispatch__ = _Largest.look  # type: ignore[method-assign]
+_Largest.__torch_dispatch__ = _Largest.look  # type: ignore[assignment]
