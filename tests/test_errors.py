@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from simroot.errors import LineFormatter, SimrootError, one_line, printable, quoted
+from simroot.errors import LineFormatter, SimrootError, counted, one_line, printable, quoted
 
 
 @pytest.mark.parametrize(
@@ -71,3 +71,17 @@ def test_lines_of_the_log() -> None:
     record = logging.makeLogRecord({"msg": "%s skipped", "args": ("a\x1b[2J\n.png",)})
     assert LineFormatter().format(record) == "a\\x1b[2J\\n.png skipped"
     assert one_line("x" * 300, 100) == f"{'x' * 65}...{'x' * 32}"
+
+
+@pytest.mark.parametrize(
+    ("number", "words", "text"),
+    [
+        (1, ("image",), "1 image"),
+        (0, ("image",), "0 images"),
+        (1315, ("training image",), "1,315 training images"),
+        (1, ("class", "classes"), "1 class"),
+        (2, ("class", "classes"), "2 classes"),
+    ],
+)
+def test_what_is_counted_has_its_number(number: int, words: tuple[str, ...], text: str) -> None:
+    assert counted(number, *words) == text

@@ -24,6 +24,11 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """A number with what it counts, such as ``1 image`` and ``1,315 images``; ``plural`` if it is not noun + s."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
 def one_line(text: str, longest: int = _LONGEST_MESSAGE) -> str:
     """The text as one line of printable characters, its middle left out if it is longer than ``longest``."""
     # Cut before it is escaped as well: a text of megabytes is not gone through for a line.

@@ -308,7 +308,7 @@ def test_a_folder_is_read_as_for_a_training(simroot: Simroot, trained: Path, tmp
     result = simroot("predict", trained, new, "--json")
     assert result.code == 0
     assert len(json.loads(result.out)) == len([*folder.rglob("*.png")]) + 1
-    assert "left out 1 images in formats that are not read" in result.err
+    assert "left out 1 image in a format that is not read" in result.err
     assert "pipe.png cannot be read as an image: not a regular file" in result.err
 
 

@@ -44,7 +44,7 @@ def test_formats_that_are_not_read_are_counted(
     with caplog.at_level(logging.WARNING):
         assert load(tmp_path).classes == ("cat", "dog")
     assert "3 images in formats that are not read (convert them to .png or .jpg): 1 .avif, 2 .heic" in caplog.text
-    assert "1 files that are no images: 1 .txt" in caplog.text
+    assert "1 file that is no image: 1 .txt" in caplog.text
 
 
 def test_links_to_a_common_pool(tmp_path: Path, write_classes: Write) -> None:
@@ -101,8 +101,8 @@ def test_links_and_devices_of_archives_are_counted(
     with caplog.at_level(logging.WARNING):
         data = load(pack(pets, tmp_path / "pets.tar"))
     assert len(data.train) + len(data.val) == 31
-    assert "1 links that lead to nothing" in caplog.text
-    assert "1 pipes, devices" in caplog.text
+    assert "1 link that leads to nothing" in caplog.text
+    assert "1 pipe, device" in caplog.text
 
 
 @pytest.mark.parametrize("cut", [-30_000, -15_000, -11_000, -10_240])

@@ -42,7 +42,7 @@ def test_images_are_known_by_content_where_the_suffix_says_nothing(
     (folder / "dog" / "labels.csv").write_text("a,b")
     (folder / "dog" / "nothing").touch()
     assert number_of_images(pack(folder, tmp_path / packed) if packed else folder) == 26
-    assert "1 images in formats that are not read" in caplog.text
+    assert "1 image in a format that is not read" in caplog.text
     assert "3 files that are no images: 1 .csv, 2 without suffix" in caplog.text
 
 
@@ -127,7 +127,7 @@ def test_a_folder_that_cannot_be_listed_is_counted(
         return listdir(path)
 
     monkeypatch.setattr(os, "listdir", refuse)
-    assert "1 files and folders that cannot be read" in walk(tmp_path).counts()
+    assert "1 file or folder that cannot be read" in walk(tmp_path).counts()
     with pytest.raises(DataError, match="no image can be read in cat"):
         load(tmp_path)
 

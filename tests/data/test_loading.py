@@ -133,7 +133,7 @@ def test_wrapping_folders_and_stray_files_do_no_harm(
     for name in ("pets/.DS_Store", "pets/cat/.hidden.png", "pets/cat/Thumbs.db", "notes.txt"):
         (outer / "inner" / name).write_bytes(b"no image")
     assert same(load(outer), plain)
-    assert "ignored 1 images" in caplog.text
+    assert "ignored 1 image outside" in caplog.text
 
 
 def test_folders_inside_a_class_belong_to_it(tmp_path: Path, write_classes: Write) -> None:

@@ -258,7 +258,7 @@ def test_graphs_of_others(tmp_path: Path) -> None:
     for file, message in [
         (([two[0]], [value("y", ["N", 3])]), "says nothing of its input"),
         ((two, [value("y", ["N", 3])]), "2 inputs and 1 outputs"),
-        (([two[0]], [value("y", ["N", 3]), value("z", ["N", 3])]), "1 inputs and 2 outputs"),
+        (([two[0]], [value("y", ["N", 3]), value("z", ["N", 3])]), "1 input and 2 outputs"),
         (([value("a", [2, 3])], [value("y", [2, 3])]), "a batch of any size"),
         (([value("a", ["N", "M"])], [value("y", ["N", "M"])]), "a batch of any size"),
         (([value("a", ["N", 3, 1])], [value("y", ["N", 3, 1])]), r"expected \(batch, classes\)"),

@@ -205,7 +205,7 @@ def test_networks_without_such_layers_are_refused(model: nn.Module) -> None:
     ("classes", "source", "error", "message"),
     [
         (2, "label", ConfigError, "offsets come from 'label'; expected clusters or labels"),
-        (1, "labels", DataError, "labels are up to 1; the network has 1 classes"),
+        (1, "labels", DataError, "labels are up to 1; the network has 1 class,"),
     ],
 )
 def test_offsets_from_what_is_not_there(classes: int, source: Any, error: type[Exception], message: str) -> None:

@@ -172,6 +172,6 @@ def test_a_network_in_evaluation_mode_is_trained_all_the_same(
     monkeypatch.setattr("simroot.training.run.create_model", build)
     found = train("tiny", data, QUICK, out.with_name("other"), progress=False)
     assert "10 parts of the network were in evaluation mode" in caplog.text
-    assert "216 parameters of the network are frozen" in caplog.text
+    assert "not trained since frozen: 216 parameters of the network" in caplog.text
     for run in (expected, found):
         assert not torch.equal(run.model.state_dict()["1.running_mean"], torch.zeros(8))

@@ -45,5 +45,5 @@ def test_auxiliary_heads_add_their_weighted_losses() -> None:
 def test_what_a_network_cannot_bear_in_training_is_one_line() -> None:
     model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(3), nn.Flatten())
     module = Classifier(model.train(), small_data(), QUICK)
-    with pytest.raises(ConfigError, match=r"cannot be trained on 1 images of \(3, 4, 4\): Expected more than 1 value"):
+    with pytest.raises(ConfigError, match=r"cannot be trained on 1 image of \(3, 4, 4\): Expected more than 1 value"):
         module.training_step((torch.randn(1, 3, 4, 4), torch.zeros(1, dtype=torch.long)), 0)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from simroot.cli.output import console, print_json, print_table
 from simroot.cli.values import image_size, override, positive, positive_number, positives
-from simroot.errors import ConfigError, SimrootError
+from simroot.errors import ConfigError, SimrootError, counted
 from simroot.files import write_text
 from simroot.images.preparation import ImageSize, as_image_size, sides
 
@@ -103,7 +103,7 @@ def print_comparisons(comparisons: Sequence[Comparison]) -> None:
         return each.latency.engine, each.latency.precision, each.latency.threads, each.latency.batch
 
     for (engine, precision, threads, batch), members in itertools.groupby(comparisons, group):
-        title = f"{engine} ({precision}), {threads} {'thread' if threads == 1 else 'threads'}, batch {batch}"
+        title = f"{engine} ({precision}), {counted(threads, 'thread')}, batch {batch}"
         print_table(title, _COLUMNS, map(_row, members), numbers=_COLUMNS[1:], optional=_OPTIONAL)
     console().print(_LEGEND)
 

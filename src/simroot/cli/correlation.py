@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from simroot.cli.datasource import add_data_arguments, data_source, logging_to_stderr
 from simroot.cli.output import count_text, percent, print_facts, print_json, require_folder
 from simroot.cli.values import add_model_overrides, image_size, positive
-from simroot.errors import ConfigError
+from simroot.errors import ConfigError, counted
 
 if TYPE_CHECKING:
     from torch import nn
@@ -127,7 +127,7 @@ def _print(title: str, found: LayerCorrelation, images: int, path: Path) -> None
     facts = [
         ("layers", f"{found.layers[0]} and {found.layers[1]}, {' and '.join(map(str, found.matrix.shape))} channels"),
         ("groups", str(len(found.rows))),
-        ("images", f"{count_text(images)}, {count_text(found.samples)} positions"),
+        ("images", f"{count_text(images)}, {counted(found.samples, 'position')}"),
         ("squared correlation in the blocks", f"{percent(found.share)}; equal everywhere: {percent(found.uniform)}"),
         ("block-diagonality", number or f"{found.block_diagonality:.4f}"),
         ("plot", str(path)),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from simroot.cli.device import print_memory
 from simroot.cli.output import count_text, percent, print_json, print_table, size_text
 from simroot.cli.values import add_model_overrides, image_shape, positive
-from simroot.errors import ConfigError, ExportError
+from simroot.errors import ConfigError, ExportError, counted
 from simroot.export.engines import SUFFIXES
 from simroot.images.preparation import as_image_size, sides
 
@@ -155,7 +155,7 @@ def _named_network(arguments: argparse.Namespace) -> tuple[str, nn.Module, tuple
     from simroot.models import create_model, deploy
 
     options, size = network_arguments(arguments)
-    title = f"{arguments.model}, {size_text(size)} to {options['num_classes']} classes"
+    title = f"{arguments.model}, {size_text(size)} to {counted(options['num_classes'], 'class', 'classes')}"
     return title, deploy(create_model(arguments.model, **options)), size
 
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from simroot.cli.datasource import add_data_arguments, data_source, logging_to_stderr
 from simroot.cli.device import print_memory, print_verified
-from simroot.cli.output import count_text, percent, print_facts, print_json, print_table, require_folder
+from simroot.cli.output import percent, print_facts, print_json, print_table, require_folder
 from simroot.cli.values import add_model_overrides, positive
-from simroot.errors import ConfigError, ExportError
+from simroot.errors import ConfigError, ExportError, counted
 from simroot.images.preparation import as_image_size, sides
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ def _as_dict(file: Exported) -> dict[str, Any]:
 
 def _print(title: str, exported: list[Exported]) -> None:
     first = exported[0]
-    facts = [("checked on", f"{count_text(first.images)} inputs")]
+    facts = [("checked on", counted(first.images, "input"))]
     if first.network_accuracy is not None:
         facts.append(("accuracy of the network", percent(first.network_accuracy)))
     print_facts(title, facts)

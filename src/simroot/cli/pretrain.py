@@ -15,9 +15,9 @@ from simroot.cli.datasource import (
     data_source,
     logging_to_stderr,
 )
-from simroot.cli.output import console, count_text, percent, print_facts, print_table, size_text
+from simroot.cli.output import console, percent, print_facts, print_table, size_text
 from simroot.cli.values import add_model_overrides, positive, seed
-from simroot.errors import ConfigError
+from simroot.errors import ConfigError, counted
 
 if TYPE_CHECKING:
     from simroot.pretraining import Report
@@ -126,7 +126,7 @@ def _print(name: str, data: str, report: Report, out: Path) -> None:
         ]
         for number, layer in enumerate(report.layers, start=1)
     ]
-    print_table(f"{name}, pre-trained on {count_text(report.images)} images of {data}", columns, rows, numbers=columns)
+    print_table(f"{name}, pre-trained on {counted(report.images, 'image')} of {data}", columns, rows, numbers=columns)
     if not all(all(layer.converged) for layer in report.layers):
         console().print("+: EM was stopped before it converged")
     for curve in report.curves:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from simroot.data.splits import ImageData, MemorySplit, Split, mean_and_std, stratified
-from simroot.errors import DataError
+from simroot.errors import DataError, counted
 from simroot.images.preparation import ImageSize, Preparation, as_image_size, sides
 
 FIFTH = 0.2
@@ -97,7 +97,9 @@ def assemble(
 ) -> ImageData:
     """Checked ImageData; without ``val`` a part of ``train`` is held out, ``validation`` or else ``default``."""
     if len(classes) < 2:
-        raise DataError(f"{name} has {len(classes)} class ({', '.join(classes)}): expected at least 2")
+        raise DataError(
+            f"{name} has {counted(len(classes), 'class', 'classes')} ({', '.join(classes)}): expected at least 2"
+        )
     if len(set(classes)) < len(classes):
         raise DataError(f"{name} names a class twice: {', '.join(classes)}")
     _check_range(name, classes, train, "training")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from simroot.data.splits import ImageData
+from simroot.errors import counted
 
 _NAMED = 20  # classes
 
@@ -27,4 +28,5 @@ def class_line(classes: Sequence[str], labels: Tensor, part: str, where: str) ->
     more = ""
     if len(classes) > _NAMED:
         more = f" and {len(classes) - _NAMED:,} more ({min(counts):,} to {max(counts):,} each)"
-    return f"{len(labels):,} {part} images of {len(classes)} classes, from {where}: {named}{more}"
+    found = counted(len(labels), f"{part} image")
+    return f"{found} of {counted(len(classes), 'class', 'classes')}, from {where}: {named}{more}"

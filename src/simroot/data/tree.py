@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
 from simroot.data.archives import read_archive
-from simroot.errors import DataError
+from simroot.errors import DataError, counted
 from simroot.images.files import NO_IMAGE, SUFFIXES, ImageFile, Listing, Parts, class_name, name_text, walk
 from simroot.images.salvage import Source
 
@@ -118,7 +118,7 @@ def arrange(listing: Listing, path: Path) -> Tree:
         raise DataError(f"{path} has no class folders: expected one folder of images per class")
     loose = len(listing.images) - sum(len(files) for part in tree.values() for files in part.values())
     if loose := loose - shape.copies:
-        logger.warning("%s: ignored %d images that are not in a class folder of a known part", path, loose)
+        logger.warning("%s: ignored %s outside of the class folders of a known part", path, counted(loose, "image"))
     return tree
 
 
@@ -289,10 +289,10 @@ class _Shape:
                 continue
             if all(self._same((*folder, name, *parts), (*folder, *parts)) for parts in files):
                 logger.warning(
-                    "%s: left out %s, a copy of the folders beside it (%d images)",
+                    "%s: left out %s, a copy of the folders beside it (%s)",
                     self.path,
                     name_text("/".join((*folder, name))),
-                    len(files),
+                    counted(len(files), "image"),
                 )
                 self.copies += sum((*folder, name, *parts) in self.images for parts in files)
                 return name

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from simroot.errors import ConfigError, ExportError, one_line
+from simroot.errors import ConfigError, ExportError, counted, one_line
 from simroot.export.native import read_openvino, require_operators, uses_operators
 
 SUFFIXES = {".onnx": "onnxruntime", ".xml": "openvino"}
@@ -126,7 +126,9 @@ def _lengths(port: Any) -> list[int | None]:
 
 def _require_one(path: Path, inputs: list[Any], outputs: list[Any]) -> None:
     if len(inputs) != 1 or len(outputs) != 1:
-        raise ExportError(f"{path} has {len(inputs)} inputs and {len(outputs)} outputs; expected one of each")
+        raise ExportError(
+            f"{path} has {counted(len(inputs), 'input')} and {counted(len(outputs), 'output')}; expected one of each"
+        )
 
 
 def _engine(

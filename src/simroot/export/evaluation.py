@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from simroot.errors import DataError
+from simroot.errors import DataError, counted
 from simroot.export.predictor import Predictor
 from simroot.images.files import ImageFile
 
@@ -92,4 +92,4 @@ def read_batches(predictor: Predictor, files: Sequence[ImageFile], labels: Seque
         if kept:
             yield np.stack(pixels), np.array(kept, dtype=np.int64)
     if left_out:
-        logger.warning("skipped %d of %d images, which cannot be read", left_out, len(files))
+        logger.warning("skipped %d of %s: they cannot be read", left_out, counted(len(files), "image"))

@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from simroot.errors import counted
 from simroot.images.salvage import Source
 
 SUFFIXES = frozenset(
@@ -84,6 +85,13 @@ NO_IMAGE = "files that are no images"
 LOST_LINK = "links that lead to nothing that can be read"
 UNREADABLE = "files and folders that cannot be read"
 SPECIAL = "pipes, devices and other things that are no files"
+_ONE = {
+    NOT_READ: "image in a format that is not read (convert it to .png or .jpg)",
+    NO_IMAGE: "file that is no image",
+    LOST_LINK: "link that leads to nothing that can be read",
+    UNREADABLE: "file or folder that cannot be read",
+    SPECIAL: "pipe, device or other thing that is no file",
+}
 
 
 @dataclass(frozen=True)
@@ -120,7 +128,8 @@ class Listing:
         for parts, why in self.left_out.items():
             reasons.setdefault(why, Counter())[_suffix(parts[-1])] += 1
         return "; ".join(
-            f"{sum(kinds.values())} {why}: " + ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+            f"{counted(sum(kinds.values()), _ONE.get(why, why), why)}: "
+            + ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
             for why, kinds in sorted(reasons.items())
         )
 

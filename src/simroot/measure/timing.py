@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simroot.errors import ConfigError, SimrootError
+from simroot.errors import ConfigError, SimrootError, counted
 from simroot.measure.engines import (
     TORCH_ENGINES,
     Session,
@@ -354,4 +354,4 @@ def _summary(known: Latency, times: Sequence[float]) -> Latency:
 
 
 def _threads_text(count: int) -> str:
-    return "1 thread" if count == 1 else f"{count} threads"
+    return counted(count, "thread")

@@ -10,7 +10,7 @@ import torch
 from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
-from simroot.errors import ConfigError, DataError
+from simroot.errors import ConfigError, DataError, counted
 from simroot.layers import FoldedNorm2d
 from simroot.models.simnets.architecture import SimNet
 from simroot.pretraining.layers import layer_at, require_simnet
@@ -94,7 +94,9 @@ def classify(
     elif labels:
         target = torch.cat(labels)
         if not 0 <= int(target.min()) <= int(target.max()) < classes:
-            raise DataError(f"labels are up to {int(target.max())}; the network has {classes} classes, counted from 0")
+            raise DataError(
+                f"labels are up to {int(target.max())}; the network has {counted(classes, 'class', 'classes')}, counted from 0"
+            )
     else:
         raise DataError("offsets from labels need labels; give a loader of images with labels, or other offsets")
     table = torch.ones(classes, templates, dtype=torch.float64).index_add_(0, target, fired.cpu())

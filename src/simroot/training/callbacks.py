@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import nn
 
+from simroot.errors import counted
 from simroot.layers import FoldedNorm2d
 from simroot.training.module import Classifier, Row
 from simroot.training.run import BEST, LAST, METRICS, WEIGHTS, save_weights
@@ -56,7 +57,7 @@ class RunWriter(Checkpoint):
             write_metrics(self.path / METRICS, history)
             log.info(epoch_line(history[-1], pl_module.recipe.epochs))
         if stalled(history, patience := pl_module.recipe.patience) and len(history) < pl_module.recipe.epochs:
-            log.info("ended after epoch %d: nothing has improved for %d epochs", len(history), patience)
+            log.info("ended after epoch %d: nothing has improved for %s", len(history), counted(patience, "epoch"))
             trainer.should_stop = True
 
 

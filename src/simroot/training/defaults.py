@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from simroot.data import ImageData
+from simroot.errors import counted
 from simroot.images.preparation import sides
 from simroot.models import model_entry
 from simroot.models.image_sizes import Plan, plan
@@ -100,9 +101,10 @@ def _reasons(
     shape = "a step of 1" if drawn.stride == 1 else f"a first step of {drawn.stride} pixels"
     return (
         f"network simnet_mixed, {'65' if depth > 1 else '20'}K parameters: "
-        f"{count:,} training images, {'at least' if depth > 1 else 'fewer than'} {_MANY:,}",
+        f"{counted(count, 'training image')}, {'at least' if depth > 1 else 'fewer than'} {_MANY:,}",
         f"its shape: {drawn.grids} grids and {shape}, for images of {size} pixels",
-        f"recipe: {changes['epochs']} epochs of batches of {changes['batch_size']} at rate {changes['learning_rate']}, "
-        f"for {count:,} images; it ends when nothing has improved for {changes['patience']}",
+        f"recipe: {counted(changes['epochs'], 'epoch')} of batches of {changes['batch_size']} "
+        f"at rate {changes['learning_rate']}, "
+        f"for {counted(count, 'image')}; it ends when nothing has improved for {changes['patience']}",
         f"augmentation: {', '.join(['shift, mirror', *augmented])}, for images of {size} pixels",
     )

@@ -20,7 +20,7 @@ from torch import nn
 from simroot import data as datasets
 from simroot.data import ImageData
 from simroot.data.classes import class_lines
-from simroot.errors import CheckpointError, ConfigError, TrainingError
+from simroot.errors import CheckpointError, ConfigError, TrainingError, counted
 from simroot.files import remove_torn
 from simroot.models.memory import require_memory
 from simroot.training.callbacks import ProgressBar, RunWriter, StatisticsWarning
@@ -250,13 +250,13 @@ def _fit(
         for note in notes:
             log.info(note)
         log.info(
-            "%s: %s on %s, %d training and %d validation images, %d epochs",
+            "%s: %s on %s, %d training and %s, %s",
             "starting" if checkpoint is None else f"going on from {checkpoint.name}",
             config["model"]["name"],
             data.name,
             len(data.train),
-            len(data.val),
-            recipe.epochs,
+            counted(len(data.val), "validation image"),
+            counted(recipe.epochs, "epoch"),
         )
         for line in class_lines(data):
             log.info("%s", line)
@@ -288,7 +288,7 @@ def _all_in_training(model: nn.Module) -> None:
         log.warning("%d parts of the network were in evaluation mode; all of it is trained in training mode", built)
     model.train()
     if frozen := sum(parameter.numel() for parameter in model.parameters() if not parameter.requires_grad):
-        log.info("%d parameters of the network are frozen: they stay as they are", frozen)
+        log.info("not trained since frozen: %s of the network", counted(frozen, "parameter"))
 
 
 @contextmanager
@@ -320,7 +320,7 @@ def _failures_told(name: str, recipe: Recipe, data: ImageData) -> Iterator[None]
 
 def _interrupted(path: Path, signal: str, module: Classifier) -> TrainingInterrupted:
     done, epochs = len(module.history), module.recipe.epochs
-    when = f"in epoch {done + 1} of {epochs}" if done < epochs else f"after all {epochs} epochs"
+    when = f"in epoch {done + 1} of {epochs}" if done < epochs else f"after {counted(epochs, 'epoch')}"
     return TrainingInterrupted(
         f"stopped by {signal} {when}; {path} keeps the {done} before. To go on: {resume_command(path)}", path, signal
     )

@@ -17,7 +17,7 @@ from torchmetrics import SumMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from simroot.data import BatchLoader, ImageData, loader
-from simroot.errors import TrainingError
+from simroot.errors import TrainingError, counted
 from simroot.models import AuxiliaryScores
 from simroot.modules import processing
 from simroot.training.checkpoint_file import restored
@@ -105,7 +105,7 @@ class Classifier(L.LightningModule):
         # The previous step's loss: by now it is known, and asking for it does not stall a device that runs ahead.
         self._check(batch_idx)
         # What the network cannot bear shows in the first step: statistics of one number, windows that do not fit.
-        failure = f"the network cannot be trained on {len(images)} images of {tuple(images.shape[1:])}"
+        failure = f"the network cannot be trained on {counted(len(images), 'image')} of {tuple(images.shape[1:])}"
         with processing(failure) if self.global_step == 0 else nullcontext():
             output = self.model(images)
         scores, others, weight = output if isinstance(output, AuxiliaryScores) else (output, (), 0.0)
