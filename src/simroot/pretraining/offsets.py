@@ -95,7 +95,8 @@ def classify(
         target = torch.cat(labels)
         if not 0 <= int(target.min()) <= int(target.max()) < classes:
             raise DataError(
-                f"labels are up to {int(target.max())}; the network has {counted(classes, 'class', 'classes')}, counted from 0"
+                f"labels are up to {int(target.max())}; the network has {counted(classes, 'class', 'classes')}, "
+                "counted from 0"
             )
     else:
         raise DataError("offsets from labels need labels; give a loader of images with labels, or other offsets")
