@@ -11,7 +11,7 @@ from simroot.design import times
 from simroot.design.tasks import CIFAR_10, Task, deployed
 from simroot.design.times import Times, cost_model
 from simroot.errors import DataError
-from simroot.measure import count
+from simroot.measure import count, prediction
 
 SOME = (("convnet_plain", {"channels": 2.0}), ("convnet_plain", {"channels": 4.0}), ("simnet2", {"channels": [4, 8]}))
 
@@ -54,7 +54,7 @@ def test_damaged_files_are_measured_again(measured: list[nn.Module], tmp_path: P
     kept.write_text(kept.read_text()[:-9])
     assert cost_model() == first
     assert len(measured) == 2 * len(SOME)
-    assert times.prediction.read(kept) == first
+    assert prediction.read(kept) == first
 
 
 def test_a_folder_that_cannot_be_written_to_is_named(
@@ -64,9 +64,9 @@ def test_a_folder_that_cannot_be_written_to_is_named(
     assert cost_model().milliseconds
     assert "times of operators are not kept" in caplog.text
     with pytest.raises(DataError):
-        times.prediction.read(tmp_path / "simroot" / "none.json")
+        prediction.read(tmp_path / "simroot" / "none.json")
 
 
 def test_all_that_is_fitted_to_can_be_built() -> None:
     for model, overrides in times._FITTED:
-        assert times.prediction.work(deployed(model, overrides), CIFAR_10.input_size)
+        assert prediction.work(deployed(model, overrides), CIFAR_10.input_size)

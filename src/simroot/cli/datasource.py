@@ -118,7 +118,7 @@ def data_source(arguments: argparse.Namespace, configured: Mapping[str, Any] | N
 
     given = vars(arguments)
     source: dict[str, Any] = {key: given[key] for key in _KEYS if key in given}
-    usual = (configured or {}).get("name_or_path")
+    usual: str | Path | None = (configured or {}).get("name_or_path")
     if "data" in given:
         source["name_or_path"] = given["data"] if given["data"] in NAMES else data_path(given["data"])
     elif "train_part" in given and usual is None:
@@ -127,7 +127,7 @@ def data_source(arguments: argparse.Namespace, configured: Mapping[str, Any] | N
         raise ConfigError("--val needs --data or --train, to say what to train on")
     for part in ("train", "val"):
         if f"{part}_part" in given and part not in source:
-            source[part] = _part_path(source.get("name_or_path", usual), given[f"{part}_part"], f"--{part}")
+            source[part] = _part_path(source.get("name_or_path") or usual or "", given[f"{part}_part"], f"--{part}")
     return source
 
 

@@ -124,7 +124,7 @@ def conduct(
     folder = Runs(runs, data, source)
     reported = [] if quick else _reported(results / f"{name}.json", data)
     length = "" if epochs in (None, experiment.epochs) else f" --epochs {epochs}"
-    finished = []
+    finished: list[Finished] = []
     for seed in [*seeds, *sorted({found["seed"] for found in reported} - set(seeds))]:
         for trial in experiment.trials(epochs or experiment.epochs, seed):
             kinds = {_is_simnet(each.trial) for each in finished}
