@@ -106,7 +106,7 @@ def _widest_timed(time: Callable[[int], float], predict: Callable[[int], float],
     What is predicted to be the widest is measured, and predictions are corrected by what was found.
     """
     fast, slow = 0, math.inf if most is None else most + 1
-    corrected = 1.0
+    corrected, too_slow = 1.0, False
     for number in count_from(1):
         if slow == fast + 1:
             break
@@ -119,10 +119,13 @@ def _widest_timed(time: Callable[[int], float], predict: Callable[[int], float],
         width = _widest_counted(fits, fast)
         if width == fast and fast > 0:
             break  # wider ones are expected to be too slow
-        width = max(width, 1) if number <= _GUESSES or math.isinf(slow) else (fast + int(slow)) // 2
+        width = max(width, 1) if number <= _GUESSES or not too_slow else (fast + int(slow)) // 2
         found = time(width)
         corrected = found / max(predict(width), 1e-9)
-        fast, slow = (width, slow) if found <= limit else (fast, width)
-        if found <= limit and found >= _FULL * limit:
-            break
+        if found > limit:
+            slow, too_slow = width, True
+        else:
+            fast = width
+            if found >= _FULL * limit:
+                break
     return fast
