@@ -8,7 +8,7 @@ any data: simnet2_small for 30 epochs of batches of 128. Rows that are in the JS
 that was stopped goes on; ``--only`` names sets, in the order in which to train, ``--arms`` one of the two. The hand
 signs are of students: the last fifth of them, by the numbers of the photos, is held out. Of CIFAR-10 and Fashion-MNIST
 every tenth of the 10,000 images that are held out is looked at. Seconds are the process's CPU seconds on one thread,
-with validation: compare those of one machine, and of one hour. Writes the table of docs/defaults.md, too.
+with validation: compare those of one machine, and of one hour. ``python docs/tables.py`` makes the table of the page.
 """
 
 from __future__ import annotations
@@ -44,11 +44,10 @@ _ARMS: dict[str, Callable[[ImageData], Choice]] = {
     "before": lambda data: Choice("simnet2_small", changes=registered("simnet2_small").to_dict()),
     "after": choose,
 }
-_TABLE = re.compile(r"(?<=<!-- table -->\n).*(?=\n<!-- end -->)", re.DOTALL)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Train what is missing, and write rows and table."""
+    """Train what is missing, and write its rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hands", type=Path, help="folder of the hand-sign photos, a folder for each digit")
     parser.add_argument("--cifar", type=Path, help="folder or archive of CIFAR-10's training images")
@@ -57,7 +56,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--arms", nargs="+", default=list(_ARMS), choices=list(_ARMS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--out", type=Path, default=Path("results/defaults.json"))
-    parser.add_argument("--page", type=Path, default=Path("docs/defaults.md"))
     arguments = parser.parse_args(argv)
     torch.set_num_threads(1)
     kept = json.loads(arguments.out.read_text(encoding="utf-8")) if arguments.out.exists() else {}
@@ -75,10 +73,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             rows.append({"set": name, "arm": arm, "seed": seed, **_train(_ARMS[arm](data), data, seed)})
             print(json.dumps(rows[-1]), file=sys.stderr)
             write_text(arguments.out, json.dumps({**kept, "rows": rows}, indent=1) + "\n")
-    if arguments.page.exists():
-        page = arguments.page.read_text(encoding="utf-8")
-        write_text(arguments.page, _TABLE.sub(lambda _: _table(rows), page))
-    print(_table(rows))
     return 0
 
 
@@ -152,27 +146,6 @@ def _train(choice: Choice, data: ImageData, seed: int) -> Row:
             "versions": versions(),
             "validation_accuracy_by_epoch": curve,
         }
-
-
-def _table(rows: list[Row]) -> str:
-    heads = "| set | | network | epochs, batch, rate | parameters | MACs | last epoch (%) | best (%) | CPU seconds |"
-    lines = [heads, "|---|---|---|---|---:|---:|---:|---:|---:|"]
-    order = list(dict.fromkeys(row["set"] for row in rows))
-    for row in sorted(rows, key=lambda row: (order.index(row["set"]), row["arm"] == "after", row["seed"])):
-        how = row["recipe"]
-        words = [
-            row["set"],
-            row["arm"] + (f", seed {row['seed']}" if row["seed"] else ""),
-            " ".join([row["model"], *(f"{key}={value}" for key, value in row["overrides"].items())]),
-            f"{row['epochs']}, {how['batch_size']}, {how['learning_rate']}",
-            f"{row['parameters']:,}",
-            f"{row['macs']:,}",
-            f"{100 * row['accuracy']:.1f}",
-            f"{100 * row['best_accuracy']:.1f}",
-            f"{row['cpu_seconds']:.0f}",
-        ]
-        lines.append(f"| {' | '.join(words)} |")
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":
