@@ -34,6 +34,7 @@ NOT_RUN = {
     r"--verify": "cross-compilers and emulators are not here",
     r"^python benchmarks/": "takes minutes to hours",
     r"--resume": "its run is a training that was stopped; tests/training do it",
+    r"--milliseconds": "fits a cost model first, which takes minutes; tests/design do it",
     r"^make": "tests/export/c do it",
     r"^(pytest|ruff|python)": "the tests themselves",
 }
@@ -43,7 +44,6 @@ SHORTER = {
     r"^simroot train(?!.*--data)": "--limit 100",
     r"^simroot train.*paper": "--recipe.precision 32",
     r"^simroot design.*--train": "--quick",
-    r"^simroot design.*milliseconds": "--family convnet_plain",
     r"^simroot reproduce.*--data (?!.*--(report-only|quick))": "--quick",
     r"^simroot bench": "--seconds 0.01",
     r"^simroot (pretrain|train.*--pretrain( |$))": "--limit 30",
