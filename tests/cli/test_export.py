@@ -10,8 +10,11 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from cli.result import Simroot
+from simroot.cli.export import _print
 from simroot.errors import ExportError
 from simroot.export import Predictor
+from simroot.export.checked import Exported
+from simroot.export.description import Description
 from simroot.training import load_run
 
 for package in ("onnx", "onnxscript", "onnxruntime"):
@@ -159,3 +162,14 @@ def test_predictions_of_a_damaged_file(simroot: Simroot, run: Path, image: Path,
     assert result.code == 2
     assert "--threads goes with an exported file" in result.err
     assert not result.out
+
+
+def test_a_file_without_a_time_beside_one_that_has_it(capsys: pytest.CaptureFixture[str]) -> None:
+    def file(name: str, milliseconds: float | None) -> Exported:
+        description = Description(input_size=(1, 8, 8), precision="int8")
+        times = {"milliseconds": milliseconds, "float32_milliseconds": milliseconds}
+        return Exported(Path(name), name, description, 1000, 9, 0.1, None, 1.0, None, None, **times)
+
+    _print("title", [file("onnx", 0.25), file("c", None)])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[-1] for line in lines if line.startswith(("onnx", "c "))] == ["0.250", "-"]

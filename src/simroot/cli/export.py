@@ -210,6 +210,10 @@ def _as_dict(file: Exported) -> dict[str, Any]:
     return {**found, "path": str(file.path)}
 
 
+def _milliseconds(time: float | None) -> str:
+    return "-" if time is None else f"{time:.3f}"
+
+
 def _print(title: str, exported: list[Exported]) -> None:
     first = exported[0]
     facts = [("checked on", counted(first.images, "input"))]
@@ -217,6 +221,7 @@ def _print(title: str, exported: list[Exported]) -> None:
         facts.append(("accuracy of the network", percent(first.network_accuracy)))
     print_facts(title, facts)
     print()
+    timed = any(file.milliseconds is not None for file in exported)  # C is not
     rows = [
         (
             str(file.path),
@@ -226,12 +231,16 @@ def _print(title: str, exported: list[Exported]) -> None:
             "-" if file.tolerance is None else f"{file.tolerance:g}",
             percent(file.agreement),
             "-" if file.accuracy is None else percent(file.accuracy),
-            *(f"{time:.3f}" for time in (file.milliseconds, file.float32_milliseconds) if time is not None),
+            *(
+                "-" if time is None else f"{time:.3f}"
+                for time in (file.milliseconds, file.float32_milliseconds)
+                if timed
+            ),
         )
         for file in exported
     ]
     columns = ["file", "precision", "size", "difference", "allowed", "same class", "accuracy"]
-    if first.milliseconds is not None:
+    if timed:
         columns += ["ms", "ms in float32"]
     print_table("Written", columns, rows, numbers=columns[2:], optional=_OPTIONAL)
     print("difference: the largest of a score from the network's, as a share of the largest score", file=sys.stderr)
