@@ -229,7 +229,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "simnets-table-1": partial(reported, "simnets-table-1"),
     "simnets-table-2": partial(reported, "simnets-table-2"),
     "simnets-compact": partial(reported, "simnets-compact"),
-    "pretraining": partial(reported, "pretraining"),
+    "pretraining": partial(reported, "simnets-pretraining"),
     "deep-roots-figure-5": partial(reported, "deep-roots-figure-5"),
     "rootified": rootified,
     "nin-times": partial(root_times, "nin", "openvino"),

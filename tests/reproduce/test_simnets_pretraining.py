@@ -1,48 +1,70 @@
 """The comparison of pre-trained and random starts, on digits."""
 
 import json
+import logging
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from simroot.reproduce.simnets_pretraining import PRETRAINED, RANDOM, Network, conduct, summary
+from simroot.data import load
+from simroot.pretraining import pretrain
+from simroot.reproduce.simnets_pretraining import RANDOM, comparison, summary
+from simroot.trials.experiment import conduct
+from simroot.trials.networks import Network
+from simroot.trials.runs import PRETRAINED
 
-NETWORK = Network("small", "simnet2_small", {"channels": [6, 8]})
+PLAN = comparison([Network("small", "simnet2_small", {"channels": [6, 8]})], (150, 2000, None))
 
 
 @pytest.mark.slow
-def test_trains_both_starts_and_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def run() -> dict[str, Any]:
-        return conduct(
-            {"name_or_path": "digits"},
-            runs=tmp_path / "runs",
-            out=tmp_path / "results" / "out.json",
-            networks=[NETWORK],
-            labels=(150,),
-            seeds=(0,),
-            epochs=(1, 2),
-            options={"patches": 500},
-        )
+def test_trains_both_starts_and_goes_on_where_it_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    source: dict[str, Any] = {"name_or_path": "digits", "limit": 300}
+    data = load(**source)
+    monkeypatch.setattr("simroot.trials.runs.pretrain", partial(pretrain, patches=500))
+    where: dict[str, Any] = {"runs": tmp_path / "runs", "results": tmp_path / "results"}
 
-    result = run()
-    for name in ("simroot.reproduce.simnets_pretraining.pretrain", "simroot.trials.runs.train"):
-        monkeypatch.setattr(name, lambda *_, **__: pytest.fail("made again what is there"))
+    def run() -> Any:
+        path = conduct("starts", PLAN, data, **where, source=source, epochs=2, progress=False)
+        return json.loads(path.read_text())
+
+    with caplog.at_level(logging.WARNING):
+        result = run()
+    assert "2,000 labels, seed 0 is left out: it asks for 2,000 labelled images; digits has 300" in caplog.text
+    for name in ("pretrain", "train"):
+        monkeypatch.setattr(f"simroot.trials.runs.{name}", lambda *_, **__: pytest.fail("made again what is there"))
     assert run() == result
-    assert result == json.loads((tmp_path / "results" / "out.json").read_text())
-    assert (tmp_path / "results" / "out.png").stat().st_size > 1000
-    assert "| small | 150 | 1 | pre-trained |" in (tmp_path / "results" / "out.md").read_text()
-    assert [(row["start"], row["labels"]) for row in result["rows"]] == [(RANDOM, 150), (PRETRAINED, 150)]
-    for row in result["rows"]:
-        curve = row["validation_accuracy_by_epoch"]
-        assert row["accuracies"] == {"1": curve[0], "2": curve[1]}
-        assert row["accuracy"] == pytest.approx(curve[1])
+    assert (tmp_path / "results" / "starts.png").stat().st_size > 1000
+    table = (tmp_path / "results" / "starts.md").read_text()
+    assert "| small | 150 | 1 | pre-trained |" in table
+    assert "| small | 300 | 1 | pre-trained |" in table
+    rows = result["rows"]
+    assert [(row["start"], row.get("labels")) for row in rows] == [
+        (RANDOM, 150),
+        (PRETRAINED, 150),
+        (RANDOM, None),
+        (PRETRAINED, None),
+    ]
+    for row in rows:
+        assert row["accuracy"] == pytest.approx(row["validation_accuracy_by_epoch"][1])
         assert row.keys() >= {"model", "seed", "epochs", "parameters", "macs", "flops", "seconds"}
-        assert row["command"].startswith("python benchmarks/pretraining.py --data digits --networks simnet2_small")
-        assert row["command"].endswith("--labels 150 --seeds 0 --patches 500 --epochs 1 2")
-        assert (row["pretraining_seconds"] > 0) == (row["start"] == PRETRAINED)
-    random, pretrained = (row["recipe"] for row in result["rows"][:2])
-    assert random == pretrained
+        assert (row.get("pretraining_seconds", 0) > 0) == (row["start"] == PRETRAINED)
+        assert row["recipe"] == rows[0]["recipe"]
+    few, many = result["summary"]
+    for found, (random, pretrained) in ((few, rows[:2]), (many, rows[2:])):
+        for row, means in ((random, found[RANDOM]), (pretrained, found[PRETRAINED])):
+            curve = row["validation_accuracy_by_epoch"]
+            assert means == pytest.approx({"1": curve[0], "2": curve[1]})
+    assert {row["command"] for row in rows[:2]} == {"simroot reproduce starts --data digits --limit 300 --epochs 2"}
+    assert rows[3]["command"].startswith(
+        "simroot train --data digits --limit 300 --model simnet2_small --pretrain --set"
+    )
+    configs = [yaml.safe_load(path.read_text()) for path in sorted((tmp_path / "runs").glob("*/config.yaml"))]
+    assert sorted(config["data"]["train"] for config in configs) == [150, 150, 300, 300]
 
 
 def test_gains_are_means_over_the_seeds_of_both() -> None:

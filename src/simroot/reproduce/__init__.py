@@ -34,6 +34,7 @@ EXPERIMENTS: dict[str, tuple[str, str]] = {
     "simnets-table-1": ("simnets_table_1:EXPERIMENT", "Train the two layer SimNet, Caffe's ConvNet and the ReLU twin."),
     "simnets-table-2": ("simnets_table_2:EXPERIMENT", "Train the three layer SimNet."),
     "simnets-compact": ("simnets_compact:EXPERIMENT", "Train the three layer SimNet and NiN with 5K parameters."),
+    "simnets-pretraining": ("simnets_pretraining:EXPERIMENT", "Train SimNets from random and from pre-trained starts."),
     "compact-frontier": ("compact_frontier:EXPERIMENT", "Train SimNets and today's ConvNets within small budgets."),
     "frontier-converged": (
         "frontier_converged:EXPERIMENT",

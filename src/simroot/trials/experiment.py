@@ -17,7 +17,7 @@ from simroot.errors import CheckpointError, ConfigError, TrainingError
 from simroot.files import write_atomic, write_text
 from simroot.training import Recipe, for_data
 from simroot.training.environment import versions
-from simroot.trials.runs import Row, Runs, Trial, data_words, require_figures, row
+from simroot.trials.runs import PRETRAINED, Row, Runs, Trial, data_words, require_figures, row
 from simroot.untrusted.documents import read_json
 from simroot.untrusted.schema import require
 
@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 _QUICK_IMAGES = 256
 _QUICK_TRIALS = 2
+_QUICK_LABELS = 128
 
 
 @dataclass(frozen=True)
@@ -130,12 +131,15 @@ def conduct(
             kinds = {_is_simnet(each.trial) for each in finished}
             if quick and len(finished) >= _QUICK_TRIALS and _is_simnet(trial) in kinds:
                 continue
+            if quick and trial.labels is not None:
+                trial = replace(trial, labels=_QUICK_LABELS)
             done = _completed(folder, trial, options if train and seed in seeds else None)
             if done is not None:
                 path, figures = done
                 # `simroot train` alone does not know parts.
-                again = {} if experiment.part is None else {"command": _command(name, length, named, seed)}
-                finished.append(Finished(trial, path, figures | {"start": _start(trial)} | again))
+                again = experiment.part is not None or trial.labels is not None
+                changed = {"command": _command(name, length, named, seed)} if again else {}
+                finished.append(Finished(trial, path, figures | changed))
             else:
                 finished += [Finished(trial, None, found) for found in reported if _is_of(found, trial, data)]
     if not finished and train:
@@ -153,7 +157,7 @@ def _completed(folder: Runs, trial: Trial, options: Mapping[str, Any] | None) ->
     """The trial's run and its figures, without options only if it is complete already; None if that fails."""
     try:
         path = folder.finished(trial) if options is None else folder.complete(trial, **options)
-        return None if path is None else (path, row(path))
+        return None if path is None else (path, row(path) | folder.start(trial))
     except (TrainingError, ConfigError, CheckpointError) as error:
         log.warning("%s is left out: %s", trial.name, error)
         return None
@@ -166,10 +170,6 @@ def _is_simnet(trial: Trial) -> bool:
 
 def _command(name: str, length: str, data: Sequence[str], seed: int) -> str:
     return f"simroot reproduce {name} {shlex.join(data)}{length}{f' --seeds {seed}' if seed else ''}"
-
-
-def _start(trial: Trial) -> str:
-    return "pre-trained" if trial.pretrained else "random"
 
 
 def _reported(path: Path, data: ImageData) -> list[Row]:
@@ -197,8 +197,9 @@ def _reported(path: Path, data: ImageData) -> list[Row]:
 def _is_of(row: Row, trial: Trial, data: ImageData) -> bool:
     """Whether a row's run had the trial's network, start and recipe; what early reports left out is as usual."""
     planned = for_data(trial.recipe, data.named, data.image_size)
-    theirs = (row["model"], row["overrides"], row.get("start", "random"), Recipe.from_dict(row["recipe"]))
-    return theirs == (trial.model, dict(trial.overrides), _start(trial), planned)
+    theirs = (row["model"], row["overrides"], row.get("start", "random") == PRETRAINED, row.get("labels"))
+    mine = (trial.model, dict(trial.overrides), trial.pretrained, trial.labels)
+    return theirs == mine and Recipe.from_dict(row["recipe"]) == planned
 
 
 def _few(split: Split) -> Split:

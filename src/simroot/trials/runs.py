@@ -7,26 +7,41 @@ import json
 import logging
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from itertools import count as numbers
 from pathlib import Path
 from typing import Annotated, Any, TypedDict, get_type_hints
 
-from simroot.data import NAMES, ImageData
+from simroot.data import NAMES, ImageData, loader
+from simroot.data.splits import stratified
 from simroot.errors import CheckpointError, ConfigError
+from simroot.files import appearing
 from simroot.images.preparation import as_image_size, size_name
-from simroot.models import model_entry
+from simroot.models import create_model, model_entry
 from simroot.models.image_sizes import recorded
-from simroot.pretraining import pretrain
+from simroot.pretraining import classify, pretrain
+from simroot.pretraining.saved import REPORT
 from simroot.training import Recipe, Run, for_data, recipe, resume, train
-from simroot.training.run import CONFIG, METRICS, SUMMARY, WEIGHTS, data_change, origin, read_config
+from simroot.training.run import (
+    CONFIG,
+    METRICS,
+    SUMMARY,
+    WEIGHTS,
+    data_change,
+    load_weights,
+    origin,
+    read_config,
+    save_weights,
+)
 from simroot.untrusted.documents import read_json
 from simroot.untrusted.schema import Count, Positive, Range, require
 
 log = logging.getLogger(__name__)
 
-# Folder of pre-trained networks among the runs.
+# Folder of pre-trained networks among the runs, and what rows call their start.
 PRETRAINED = "pre-trained"
+
+_BATCH = 256
 
 # Arguments of `simroot.data.load` that the command line has; the places among them, and the parts of the data.
 _PARTS = ("train", "val")
@@ -35,8 +50,8 @@ _DATA_OPTIONS = ("image_size", "fit", "pixel_range", "background", "limit", "val
 
 Row = dict[str, Any]
 
-
 Share = Annotated[float, Range(0, 1)]
+Seconds = Annotated[float, Range(0, 1e12)]
 
 
 class _Figures(TypedDict):
@@ -49,7 +64,7 @@ class _Figures(TypedDict):
     parameters: Positive
     macs: Positive
     flops: Positive
-    seconds: Annotated[float, Range(0, 1e12)]
+    seconds: Seconds
     recipe: dict[str, Any]
     command: str
     validation_accuracy_by_epoch: list[Share]
@@ -59,6 +74,8 @@ class Figures(_Figures, total=False):
     """What a row says of a finished run; experiments add figures of their own."""
 
     start: str
+    labels: Positive
+    pretraining_seconds: Seconds
 
 
 @dataclass(frozen=True)
@@ -71,6 +88,8 @@ class Trial:
         overrides: arguments of the network's builder.
         initial: safetensors with the weights to start from; random ones if None.
         pretrained: start from what pre-training makes of the training images and their labels, with the recipe's seed.
+        labels: train on so many labelled images, a stratified part of the training images; all of them if None.
+            Pre-training sees all images, and the labels of these alone.
     """
 
     model: str
@@ -78,12 +97,14 @@ class Trial:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     initial: Path | None = None
     pretrained: bool = False
+    labels: int | None = None
 
     @property
     def name(self) -> str:
         """What people call it."""
         overrides = "".join(f" {key}={value}" for key, value in self.overrides.items())
-        return f"{self.model}{overrides}{', pre-trained' * self.pretrained}, seed {self.recipe.seed}"
+        labels = "" if self.labels is None else f", {self.labels:,} labels"
+        return f"{self.model}{overrides}{', pre-trained' * self.pretrained}{labels}, seed {self.recipe.seed}"
 
 
 class Runs:
@@ -100,6 +121,7 @@ class Runs:
 
     def __init__(self, folder: Path, data: ImageData, source: Mapping[str, Any] | None) -> None:
         self.folder, self.data, self.source = folder, data, source
+        self._parts: dict[int | None, ImageData] = {None: data}
 
     def find(self, trial: Trial) -> Path | None:
         """The trial's run directory, a finished one if there are several; None if there is none."""
@@ -129,14 +151,37 @@ class Runs:
         if (path / SUMMARY).exists():
             log.info("%s: taken from %s", trial.name, path)
             return path
-        return resume(path, data=self.data, **options).path
+        return resume(path, data=self._data(trial), **options).path
+
+    def start(self, trial: Trial) -> Row:
+        """What a row says of where the trial's training starts: its weights, its labels, the time that it took."""
+        found: Row = {"start": PRETRAINED if trial.pretrained else "random"}
+        if trial.labels is not None:
+            found["labels"] = trial.labels
+        if trial.pretrained and (report := self._start(replace(trial, labels=None)) / REPORT).exists():
+            content = read_json(report)
+            require(content, dict, "")
+            require(content.get("seconds"), Seconds, "seconds")
+            found["pretraining_seconds"] = content["seconds"]
+        return found
+
+    def _data(self, trial: Trial) -> ImageData:
+        """The images that the trial trains on and is judged by."""
+        if trial.labels not in self._parts:
+            assert trial.labels is not None
+            if trial.labels > (count := len(self.data.train)):
+                raise ConfigError(f"it asks for {trial.labels:,} labelled images; {self.data.name} has {count:,}")
+            labelled = stratified(self.data.train.labels, trial.labels, seed=0)[0]
+            self._parts[trial.labels] = replace(self.data, train=self.data.train.subset(labelled))
+        return self._parts[trial.labels]
 
     def _start(self, trial: Trial) -> Path:
         """Where the trial's pre-trained network lies, or will lie."""
         data = self.data
         overrides = "".join(f"-{key}-{value}" for key, value in trial.overrides.items()).replace(" ", "")
         images = f"{data.name}-{len(data.train)}-{size_name(data.image_size)}px"
-        return self.folder / PRETRAINED / f"{trial.model}{overrides}-{images}-seed-{trial.recipe.seed}"
+        labels = "" if trial.labels is None else f"-{trial.labels}-labels"
+        return self.folder / PRETRAINED / f"{trial.model}{overrides}-{images}-seed-{trial.recipe.seed}{labels}"
 
     def _initial(self, trial: Trial) -> Path | None:
         return self._start(trial) / WEIGHTS if trial.pretrained else trial.initial
@@ -144,13 +189,28 @@ class Runs:
     def _pretrain(self, trial: Trial) -> None:
         if (start := self._start(trial)).exists():
             return
+        if trial.labels is not None:
+            self._pretrain(replace(trial, labels=None))
+            self._relabel(trial, start)
+            return
         facts = origin(self.data, self.source)
         seed, offsets = trial.recipe.seed, "labels"  # as `train --pretrain` does
         pretrain(self.data, trial.model, trial.overrides, start, seed=seed, facts=facts, offsets=offsets)
         log.info("%s: start in %s", trial.name, start)
 
+    def _relabel(self, trial: Trial, start: Path) -> None:
+        """The pre-trained network with classification offsets from the trial's labelled images alone."""
+        data = self._data(trial)
+        overrides = {"image_size": data.image_size, **trial.overrides}
+        model = create_model(trial.model, len(data.classes), data.channels, **overrides)
+        load_weights(self._start(replace(trial, labels=None)) / WEIGHTS, model)
+        classify(model, loader(data.train, _BATCH, mean=data.mean, std=data.std, train=False), "labels")
+        with appearing(start) as temporary:
+            temporary.mkdir()
+            save_weights(temporary / WEIGHTS, model)
+
     def _train(self, trial: Trial, options: Mapping[str, Any]) -> Run:
-        data = self.data
+        data = self._data(trial)
         stem = f"{trial.model}-{data.name}-{trial.recipe.epochs}-epochs-seed-{trial.recipe.seed}"
         names = (stem if number == 1 else f"{stem}-{number}" for number in numbers(1))
         return train(
@@ -159,7 +219,7 @@ class Runs:
             trial.recipe,
             next(path for name in names if not (path := self.folder / name).exists()),
             overrides=trial.overrides,
-            data_source=self.source,
+            data_source=self.source if trial.labels is None else None,  # no source knows its labelled part
             initial=self._initial(trial),
             **options,
         )
@@ -170,15 +230,15 @@ class Runs:
         except CheckpointError as error:
             log.warning("left out a run: %s", error)
             return False
-        model, expected = dict(config["model"]), self._initial(trial)
+        model, expected, data = dict(config["model"]), self._initial(trial), self._data(trial)
         # Of a pre-trained start its name in the folder says which it is, wherever the folder lies.
         last = -3 if trial.pretrained else 0
         starts = [path and Path(path).resolve().parts[last:] for path in (model.pop("initial", None), expected)]
         return (
-            model == {"name": trial.model, "overrides": recorded(trial.model, self.data.image_size, trial.overrides)}
+            model == {"name": trial.model, "overrides": recorded(trial.model, data.image_size, trial.overrides)}
             and starts[0] == starts[1]
-            and Recipe.from_dict(config["recipe"]) == for_data(trial.recipe, self.data.named, self.data.image_size)
-            and data_change(config, self.data, path) is None
+            and Recipe.from_dict(config["recipe"]) == for_data(trial.recipe, data.named, data.image_size)
+            and data_change(config, data, path) is None
         )
 
 
