@@ -134,3 +134,12 @@ def test_lazy_names_resolve() -> None:
     assert all(hasattr(simroot, name) for name in simroot.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         simroot.nothing  # noqa: B018
+
+
+def test_no_name_of_a_lazy_package_is_a_module_of_it() -> None:
+    """Which of the two a package had would depend on what was imported before."""
+    for path in (ROOT / "src" / "simroot").rglob("__init__.py"):
+        served = re.search(r"^serve\(.*?^\)", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+        names = set(re.findall(r'"(\w+)"', served.group())) if served else set()
+        modules = {other.stem for other in path.parent.iterdir() if other.is_dir() or other.suffix == ".py"}
+        assert not names & modules, path

@@ -5,36 +5,28 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
-from types import ModuleType
 from typing import Any
 
 
 def serve(package: str, **modules: Sequence[str]) -> None:
     """Let a package import each of its public names from one of its modules when the name is first asked for.
 
-    A name may be that of its module too, as in ``simroot.data.load``: the package then has what the module defines
-    under it, whether the module has been imported before or not.
+    No name may be that of a module in the package: which of the two it is would depend on what was imported before.
 
     Args:
         package: the package's ``__name__``, which is being imported.
         **modules: of the package, each with the names that it defines.
     """
     home = {name: module for module, names in modules.items() for name in names}
+    found = vars(sys.modules[package])
 
-    class Package(ModuleType):
-        def __getattr__(self, name: str) -> Any:
-            if name not in home:
-                raise AttributeError(f"module {package!r} has no attribute {name!r}")
-            value = getattr(importlib.import_module(f"{package}.{home[name]}"), name)
-            setattr(self, name, value)
-            return value
+    def __getattr__(name: str) -> Any:
+        if name not in home:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        found[name] = getattr(importlib.import_module(f"{package}.{home[name]}"), name)
+        return found[name]
 
-        def __setattr__(self, name: str, value: Any) -> None:
-            # The import of a module binds it in its package.
-            if not (name in home and isinstance(value, ModuleType)):
-                super().__setattr__(name, value)
+    def __dir__() -> list[str]:
+        return sorted({*found, *home})
 
-        def __dir__(self) -> list[str]:
-            return sorted({*super().__dir__(), *home})
-
-    sys.modules[package].__class__ = Package
+    found.update(__getattr__=__getattr__, __dir__=__dir__)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from simroot.data import BatchLoader, MemorySplit, StreamedSplit, loader, normalise
 from simroot.errors import ConfigError, DataError
-from simroot.images.files import ImageFile
+from simroot.images.listing import ImageFile
 from simroot.images.preparation import Preparation
 
 # With this mean and std a normalised pixel is exactly (pixel - 128), and the border's mean exactly 0.

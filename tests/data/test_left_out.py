@@ -16,7 +16,7 @@ from PIL import Image
 from simroot.data import load
 from simroot.data import reading as files
 from simroot.errors import DataError
-from simroot.images.files import walk
+from simroot.images.listing import walk
 
 COUNTS = {"cat": 10, "dog": 10}
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"

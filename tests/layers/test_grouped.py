@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from simroot.layers import GroupedConv2d, NormalisedConv2d
-from simroot.layers.root import grouped_conv2d
+from simroot.layers.root import conv2d_in_groups
 from simroot.models import create_model, deploy
 from simroot.ops import use_kernels
-from simroot.roots.rootify import rootify
+from simroot.roots.regroup import rootify
 from tolerances import assert_close
 
 
@@ -41,8 +41,8 @@ def test_it_is_pytorchs_layer(options: dict[str, Any]) -> None:
 
 
 def test_who_uses_it() -> None:
-    assert type(grouped_conv2d(nn.Conv2d, 8, 8, 3, groups=2)) is GroupedConv2d
-    assert type(grouped_conv2d(nn.Conv2d, 8, 8, 3)) is nn.Conv2d
+    assert type(conv2d_in_groups(nn.Conv2d, 8, 8, 3, groups=2)) is GroupedConv2d
+    assert type(conv2d_in_groups(nn.Conv2d, 8, 8, 3)) is nn.Conv2d
     assert issubclass(NormalisedConv2d, GroupedConv2d)
     nin = deploy(create_model("nin_root2"))
     assert [name for name, m in nin.named_modules() if type(m) is GroupedConv2d] == ["conv2a"]

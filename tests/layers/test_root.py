@@ -11,7 +11,7 @@ from torch.nn.functional import conv2d
 
 from simroot.errors import ConfigError
 from simroot.layers import NormalisedConv2d, RootModule2d, UnevenConv2d
-from simroot.layers.root import group_sizes, grouped_conv2d, he_composite_, he_grouped_
+from simroot.layers.root import conv2d_in_groups, group_sizes, he_composite_, he_grouped_
 from simroot.models import deploy
 
 
@@ -65,7 +65,7 @@ def test_root_module_in_evaluation_is_its_deployed_form() -> None:
 
 def test_unequal_groups_have_their_own_channels() -> None:
     torch.manual_seed(0)
-    conv = grouped_conv2d(nn.Conv2d, 8, 4, 3, groups=[2, 1, 1], padding=1)
+    conv = conv2d_in_groups(nn.Conv2d, 8, 4, 3, groups=[2, 1, 1], padding=1)
     assert isinstance(conv, UnevenConv2d)
     x = torch.randn(1, 8, 4, 4)
     changed = x.clone()
@@ -76,7 +76,7 @@ def test_unequal_groups_have_their_own_channels() -> None:
 
 def test_groups_that_do_not_divide_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"8 input and 6 output channels cannot be split into groups 4"):
-        grouped_conv2d(nn.Conv2d, 8, 6, 3, groups=4)
+        conv2d_in_groups(nn.Conv2d, 8, 6, 3, groups=4)
 
 
 def test_composite_layers_keep_the_variance_of_the_gradient() -> None:
@@ -93,7 +93,7 @@ def test_composite_layers_keep_the_variance_of_the_gradient() -> None:
 
 def test_unequal_groups_are_layers_of_their_own() -> None:
     torch.manual_seed(0)
-    conv = grouped_conv2d(NormalisedConv2d, 64, 64, 3, groups=[3, 1])
+    conv = conv2d_in_groups(NormalisedConv2d, 64, 64, 3, groups=[3, 1])
     assert isinstance(conv, UnevenConv2d)
     he_grouped_(conv)
     for part, outputs in zip(conv.parts, (48, 16), strict=True):

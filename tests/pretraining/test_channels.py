@@ -16,7 +16,7 @@ from simroot.models import create_model
 from simroot.models.simnets.architecture import SimNet
 from simroot.pretraining import Report, build, pictures, read_start, save
 from simroot.pretraining.forward import Sweep
-from simroot.pretraining.layers import LEAST_SCALE, TOLERANCE, layer_at
+from simroot.pretraining.layers import EM_TOLERANCE, LEAST_SCALE, layer_at
 
 
 def built(name: str = "simnet2_small", **options: object) -> tuple[SimNet, dict[str, object], Report]:
@@ -58,7 +58,7 @@ def test_channels_from_the_data(dimension: str | float, components: str) -> None
     assert templates.candidates == (3, 6, 9)
     assert templates.values[templates.candidates.index(sizes[1])] == min(templates.values)
     if components == "bic":
-        options: dict[str, Any] = {"shape": 2.0, "min_scale": LEAST_SCALE, "tol": TOLERANCE, "random_state": 0}
+        options: dict[str, Any] = {"shape": 2.0, "min_scale": LEAST_SCALE, "tol": EM_TOLERANCE, "random_state": 0}
         white = whitening.transform(rows)
         bic = GeneralizedGaussianMixture(sizes[1], **options).fit(white).bic(white)
         assert min(templates.values) == pytest.approx(bic, rel=0.02)  # another start

@@ -119,7 +119,7 @@ def test_a_pretrained_trial_gets_its_own_start_made_once(
 ) -> None:
     made: list[tuple[str, int, str]] = []
 
-    def pretrain(data: ImageData, name: str, overrides: Any, out: Path, *, seed: int, facts: Any, offsets: str) -> None:
+    def pretrain(name: str, data: ImageData, overrides: Any, out: Path, *, seed: int, facts: Any, offsets: str) -> None:
         assert data is trainings.data
         assert facts["data"]["name"] == "noise"
         made.append((name, seed, offsets))

@@ -17,7 +17,7 @@ from simroot.errors import ConfigError, DataError
 from simroot.export import Predictor
 from simroot.export.engines import SUFFIXES as ENGINES
 from simroot.images.decoding import probe, read_image
-from simroot.images.files import SUFFIXES, name_text, walk
+from simroot.images.listing import SUFFIXES, name_text, walk
 from simroot.images.preparation import MUCH_CUT, Preparation
 
 _BATCH = 256

@@ -103,7 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
     name, overrides = given.get("model", _MODEL), dict(given.get("set", []))
     options = {"seed": given.get("seed", 0), **chosen_options(given)}
     facts = origin(data, source)
-    _, report = pretrain(data, name, overrides, given["out"], facts=facts, progress=not quiet, **options)
+    _, report = pretrain(name, data, overrides, given["out"], facts=facts, progress=not quiet, **options)
     _print(name, data.name, report, given["out"])
     again = ["simroot", "train", "--pretrain", str(given["out"]), *data_words(source)]
     print(f"\nNext:\n  {shlex.join(again)}")

@@ -18,7 +18,7 @@ from simroot.files import appearing
 if TYPE_CHECKING:
     from torch import nn
 
-    from simroot.roots.rootify import RootLayer, RootReport
+    from simroot.roots.regroup import RootLayer, RootReport
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

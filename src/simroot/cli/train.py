@@ -233,7 +233,7 @@ def _pretrained(
         return read_start(directory)
     options = {"offsets": _OFFSETS, **chosen_options(given)}
     facts, progress = origin(data, source), "quiet" not in given
-    start, _ = pretrain(data, model, overrides, directory, seed=seed, facts=facts, progress=progress, **options)
+    start, _ = pretrain(model, data, overrides, directory, seed=seed, facts=facts, progress=progress, **options)
     return start
 
 

@@ -24,7 +24,7 @@ from PIL import Image
 from simroot.data.progress import watched
 from simroot.errors import DataError
 from simroot.images.decoding import open_image
-from simroot.images.files import (
+from simroot.images.listing import (
     HEAD,
     LOST_LINK,
     NOT_READ,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from simroot.data.tree import WHOLE, Part, arrange, part_inside, read_listing, read_tree, top_folders
 from simroot.errors import DataError
-from simroot.images.files import ImageFile, Listing, name_text
+from simroot.images.listing import ImageFile, Listing, name_text
 
 logger = logging.getLogger("simroot")
 

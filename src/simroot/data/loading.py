@@ -19,7 +19,7 @@ from simroot.data.names import NAMES
 from simroot.data.reading import decode_files, log_channels
 from simroot.data.splits import ImageData, MemorySplit, Split
 from simroot.errors import DataError
-from simroot.images.files import name_text
+from simroot.images.listing import name_text
 from simroot.images.preparation import AUTO, ImageSize
 
 logger = logging.getLogger("simroot")

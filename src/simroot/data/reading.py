@@ -21,7 +21,7 @@ from simroot.data.splits import MemorySplit, Split, StreamedSplit, evenly, pixel
 from simroot.data.tree import memory_budget
 from simroot.errors import DataError
 from simroot.images.decoding import Header, decode_array, probe, reason
-from simroot.images.files import ImageFile
+from simroot.images.listing import ImageFile
 from simroot.images.preparation import LARGEST_IN_MEMORY, ImageSize, Preparation
 
 _CHUNK = 128

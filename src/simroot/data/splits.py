@@ -15,7 +15,7 @@ from simroot.data.crop import Window, window
 from simroot.data.hashes import name_hash, pixel_hashes
 from simroot.errors import DataError
 from simroot.images.decoding import decode_array, reason
-from simroot.images.files import ImageFile
+from simroot.images.listing import ImageFile
 from simroot.images.preparation import ImageSize, Preparation
 
 _CHUNK = 1024

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from simroot.data.archives import read_archive
 from simroot.errors import DataError, counted
-from simroot.images.files import NO_IMAGE, SUFFIXES, ImageFile, Listing, Parts, class_name, name_text, walk
+from simroot.images.listing import NO_IMAGE, SUFFIXES, ImageFile, Listing, Parts, class_name, name_text, walk
 from simroot.images.salvage import Source
 
 WHOLE = "whole"  # the part of a folder of class folders without train, val or test

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from simroot.errors import DataError, counted
 from simroot.export.predictor import Predictor
-from simroot.images.files import ImageFile
+from simroot.images.listing import ImageFile
 
 _BATCH = 64
 

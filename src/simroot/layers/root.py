@@ -33,7 +33,7 @@ def group_sizes(groups: object, channels: int) -> list[int] | None:
     return [channels * share // total for share in shares]
 
 
-def grouped_conv2d(
+def conv2d_in_groups(
     convolution: Callable[..., nn.Conv2d],
     in_channels: int,
     out_channels: int,
@@ -107,7 +107,7 @@ def he_composite_(*parts: nn.Conv2d, generator: torch.Generator | None = None) -
 
 
 def he_grouped_(convolution: nn.Module, generator: torch.Generator | None = None) -> None:
-    """``he_composite_`` for what ``grouped_conv2d`` gives: groups read channels of their own, each is a layer."""
+    """``he_composite_`` for what ``conv2d_in_groups`` gives: groups read channels of their own, each is a layer."""
     parts = convolution.parts if isinstance(convolution, UnevenConv2d) else [convolution]
     for part in parts:
         assert isinstance(part, nn.Conv2d)
@@ -151,7 +151,7 @@ class RootModule2d(nn.Sequential):
         padding = kernel_size // 2 if padding is None else padding
         options = {"stride": stride, "padding": padding, "norm": norm}
         super().__init__()
-        self.spatial = grouped_conv2d(NormalisedConv2d, in_channels, filters, kernel_size, groups=groups, **options)
+        self.spatial = conv2d_in_groups(NormalisedConv2d, in_channels, filters, kernel_size, groups=groups, **options)
         self.relu = nn.ReLU()
         self.embedding = NormalisedConv2d(filters, out_channels, 1, norm=norm)
         he_grouped_(self.spatial)

@@ -22,7 +22,7 @@ _IMAGENET = 224
 _OF_IMAGES = ("num_classes", "in_channels", "image_size")
 
 
-class Rootified(NamedTuple):
+class RootifiedFile(NamedTuple):
     """What the JSON file beside a root network's weights says of it.
 
     Attributes:
@@ -103,7 +103,7 @@ def load_rootified(path: str | Path) -> nn.Module:
     return model.eval()
 
 
-def read_rootified(path: Path) -> Rootified:
+def read_rootified(path: Path) -> RootifiedFile:
     """What is said of a root network in the JSON file beside its weights.
 
     Raises:
@@ -123,7 +123,7 @@ def read_rootified(path: Path) -> Rootified:
             f"{description} is damaged: expected a word as model, mappings as arguments and groups, and three positive "
             f"integers as input_size; found {quoted(name)}, {quoted(arguments)}, {quoted(groups)} and {quoted(size)}"
         )
-    return Rootified(name, arguments, groups, (size[0], size[1], size[2]))
+    return RootifiedFile(name, arguments, groups, (size[0], size[1], size[2]))
 
 
 def _beside(path: Path) -> Path:

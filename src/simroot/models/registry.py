@@ -18,7 +18,7 @@ from torch import nn
 from simroot.errors import ConfigError, SimrootError, nearest, quoted
 from simroot.models.building import require_positive
 from simroot.models.memory import require_memory
-from simroot.roots.rootify import rootify
+from simroot.roots.regroup import rootify
 from simroot.roots.schedules import Topology, root_schedule
 
 log = logging.getLogger(__name__)

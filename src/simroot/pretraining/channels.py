@@ -16,8 +16,8 @@ from simroot.estimators import Whitening, select_components
 from simroot.models import create_model, model_entry
 from simroot.models.simnets.architecture import SimNet
 from simroot.pretraining.forward import Sweep
-from simroot.pretraining.layers import LEAST_SCALE, TOLERANCE, layer_at, require_simnet
-from simroot.pretraining.patches import Images
+from simroot.pretraining.layers import EM_TOLERANCE, LEAST_SCALE, layer_at, require_simnet
+from simroot.pretraining.patches import ImageBatches
 from simroot.pretraining.report import Curve, Report
 
 CANDIDATES = (8, 12, 16, 24, 32, 48, 64, 96)
@@ -27,7 +27,7 @@ _SELECTION = 20_000
 
 def build(
     name: str,
-    images: Images,
+    images: ImageBatches,
     *,
     num_classes: int,
     in_channels: int,
@@ -116,7 +116,7 @@ def choose(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         selection = select_components(
-            white, possible, components, shape=shape, min_scale=LEAST_SCALE, tol=TOLERANCE, random_state=seed
+            white, possible, components, shape=shape, min_scale=LEAST_SCALE, tol=EM_TOLERANCE, random_state=seed
         )
     values = tuple(float(value) for value in whitening.dimension_curve_)
     criterion = str(dimension) if isinstance(dimension, str) else "share of variance"

@@ -28,7 +28,7 @@ from simroot.pretraining.layers import (
 )
 from simroot.pretraining.offsets import classify, normalise_scores
 from simroot.pretraining.options import PATCHES, Method, Offsets, Scale
-from simroot.pretraining.patches import Images, Window, layer_inputs, number_of, random_patches
+from simroot.pretraining.patches import ImageBatches, Window, layer_inputs, number_of, random_patches
 from simroot.pretraining.report import Curve, LayerReport, Report
 
 
@@ -52,7 +52,7 @@ class Sweep:
 
     def __init__(
         self,
-        images: Images,
+        images: ImageBatches,
         *,
         generator: torch.Generator,
         scale: Scale = "tempered",
@@ -135,7 +135,7 @@ class Sweep:
 
 def initialise(
     model: nn.Module,
-    images: Images,
+    images: ImageBatches,
     *,
     generator: torch.Generator,
     scale: Scale = "tempered",

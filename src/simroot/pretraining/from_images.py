@@ -17,8 +17,8 @@ _BATCH = 256
 
 
 def pretrain(
+    model: str,
     data: ImageData,
-    name: str,
     overrides: Mapping[str, Any],
     out: Path,
     *,
@@ -30,8 +30,8 @@ def pretrain(
     """Pre-train a registered network on the training images and write it, its report and pictures to a directory.
 
     Args:
+        model: name of the network in the registry.
         data: its training images are what the network is pre-trained on.
-        name: of the network in the registry.
         overrides: arguments of its builder; the image size is the data's unless it is among them.
         out: the directory to make.
         seed: of the weights that stay random, of patches and of estimators.
@@ -47,8 +47,8 @@ def pretrain(
     images = loader(data.train, _BATCH, mean=data.mean, std=data.std, train=False)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model, chosen, report = build(
-            name,
+        network, chosen, report = build(
+            model,
             images,
             num_classes=len(data.classes),
             in_channels=data.channels,
@@ -59,4 +59,4 @@ def pretrain(
         )
     if "image_size" not in overrides:
         del chosen["image_size"]  # a run takes it from its data
-    return save(out, name, chosen, model, report, {"pretraining": {"seed": seed, **options}, **facts}), report
+    return save(out, model, chosen, network, report, {"pretraining": {"seed": seed, **options}, **facts}), report

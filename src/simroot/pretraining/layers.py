@@ -19,7 +19,7 @@ from simroot.pretraining.options import Method, Scale
 
 # Components end no narrower than this share of a coordinate's deviation, so that none settles on a single patch.
 LEAST_SCALE = 0.1
-TOLERANCE = 1e-2
+EM_TOLERANCE = 1e-2
 # Share of the patches whose distance from the mean counts as it is; the others are brought to the farthest of these.
 # At the tempered scale components give directions alone: there nearly all patches count by theirs, whatever their
 # contrast. Otherwise components would tell strong contrasts from weak ones rather than patterns.
@@ -147,7 +147,7 @@ def _mixtures(parts: tuple[Tensor, ...], similarity: Similarity2d, seed: int) ->
 
 def _mixture(white: Tensor, components: int, shape: float | None, seed: int) -> GeneralizedGaussianMixture:
     mixture = GeneralizedGaussianMixture(
-        components, shape=shape, min_scale=LEAST_SCALE, tol=TOLERANCE, random_state=seed
+        components, shape=shape, min_scale=LEAST_SCALE, tol=EM_TOLERANCE, random_state=seed
     )
     with warnings.catch_warnings():
         # Whether EM has converged is in the report; a start for training need not be a maximum.

@@ -15,7 +15,7 @@ from simroot.layers import FoldedNorm2d
 from simroot.models.simnets.architecture import SimNet
 from simroot.pretraining.layers import layer_at, require_simnet
 from simroot.pretraining.options import Offsets
-from simroot.pretraining.patches import Images, layer_inputs
+from simroot.pretraining.patches import ImageBatches, layer_inputs
 
 # Deviation of log(alpha), and the root of the number of positions, in the network that they were chosen for (simnet2).
 _SPREAD, _ROOT = 0.6, 9.0
@@ -46,7 +46,11 @@ def normalise_scores(model: SimNet, samples: Tensor, constants: Tensor | None) -
 
 @torch.no_grad()
 def classify(
-    model: nn.Module, images: Images, source: Offsets, seed: int = 0, advance: Callable[[int], None] = lambda _: None
+    model: nn.Module,
+    images: ImageBatches,
+    source: Offsets,
+    seed: int = 0,
+    advance: Callable[[int], None] = lambda _: None,
 ) -> None:
     r"""Set the classification offsets, and beta, from how often template l fires in class r.
 

@@ -13,7 +13,7 @@ from simroot.data import BatchLoader
 from simroot.errors import DataError
 from simroot.modules import evaluating
 
-Images = Tensor | BatchLoader
+ImageBatches = Tensor | BatchLoader
 
 _BATCH = 256
 
@@ -35,7 +35,7 @@ class _Reached(Exception):
     """The layer has received its input: nothing behind it needs to run."""
 
 
-def number_of(images: Images) -> int:
+def number_of(images: ImageBatches) -> int:
     """How many images there are; every one of them is seen in a pass.
 
     Raises:
@@ -51,7 +51,7 @@ def number_of(images: Images) -> int:
     return len(images)
 
 
-def batches(images: Images) -> Iterator[tuple[Tensor, Tensor | None]]:
+def batches(images: ImageBatches) -> Iterator[tuple[Tensor, Tensor | None]]:
     """The images in batches (B, C, H, W), with their labels (B,) if a loader gives them.
 
     Raises:
@@ -65,7 +65,7 @@ def batches(images: Images) -> Iterator[tuple[Tensor, Tensor | None]]:
 
 
 def layer_inputs(
-    model: nn.Module, layer: nn.Module, images: Images, advance: Callable[[int], None]
+    model: nn.Module, layer: nn.Module, images: ImageBatches, advance: Callable[[int], None]
 ) -> Generator[tuple[Tensor, Tensor | None]]:
     """What ``layer`` receives of every batch, with the labels.
 
@@ -106,7 +106,7 @@ def random_patches(
 ) -> Tensor:
     """``count`` random patches that a layer meets, (count, C, k, k): NaN where it pads.
 
-    Images and positions are drawn evenly, positions on the layer's stride.
+    ImageBatches and positions are drawn evenly, positions on the layer's stride.
 
     Args:
         inputs: what the layer receives, in batches.

@@ -1,6 +1,6 @@
 """Root architectures (Deep Roots, section 3): schedules of groups, and any network turned into a root network."""
 
-from simroot.roots.rootify import Rootified, RootLayer, RootReport, rootify, rootify_with_report
+from simroot.roots.regroup import Rootified, RootLayer, RootReport, rootify, rootify_with_report
 from simroot.roots.schedules import Topology, require_groups, root_schedule
 
 __all__ = [

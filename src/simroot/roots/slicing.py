@@ -87,7 +87,7 @@ def _kept(strength: Tensor, orders: tuple[Tensor, Tensor], inputs: Sequence[int]
     return float(sum(strength[r][:, c].sum() for r, c in zip(rows, columns, strict=True)))
 
 
-def diagonal_blocks(weight: Tensor, inputs: Sequence[int], outputs: Sequence[int]) -> list[Tensor]:
+def filters_within(weight: Tensor, inputs: Sequence[int], outputs: Sequence[int]) -> list[Tensor]:
     """The filters (D, C, k, k) that connect group i of the inputs with group i of the outputs, for every i."""
     columns = torch.arange(weight.shape[1]).split(list(inputs))
     rows = weight.split(list(outputs))

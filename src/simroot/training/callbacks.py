@@ -16,7 +16,7 @@ from torch import nn
 
 from simroot.errors import counted
 from simroot.layers import FoldedNorm2d
-from simroot.training.module import Classifier, Row
+from simroot.training.module import Classifier, Epoch
 from simroot.training.run import BEST, LAST, METRICS, WEIGHTS, save_weights
 from simroot.training.writing import write_text
 
@@ -124,12 +124,12 @@ class StatisticsWarning(Callback):
             )
 
 
-def best_row(history: list[Row]) -> Row:
+def best_row(history: list[Epoch]) -> Epoch:
     """The first epoch with the highest validation accuracy."""
     return max(history, key=lambda row: row["val_accuracy"])
 
 
-def stalled(history: list[Row], patience: int | None) -> bool:
+def stalled(history: list[Epoch], patience: int | None) -> bool:
     """Whether neither validation accuracy nor loss was better in the last ``patience`` epochs than before them."""
     if patience is None or len(history) <= patience:
         return False
@@ -139,7 +139,7 @@ def stalled(history: list[Row], patience: int | None) -> bool:
     return accuracies[1] <= accuracies[0] and losses[1] >= losses[0]
 
 
-def write_metrics(path: Path, history: list[Row]) -> None:
+def write_metrics(path: Path, history: list[Epoch]) -> None:
     """Write metrics.csv, a row per epoch: accuracies as fractions, the rate at its end, seconds with validation."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
@@ -148,7 +148,7 @@ def write_metrics(path: Path, history: list[Row]) -> None:
     write_text(path, text.getvalue())
 
 
-def epoch_line(row: Row, epochs: int) -> str:
+def epoch_line(row: Epoch, epochs: int) -> str:
     """One line about an epoch for people."""
     return (
         f"epoch {row['epoch']:.0f}/{epochs}: "

@@ -45,7 +45,7 @@ _KEPT: Mapping[str, Mapping[str, bool]] = {
 }
 
 
-class Row(TypedDict):
+class EpochFigures(TypedDict):
     """What the history says of an epoch."""
 
     epoch: Positive
@@ -84,7 +84,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(weights, dict) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
         raise CheckpointError(f"{foreign}: its weights are no tensors with names")
     try:
-        require(history, list[Row], "history")
+        require(history, list[EpochFigures], "history")
     except ConfigError as error:
         raise CheckpointError(f"{foreign}: its history has no row for every epoch ({error})") from error
     if [row["epoch"] for row in history] != list(range(1, len(history) + 1)) or not history:

@@ -25,7 +25,7 @@ from simroot.training.optim import build_optimizer, build_schedule
 from simroot.training.recipes import Recipe
 
 Batch = tuple[Tensor, Tensor]
-Row = dict[str, float]
+Epoch = dict[str, float]
 
 
 class Classifier(L.LightningModule):
@@ -45,7 +45,7 @@ class Classifier(L.LightningModule):
         super().__init__()
         self.model = model
         self.data, self.recipe, self.workers = data, recipe, workers
-        self.history: list[Row] = []
+        self.history: list[Epoch] = []
         # Nothing is checked or synchronised in a step: the values are read once an epoch.
         self.train_loss, self.val_loss = (SumMetric(nan_strategy="disable") for _ in range(2))
         self.train_accuracy, self.val_accuracy = (

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from simroot.training.fonts import families_for
-from simroot.training.module import Row
+from simroot.training.module import Epoch
 from simroot.training.writing import write_atomic
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _MOST_NAMES, _MOST_SHARES, _MOST_COUNTS = 100, 30, 12
 _LONGEST_NAME = 24
 
 
-def plot_curves(path: Path, history: Sequence[Row], title: str) -> None:
+def plot_curves(path: Path, history: Sequence[Epoch], title: str) -> None:
     """Loss and accuracy of training and validation by epoch, side by side."""
     figure = _figure(10, 4)
     figure.suptitle(_drawable(_plain(title)), parse_math=False)

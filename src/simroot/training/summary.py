@@ -16,7 +16,7 @@ from simroot.models import deploy
 from simroot.training.callbacks import best_row, write_metrics
 from simroot.training.environment import commit, versions
 from simroot.training.evaluation import evaluate
-from simroot.training.module import Row
+from simroot.training.module import Epoch
 from simroot.training.plots import CONFUSION, CURVES, plot_confusion, plot_curves
 from simroot.training.run import METRICS, SUMMARY, Run, load_run
 from simroot.training.writing import write_text
@@ -24,7 +24,7 @@ from simroot.training.writing import write_text
 log = logging.getLogger(__name__)
 
 
-def finish(path: Path, history: list[Row], data: ImageData, device: torch.device) -> None:
+def finish(path: Path, history: list[Epoch], data: ImageData, device: torch.device) -> None:
     """Write metrics.csv, the pictures and summary.json; the figures are those of the best epoch's weights."""
     run = load_run(path)
     cost = _cost(run)

@@ -79,7 +79,7 @@ def trials(networks: Sequence[Network], epochs: int, seed: int) -> list[Trial]:
     return [network.trial(epochs, seed) for network in networks]
 
 
-Runs = Mapping[Network, Sequence[Finished]]
+RunsByNetwork = Mapping[Network, Sequence[Finished]]
 
 
 def trained(networks: Sequence[Network], finished: Sequence[Finished]) -> dict[Network, list[Finished]]:
@@ -140,7 +140,7 @@ def _table_report(
     return Report(text, plot_epochs(runs))
 
 
-def plot_epochs(runs: Runs) -> Figure:
+def plot_epochs(runs: RunsByNetwork) -> Figure:
     """Validation accuracy by epoch, the mean of the seeds, a line for each network."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -157,7 +157,9 @@ def plot_epochs(runs: Runs) -> Figure:
     return figure
 
 
-def plot_against(axes: Axes, runs: Runs, cost: Callable[[Network], float], label: str, dashed: Container[str]) -> None:
+def plot_against(
+    axes: Axes, runs: RunsByNetwork, cost: Callable[[Network], float], label: str, dashed: Container[str]
+) -> None:
     """Validation accuracy against a cost on a logarithmic scale, a line for each name; whiskers are deviations.
 
     Args:

@@ -195,7 +195,7 @@ class Runs:
             return
         facts = origin(self.data, self.source)
         seed, offsets = trial.recipe.seed, "labels"  # as `train --pretrain` does
-        pretrain(self.data, trial.model, trial.overrides, start, seed=seed, facts=facts, offsets=offsets)
+        pretrain(trial.model, self.data, trial.overrides, start, seed=seed, facts=facts, offsets=offsets)
         log.info("%s: start in %s", trial.name, start)
 
     def _relabel(self, trial: Trial, start: Path) -> None:

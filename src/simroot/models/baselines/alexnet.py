@@ -9,7 +9,7 @@ from torch import nn
 
 from simroot.errors import ConfigError
 from simroot.layers import NormalisedConv2d
-from simroot.layers.root import Groups, grouped_conv2d, he_grouped_
+from simroot.layers.root import Groups, conv2d_in_groups, he_grouped_
 from simroot.models.building import ImageSize, dense, require_group_list, require_image_size
 from simroot.models.registry import register, register_variant
 from simroot.roots.schedules import require_groups
@@ -59,7 +59,7 @@ def alexnet(
     ):
         channels = in_channels if inputs is None else inputs
         require_groups("alexnet", name, number, channels, outputs)
-        modules[name] = grouped_conv2d(
+        modules[name] = conv2d_in_groups(
             NormalisedConv2d, channels, outputs, kernel_size, stride=stride, padding=padding, groups=number
         )
         he_grouped_(modules[name])

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from simroot.errors import ConfigError
 from simroot.layers import NormalisedConv2d
-from simroot.layers.root import Groups, grouped_conv2d, he_composite_, he_grouped_
+from simroot.layers.root import Groups, conv2d_in_groups, he_composite_, he_grouped_
 from simroot.models.building import ImageSize, dense, require_group_list, require_image_size
 from simroot.models.registry import register, register_roots
 from simroot.roots.schedules import require_groups
@@ -66,7 +66,7 @@ class ConvReLU(nn.Module):
         self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: Groups = 1
     ) -> None:
         super().__init__()
-        self.conv = grouped_conv2d(
+        self.conv = conv2d_in_groups(
             NormalisedConv2d,
             in_channels,
             out_channels,

@@ -10,7 +10,7 @@ from torch import nn
 
 from simroot.errors import ConfigError
 from simroot.layers import NormalisedConv2d
-from simroot.layers.root import Groups, grouped_conv2d
+from simroot.layers.root import Groups, conv2d_in_groups
 from simroot.models.building import ImageSize, require_group_list, require_image_size, require_positive
 from simroot.models.registry import register, register_roots
 from simroot.roots.schedules import require_groups
@@ -86,7 +86,7 @@ def _build(
     modules: OrderedDict[str, nn.Module] = OrderedDict()
     for (layer, kernel_size), (inputs, outputs) in zip(_KERNEL_SIZES.items(), pairwise(channels), strict=True):
         last = layer == "conv3c"
-        modules[layer] = grouped_conv2d(
+        modules[layer] = conv2d_in_groups(
             NormalisedConv2d,
             inputs,
             outputs,

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from torch import Tensor, nn
 
 from simroot.errors import ConfigError
-from simroot.layers.root import Groups, grouped_conv2d, he_composite_
+from simroot.layers.root import Groups, conv2d_in_groups, he_composite_
 from simroot.models.building import ImageSize, require_group_list, require_image_size
 from simroot.models.registry import register, register_roots
 from simroot.roots.schedules import require_groups
@@ -121,7 +121,7 @@ class ResNet(nn.Module):
 
 
 def _conv3x3(width: int, stride: int, groups: Groups) -> nn.Module:
-    return grouped_conv2d(nn.Conv2d, width, width, 3, stride=stride, padding=1, bias=False, groups=groups)
+    return conv2d_in_groups(nn.Conv2d, width, width, 3, stride=stride, padding=1, bias=False, groups=groups)
 
 
 # Input channels, width, stride, groups, and whether it is the network's first -> block.

@@ -15,7 +15,7 @@ from simroot.errors import ConfigError, is_whole
 from simroot.layers import GroupedConv2d
 from simroot.layers.root import Groups, UnevenConv2d, group_sizes, he_grouped_
 from simroot.roots.schedules import Topology, divides, nearest_that, require_choice, require_groups, root_schedule
-from simroot.roots.slicing import balanced_blocks, diagonal_blocks, permute_inputs, permute_outputs
+from simroot.roots.slicing import balanced_blocks, filters_within, permute_inputs, permute_outputs
 from simroot.roots.tracing import Trace, TracedConv, trace
 
 Weights = Literal["random", "slice"]
@@ -272,7 +272,7 @@ class _Surgeon:
         assert isinstance(conv, nn.Conv2d)
         inputs, outputs = _sizes(groups, conv.in_channels), _sizes(groups, conv.out_channels)
         permuted = self._permute(conv, inputs, outputs) if self.weights == "slice" else ""
-        blocks = diagonal_blocks(conv.weight, inputs, outputs)
+        blocks = filters_within(conv.weight, inputs, outputs)
         kept = sum(float(block.square().sum()) for block in blocks) / max(float(conv.weight.square().sum()), 1e-30)
         grouped: nn.Module = conv
         if isinstance(groups, int):
