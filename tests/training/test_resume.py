@@ -1,5 +1,6 @@
 import json
 import pickle
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -118,6 +119,19 @@ def test_data_is_loaded_again(out: Path, data: ImageData, monkeypatch: pytest.Mo
     go_on(None, out)
     (arguments,) = asked
     assert arguments == {**arguments, "name_or_path": str(Path("pictures").resolve()), "limit": 48}
+
+
+def test_what_a_recipe_leaves_open_is_decided_by_the_data(
+    data: ImageData, out: Path, interrupted: Callable[[int], None]
+) -> None:
+    interrupted(2)
+    config = out / "config.yaml"
+    text = config.read_text()
+    edited = re.sub(r"(shift|mirror): \w+", r"\1: null", text)
+    assert edited != text
+    config.write_text(edited)
+    go_on(data, out)
+    assert [row["epoch"] for row in rows(out)] == [1, 2, 3]
 
 
 def test_unknown_or_changed_data(data: ImageData, whole: Path) -> None:

@@ -203,6 +203,7 @@ def resume(
                 raise CheckpointError(f"{path} does not say where its data came from; pass the data to resume")
             data = datasets.load(**source)
         check_same_data(config, data, path)
+        recipe = for_data(recipe, data.named, data.image_size)  # decided, unless somebody has edited the file
         if data_source is not None and first_process():
             record_source(path, config, data_source)
         _warn_of_other_versions(config.get("versions", {}))
