@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from simroot.cli.bench import named_candidate, print_comparisons
+from simroot.engines import find_engine
 from simroot.measure import Candidate, Latency, against_first, compare, plot_latencies
-from simroot.measure.engines import TORCH_ENGINES
 from simroot.measure.timing import with_file
 from simroot.training.environment import versions
 
@@ -78,7 +78,7 @@ def measure(family: Family, names: list[str], arguments: argparse.Namespace) -> 
 def candidate(name: str, engine: str, folder: Path) -> Candidate:
     """The network, with a file of it for an engine that runs files, which its measurements share."""
     found = named_candidate(name)
-    if engine in TORCH_ENGINES:
+    if not find_engine(engine).suffixes:
         return found
     return with_file(found, engine, folder / f"{engine}-{name}".replace(":", "-").replace(".", "-"))
 

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from simroot import create_model
-from simroot.measure.engines import torch_threads
+from simroot.engines.pytorch import torch_threads
 from simroot.models import deploy
 from simroot.ops import grouped_conv2d, kernels_in_use, use_kernels
 from simroot.ops.grouped.operator import passes_of_kernel

@@ -29,7 +29,7 @@ from training_step import random_images
 
 from simroot import ops
 from simroot.data import ImageData
-from simroot.measure.engines import many_compilations, torch_threads
+from simroot.engines.pytorch import many_compilations, torch_threads
 from simroot.models import create_model, model_entry
 from simroot.training import Recipe, build_optimizer, recipe
 from simroot.training.environment import versions

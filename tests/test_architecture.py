@@ -12,6 +12,7 @@ from rooms import LEAVES, MODULES, PACKAGE, PAGE, ROOT, arrows, arrows_of, drawn
 _LEAVES = set(LEAVES)
 _NETWORKS = _LEAVES | {"ops", "layers", "roots", "models"}
 _BESIDE = {"data", "estimators"}
+_MEASURED = _NETWORKS | _BESIDE | {"pretraining", "engines", "export", "measure"}
 
 # Room -> the other rooms that it may import. docs/architecture.md says what each holds.
 ALLOWED = {
@@ -30,13 +31,14 @@ ALLOWED = {
     "data": _LEAVES,
     "estimators": {"borrowed", "errors"},
     "pretraining": _NETWORKS | _BESIDE,
-    "export": _NETWORKS,
-    "measure": _NETWORKS | {"export"},
-    "training": _NETWORKS | _BESIDE | {"pretraining", "export", "measure"},
-    "trials": _NETWORKS | _BESIDE | {"pretraining", "export", "measure", "training"},
-    "design": _NETWORKS | _BESIDE | {"pretraining", "export", "measure", "training", "trials"},
-    "reproduce": _NETWORKS | _BESIDE | {"pretraining", "export", "measure", "training", "trials", "design"},
-    "cli": _NETWORKS | _BESIDE | {"pretraining", "export", "measure", "training", "trials", "design", "reproduce"},
+    "engines": _NETWORKS,
+    "export": _NETWORKS | {"engines"},
+    "measure": _NETWORKS | {"engines", "export"},
+    "training": _MEASURED,
+    "trials": _MEASURED | {"training"},
+    "design": _MEASURED | {"training", "trials"},
+    "reproduce": _MEASURED | {"training", "trials", "design"},
+    "cli": _MEASURED | {"training", "trials", "design", "reproduce"},
     "__main__": {"cli"},
 }
 

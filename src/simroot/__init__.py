@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from simroot import (
         data,
         design,
+        engines,
         estimators,
         export,
         layers,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _ROOMS = (
     "data",
     "design",
+    "engines",
     "estimators",
     "export",
     "layers",
@@ -51,6 +53,7 @@ __all__ = [
     "create_model",
     "data",
     "design",
+    "engines",
     "estimators",
     "export",
     "layers",

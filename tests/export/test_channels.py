@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from export.networks import require_onnx
+from simroot.engines import open_file
 from simroot.export import to_onnx
 from simroot.export.c import whole
 from simroot.export.c.capture import capture
@@ -20,7 +21,6 @@ from simroot.export.c.simplify import simplify
 from simroot.export.c.write import channels_last, normalised
 from simroot.export.channels import LEAST, equalise_channels, relative
 from simroot.export.description import Description
-from simroot.export.engines import open_file
 
 MEAN, STD = (0.5,) * 3, (0.25,) * 3
 SIZE = (3, 8, 8)

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from export.networks import files, network, require_onnx, require_openvino
+from simroot.engines.operators import uses_operators
 from simroot.errors import ConfigError
 from simroot.export import Predictor, operators_library, to_onnx, to_openvino, to_torch_export
-from simroot.export.native import uses_operators
 from tolerances import TOLERANCES
 
 Array = np.ndarray[Any, Any]
@@ -143,7 +143,7 @@ def test_openvino_with_the_operator(tmp_path: Path) -> None:
 def test_an_installation_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain, size = network("l1")
     to_onnx(plain, tmp_path / "a.onnx", size, custom_operator=True)
-    monkeypatch.setattr("simroot.export.native.operators_library", lambda engine: None)
+    monkeypatch.setattr("simroot.engines.operators.operators_library", lambda engine: None)
     with pytest.raises(ConfigError, match="this installation lacks"):
         Predictor(tmp_path / "a.onnx")
     require_openvino()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from simroot.cli.output import console, print_json, print_table
 from simroot.cli.values import image_size, override, positive, positive_number, positives
+from simroot.engines import ENGINES, is_network_file, readers
 from simroot.errors import ConfigError, SimrootError, counted
 from simroot.files import write_text
 from simroot.images.preparation import ImageSize, as_image_size, sides
@@ -40,13 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MODEL|RUN|FILE",
         nargs="+",
         help="name of a network, with overrides as in simnet2:order=1, also torchvision:NAME and timm:NAME; a file of "
-        "rootify; a run directory; an .onnx or .xml file. The others are compared with the first",
+        "rootify; a run directory; an exported file. The others are compared with the first",
     )
     parser.add_argument(
         "--engine",
         type=lambda text: text.split(","),
         metavar="NAME[,NAME]",
-        help="eager, compile, onnxruntime, openvino (default: eager; for files alone the engines that read them)",
+        help=f"{', '.join(ENGINES)} (default: eager; for files alone the engines that read them)",
     )
     parser.add_argument(
         "--threads", type=positives, default=[1], metavar="N[,N]", help="threads inside an operation (default: 1)"
@@ -128,18 +129,15 @@ def _optional(value: float | None, form: str) -> str:
 
 def _engines(candidates: Sequence[Candidate]) -> list[str]:
     """Where nothing is asked for: PyTorch for networks; for files alone the first engine that reads each."""
-    from simroot.measure.engines import engines_of
-
     files = [each.file for each in candidates if each.network is None and each.file is not None]
-    return list(dict.fromkeys(engines_of(file)[0] for file in files)) if len(files) == len(candidates) else ["eager"]
+    return list(dict.fromkeys(readers(file)[0].name for file in files)) if len(files) == len(candidates) else ["eager"]
 
 
 def _candidate(word: str, arguments: argparse.Namespace) -> Candidate:
     from simroot.measure import Candidate, file_input_size
-    from simroot.measure.engines import READERS
 
     path = Path(word)
-    if path.suffix in READERS and not path.is_dir():  # it runs without PyTorch
+    if is_network_file(path):  # it runs without PyTorch
         return Candidate(word, file_input_size(path), file=path, macs=_file_macs(path))
     from simroot.models import name_and_overrides, names_network
     from simroot.training import load_run
@@ -194,8 +192,8 @@ def _macs(model: Any, size: tuple[int, ...]) -> int:
 def _versions(latencies: Sequence[Latency]) -> dict[str, Any]:
     from simroot.training.environment import versions
 
-    engines = {each.engine for each in latencies} & {"onnxruntime", "openvino"}
-    return versions() | {engine: importlib.metadata.version(engine) for engine in sorted(engines)}
+    packages = {ENGINES[each.engine].package for each in latencies} - {""}
+    return {package: importlib.metadata.version(package) for package in sorted(packages)} | versions()
 
 
 def _say(message: str) -> None:

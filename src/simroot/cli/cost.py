@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from simroot.cli.device import print_memory
 from simroot.cli.output import count_text, percent, print_json, print_table, size_text
 from simroot.cli.values import add_model_overrides, image_shape, positive
+from simroot.engines import is_network_file, open_file
 from simroot.errors import ConfigError, ExportError, counted
-from simroot.export.engines import SUFFIXES
 from simroot.images.preparation import as_image_size, sides
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "model",
         metavar="MODEL|RUN|FILE",
         help="name of a network ('simroot models', torchvision:NAME, timm:NAME), a file of rootify, a run directory, "
-        "or an exported .onnx or .xml file",
+        "or an exported file, such as .onnx",
     )
     parser.add_argument(
         "--input-size", type=image_shape, metavar="C,H,W", help="shape of one image (default: the network's own)"
@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Count the deployed network: normalisations folded away, as it would be used."""
-    if (path := Path(arguments.model)).suffix in SUFFIXES and not path.is_dir():
+    if is_network_file(path := Path(arguments.model)):
         return _file(path, arguments)
     from simroot.export.c.report import device_memory
     from simroot.measure import count, time_layers
@@ -88,10 +88,9 @@ def file_cost(path: Path) -> Cost:
     """The cost of one input that an exported file holds.
 
     Raises:
-        ConfigError, ExportError: as ``simroot.export.engines.open_file``; also if the file does not say.
+        ConfigError, ExportError: as ``simroot.engines.open_file``; also if the file does not say.
     """
     from simroot.export.description import Description
-    from simroot.export.engines import open_file
     from simroot.measure import Cost
 
     known = Description.from_properties(open_file(path, threads=1).properties, str(path)).cost

@@ -10,10 +10,11 @@ from importlib.util import find_spec
 
 import simroot
 from simroot.cli.output import print_facts, print_json
+from simroot.engines import ENGINES
 
 LIBRARIES = (
     *("torch", "torchvision", "lightning", "torchmetrics", "triton", "numpy", "scikit-learn", "pillow", "safetensors"),
-    *("onnx", "onnxruntime", "openvino"),
+    *("onnx", *(engine.package for engine in ENGINES.values() if engine.package not in ("", "torch"))),
 )
 
 

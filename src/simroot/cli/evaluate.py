@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from simroot.cli.datasource import add_data_arguments, data_source, logging_to_stderr
 from simroot.cli.output import count_text, percent, print_facts, print_json, print_table
+from simroot.engines import is_network_file
 from simroot.errors import ConfigError
-from simroot.export.engines import SUFFIXES
 
 if TYPE_CHECKING:
     from simroot.export import Predictor
@@ -23,14 +23,14 @@ _FEW_CLASSES = 10
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.argument_default = argparse.SUPPRESS
-    parser.add_argument("path", metavar="RUN|FILE", type=Path, help="a run directory, or an .onnx or .xml file of one")
+    parser.add_argument("path", metavar="RUN|FILE", type=Path, help="a run directory, or an exported file of one")
     add_data_arguments(parser, default="the validation images of the training; with it, the data's test images")
     parser.add_argument("--json", action="store_true", default=False, help="print JSON instead of tables")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print accuracy and loss, and the accuracy of every class."""
-    is_file = arguments.path.suffix in SUFFIXES and not arguments.path.is_dir()
+    is_file = is_network_file(arguments.path)
     with logging_to_stderr():
         title, data, left_out, found = (_file if is_file else _run)(arguments)
     if arguments.json:

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from simroot.cli.output import percent, print_json, print_table
 from simroot.cli.values import positive
+from simroot.engines import is_network_file
 from simroot.errors import ConfigError, DataError
 from simroot.export import Predictor
-from simroot.export.engines import SUFFIXES as ENGINES
 from simroot.images.decoding import probe, read_image
 from simroot.images.listing import SUFFIXES, name_text, walk
 from simroot.images.preparation import MUCH_CUT, Preparation
@@ -48,7 +48,7 @@ class Prediction(NamedTuple):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("path", metavar="RUN|FILE", type=Path, help="a run directory, or an .onnx or .xml file of one")
+    parser.add_argument("path", metavar="RUN|FILE", type=Path, help="a run directory, or an exported file of one")
     parser.add_argument("images", metavar="IMAGE", type=Path, nargs="+", help="image files, or folders of them")
     parser.add_argument(
         "--top", type=positive, default=3, metavar="K", help="classes to show for each image (default: %(default)s)"
@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _network(path: Path, threads: int | None) -> Network:
-    if path.suffix in ENGINES and not path.is_dir():
+    if is_network_file(path):
         return Predictor(path, threads=threads)
     if threads is not None:
         raise ConfigError("--threads goes with an exported file, not with a run")

@@ -5,6 +5,7 @@
 
 from typing import TYPE_CHECKING
 
+from simroot.engines.operators import operators_library
 from simroot.lazy import serve
 
 if TYPE_CHECKING:
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
     from simroot.export.checked import ACCURACY_LOSS, AGREEMENT, TOLERANCE, Exported, Options
     from simroot.export.description import Description
     from simroot.export.evaluation import FileEvaluation, evaluate_file
-    from simroot.export.native import operators_library
     from simroot.export.predictor import Predictor
     from simroot.export.write import to_onnx, to_openvino, to_torch_export
 
@@ -39,7 +39,6 @@ serve(
     description=("Description",),
     evaluation=("FileEvaluation", "evaluate_file"),
     checked=("ACCURACY_LOSS", "AGREEMENT", "TOLERANCE", "Exported", "Options"),
-    native=("operators_library",),
     predictor=("Predictor",),
     write=("to_onnx", "to_openvino", "to_torch_export"),
 )

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from simroot.export.engines import library
+from simroot.engines import library
 
 _LAYERS = ("Conv", "Gemm")
 _SCALED = ("Relu", "MaxPool", "AveragePool", "GlobalAveragePool")

@@ -14,11 +14,11 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
+from simroot.engines import ENGINES
+from simroot.engines.operators import LIBRARIES, require_operators
 from simroot.errors import ConfigError, ExportError, nearest
 from simroot.export.description import Description
-from simroot.export.engines import SUFFIXES
 from simroot.export.forms import graph_form
-from simroot.export.native import require_operators
 from simroot.export.similarity_forms import Lp, LpDifferences, LpOperator
 from simroot.files import appearing
 from simroot.images.preparation import Preparation
@@ -254,9 +254,10 @@ def _complaint(exported: Exported) -> str | None:
 def _lp(options: Options, suffix: str) -> Lp:
     if not options.get("custom_operator", False):
         return LpDifferences
-    if suffix not in SUFFIXES:
-        raise ConfigError(f"simroot's own operator is for {', '.join(SUFFIXES)} files, not {suffix}")
-    require_operators(SUFFIXES[suffix])
+    engines = {ENGINES[name].suffixes[0]: name for name in LIBRARIES}
+    if suffix not in engines:
+        raise ConfigError(f"simroot's own operator is for {', '.join(engines)} files, not {suffix}")
+    require_operators(engines[suffix])
     return LpOperator
 
 

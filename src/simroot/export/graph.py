@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from simroot.engines import library
 from simroot.errors import ConfigError
 from simroot.export.description import Description
-from simroot.export.engines import library
 
 OPSET = 18
 INPUT, OUTPUT = "images", "scores"

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from simroot.engines import open_file
 from simroot.errors import ConfigError, DataError, ExportError
 from simroot.export.description import Description
-from simroot.export.engines import open_file
 from simroot.images.decoding import Picture, read_image
 from simroot.images.preparation import Preparation
 
@@ -26,7 +26,7 @@ class Predictor:
     """A file of ``simroot export``, ready to classify images.
 
     Args:
-        path: ``.onnx`` (ONNX Runtime) or ``.xml`` (OpenVINO).
+        path: ``.onnx`` (ONNX Runtime), ``.xml`` (OpenVINO) or ``.c`` (compiled for this machine).
         threads: threads of the engine; None leaves it to the engine.
 
     Attributes:
@@ -41,16 +41,17 @@ class Predictor:
 
     def __init__(self, path: str | Path, *, threads: int | None = None) -> None:
         self.path = Path(path)
-        engine = open_file(self.path, threads)
-        self.description = Description.from_properties(engine.properties, str(self.path))
-        self._run, self._dtype = engine.run, engine.dtype
+        loaded = open_file(self.path, threads)
+        self.description = Description.from_properties(loaded.properties, str(self.path))
+        self._run, self._dtype = loaded.run, np.dtype(loaded.kind)
+        shape, outputs = loaded.inputs[0][1:], loaded.outputs[0][1]
         size, pixels = self.description.input_size, self.description.takes_pixels
-        if (engine.shape, engine.dtype) != (size, np.dtype(np.uint8 if pixels else np.float32)):
-            raise ExportError(f"{path} takes {engine.dtype} {engine.shape}, which is not what its metadata say")
+        if (shape, loaded.kind) != (size, "uint8" if pixels else "float32"):
+            raise ExportError(f"{path} takes {loaded.kind} {shape}, which is not what its metadata say")
         names = self.description.classes
-        if names is not None and engine.outputs not in (None, len(names)):
-            raise ExportError(f"{path} gives {engine.outputs} scores, but its metadata name {len(names)} classes")
-        count = engine.outputs if names is None else len(names)
+        if names is not None and outputs not in (None, len(names)):
+            raise ExportError(f"{path} gives {outputs} scores, but its metadata name {len(names)} classes")
+        count = outputs if names is None else len(names)
         if count is None:
             raise ExportError(f"{path} does not say how many classes it knows; export it again with classes")
         self.classes = tuple(map(str, range(count))) if names is None else names

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from simroot.export.engines import library
+from simroot.engines import library
 from simroot.export.mex_forms import MexMatrix
 from simroot.export.similarity_forms import LpDifferences, LpOperator, Quadratic
 from simroot.models.simnets.architecture import SimNet

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from simroot.engines import open_file
 from simroot.errors import ExportError
 from simroot.export.checked import Job
-from simroot.export.engines import open_file
 from simroot.export.quantise import layers_of, quantise_graph
 
 _IMAGES = 64  # of the calibration, on which layers are compared

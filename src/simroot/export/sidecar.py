@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from simroot.export.engines import open_file
+from simroot.engines import open_file
 
 if TYPE_CHECKING:
     from simroot.export.checked import Exported

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from simroot import ops
+from simroot.engines.operators import OPERATOR
 from simroot.errors import ConfigError
-from simroot.export.native import OPERATOR
 from simroot.layers import Similarity2d, WhitenedSimilarity2d
 
 Lp = Callable[[Similarity2d], nn.Module]

@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from simroot.engines import library, open_file
+from simroot.engines.openvino import read_model
 from simroot.errors import ConfigError
 from simroot.export.channels import equalise_channels
 from simroot.export.checked import Exported, Job, Options, Run
-from simroot.export.engines import library, open_file
 from simroot.export.graph import write_graph
-from simroot.export.native import from_onnx
 from simroot.export.quantise import equalise
 from simroot.export.sensitivity import write_int8
 from simroot.export.sidecar import compare_speed, described
@@ -131,7 +131,7 @@ def _write_onnx(job: Job, path: Path, scratch: Path) -> Path:
 
 
 def _save_openvino(job: Job, openvino: ModuleType, graph: Path, path: Path) -> None:
-    network = from_onnx(openvino, graph)
+    network = read_model(openvino, graph)
     for key, value in job.description.properties().items():
         network.set_rt_info(value, key.split("."))
     try:

@@ -9,10 +9,17 @@ if TYPE_CHECKING:
     from simroot.measure.correlation import JointMoments, LayerCorrelation, joint_moments, layer_correlation
     from simroot.measure.cost import Cost, LayerCost
     from simroot.measure.counting import count
-    from simroot.measure.engines import ENGINES, file_input_size
     from simroot.measure.formulas import register_cost
     from simroot.measure.layer_times import time_layers
-    from simroot.measure.timing import Candidate, Latency, MismatchError, compare, latency
+    from simroot.measure.timing import (
+        ENGINES,
+        Candidate,
+        Latency,
+        MismatchError,
+        compare,
+        file_input_size,
+        latency,
+    )
 
 __all__ = [
     "ENGINES",
@@ -42,8 +49,7 @@ serve(
     correlation=("JointMoments", "LayerCorrelation", "joint_moments", "layer_correlation"),
     cost=("Cost", "LayerCost"),
     counting=("count",),
-    engines=("ENGINES", "file_input_size"),
     formulas=("register_cost",),
-    timing=("Candidate", "Latency", "MismatchError", "compare", "latency"),
+    timing=("ENGINES", "Candidate", "Latency", "MismatchError", "compare", "file_input_size", "latency"),
     layer_times=("time_layers",),
 )

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from simroot.engines.pytorch import torch_threads
 from simroot.errors import ConfigError
-from simroot.measure.engines import torch_threads
 from simroot.modules import evaluating, processing
 
 

@@ -7,7 +7,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,21 +15,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simroot.errors import ConfigError, SimrootError, counted
-from simroot.measure.engines import (
-    TORCH_ENGINES,
-    Session,
-    engines_of,
-    load_file,
-    load_network,
-    many_compilations,
-    require_engine,
-    torch_threads,
-)
+from simroot.engines import ENGINES as _ENGINES
+from simroot.engines import Engine, Loaded, find_engine, load_file, readers
+from simroot.engines import file_input_size as file_input_size
+from simroot.errors import ConfigError, DataError, SimrootError, counted
 from simroot.measure.memory import peak_growth
 
 if TYPE_CHECKING:
     from torch import nn
+
+ENGINES = tuple(_ENGINES)
+"""Names of the engines that there are."""
 
 TOLERANCE = 1e-3
 """Largest difference between the outputs of an engine and of eager float32, as a share of the largest output. Engines
@@ -57,7 +53,7 @@ class Candidate:
         name: what the results call it.
         input_size: shape of one example, without the batch dimension.
         network: runs in any engine; for those that run files it is exported. It stays as it is.
-        file: ``.onnx`` or ``.xml``: runs in the engines that read it, instead of the network's own export.
+        file: such as ``.onnx``: runs in the engines that read it, instead of the network's own export.
         macs: multiply-accumulates for one example, if known.
     """
 
@@ -136,9 +132,9 @@ def latency(
     input, N(0,1), until ``seconds`` have passed. In eager and compile the input is channels-last already.
 
     Args:
-        model_or_path: a network, or an ``.onnx`` or ``.xml`` file.
+        model_or_path: a network, or a file that an engine reads.
         input_size: shape of one example without the batch dimension, (C, H, W), or (C,) for vectors.
-        engine: ``"eager"``, ``"compile"`` (torch.compile), ``"onnxruntime"`` or ``"openvino"``.
+        engine: one of ``ENGINES``, such as ``"eager"``, ``"compile"`` (torch.compile) or ``"onnxruntime"``.
         threads: inside an operation.
         batch: examples in a batch.
         seconds: how long to measure.
@@ -153,7 +149,7 @@ def latency(
     if not isinstance(model_or_path, str | Path):
         candidate = Candidate(type(model_or_path).__name__, tuple(input_size), network=model_or_path)
     else:
-        if engine in TORCH_ENGINES:
+        if not find_engine(engine).suffixes:
             raise ConfigError(f"{engine} runs networks; received the file {model_or_path}")
         path = Path(model_or_path)
         candidate = Candidate(path.name, tuple(input_size), network=reference, file=path)
@@ -192,19 +188,19 @@ def compare(
     """
     _check(candidates, engines, (*threads, *batches), seconds)
     results = []
-    compiled = "compile" in engines
-    in_torch = any(candidate.network is not None for candidate in candidates)
-    with tempfile.TemporaryDirectory() as folder, many_compilations() if compiled else nullcontext():
-        chosen = {engine: list(candidates) for engine in engines}
-        for engine in set(engines) - set(TORCH_ENGINES):
+    with tempfile.TemporaryDirectory() as folder:
+        chosen = {find_engine(name): list(candidates) for name in engines}
+        for engine in chosen:
             for index, candidate in enumerate(candidates):
-                if candidate.file is None:
-                    progress(f"exporting {candidate.name} for {engine}")
-                    chosen[engine][index] = with_file(candidate, engine, Path(folder) / f"{index}-{engine}")
+                if engine.suffixes and candidate.file is None:
+                    progress(f"exporting {candidate.name} for {engine.name}")
+                    chosen[engine][index] = with_file(candidate, engine.name, Path(folder) / f"{index}-{engine.name}")
         for count in threads:
             for batch in batches:
-                with torch_threads(count) if in_torch else nullcontext():
-                    group = [_load(c, engine, count, batch, progress) for engine in engines for c in chosen[engine]]
+                with ExitStack() as stack:
+                    for engine in chosen:
+                        stack.enter_context(engine.using(count))
+                    group = [_load(c, engine, count, batch, progress) for engine in chosen for c in chosen[engine]]
                     loaded = [each for each in group if each is not None]
                     results += _take_turns(loaded, seconds, progress)
     if not results:
@@ -222,7 +218,7 @@ class _Loaded:
 
 def _check(candidates: Sequence[Candidate], engines: Sequence[str], counts: Sequence[int], seconds: float) -> None:
     for engine in engines:
-        require_engine(engine)
+        find_engine(engine).require()
     if not (candidates and engines and counts):
         raise ConfigError("nothing to time; expected at least one network, engine, number of threads and batch size")
     if wrong := [count for count in counts if not isinstance(count, int) or count < 1]:
@@ -239,84 +235,96 @@ def with_file(candidate: Candidate, engine: str, path: Path) -> Candidate:
 
     Args:
         candidate: has a network.
-        engine: ``"onnxruntime"`` or ``"openvino"``.
+        engine: its name.
         path: where to write; it gets the engine's suffix.
 
     Raises:
         ConfigError, ExportError: as ``simroot.export.to_onnx``.
     """
-    from simroot.export import to_onnx, to_openvino
-    from simroot.export.native import operators_library
+    from simroot.export.for_engines import write_for
 
     assert candidate.network is not None
-    write, suffix = (to_openvino, ".xml") if engine == "openvino" else (to_onnx, ".onnx")
-    own = operators_library(engine) is not None
-    written = write(candidate.network, path.with_suffix(suffix), candidate.input_size, custom_operator=own)
-    return dataclasses.replace(candidate, file=written.path)
+    return dataclasses.replace(
+        candidate, file=write_for(find_engine(engine), candidate.network, path, candidate.input_size)
+    )
 
 
-def _load(candidate: Candidate, engine: str, threads: int, batch: int, progress: Progress) -> _Loaded | None:
-    """Load, check the outputs, measure the memory; None for a file that the engine does not run."""
+def _load(candidate: Candidate, engine: Engine, threads: int, batch: int, progress: Progress) -> _Loaded | None:
+    """Load, check the outputs, measure the memory; None for what the engine does not run."""
     images = np.random.default_rng(0).standard_normal((batch, *candidate.input_size), dtype=np.float32)
-    if engine in TORCH_ENGINES:
+    if not engine.suffixes:
         if candidate.network is None:
             return None
-        session = load_network(candidate.network, engine, images)
-        _first_run(session, candidate, engine, images)  # what compiling takes is not the network's
-        _, grown = peak_growth(session.run)
+        loaded = engine.load(candidate.network, threads, images.shape)
+        run = loaded.bind(images)
+        _first_run(run, candidate, engine, images)  # what compiling takes is not the network's
+        _, grown = peak_growth(run)
     else:
         assert candidate.file is not None
-        if candidate.network is None and engine not in engines_of(candidate.file):
+        if candidate.network is None and engine not in readers(candidate.file):
             return None
         file = candidate.file
 
-        def load() -> Session:
-            session = load_file(file, engine, images, threads)
-            session.run()
-            return session
+        def load() -> tuple[Loaded, Callable[[], Any]]:
+            loaded = load_file(file, engine, threads, images.shape)
+            if loaded.threads not in (None, threads):
+                found = _threads_text(loaded.threads or 0)
+                raise ConfigError(f"{engine.name} runs {file.name} with {found}; expected {threads}")
+            run = loaded.bind(_input(file, loaded, images))
+            run()
+            return loaded, run
 
         load()  # the first time, memory for the engine itself would be counted too
-        session, grown = peak_growth(load)
-    error = None if candidate.network is None else _error(candidate, engine, images, session)
+        (loaded, run), grown = peak_growth(load)
+    error = None if candidate.network is None else _error(candidate, engine, images, loaded, run)
     progress(
-        f"{candidate.name} in {engine}, {_threads_text(threads)}, batch {batch}: "
+        f"{candidate.name} in {engine.name}, {_threads_text(threads)}, batch {batch}: "
         + ("no network to compare with" if error is None else f"outputs agree to {error:.0e}")
     )
-    memory = None if grown is None else grown + session.weights
-    known = Latency(
-        candidate.name, engine, threads, batch, 0.0, (0.0, 0.0), 0, session.precision, error, memory, candidate.macs
-    )
-    return _Loaded(session.run, known)
+    memory = None if grown is None else grown + loaded.weights
+    facts = (candidate.name, engine.name, threads, batch)
+    return _Loaded(run, Latency(*facts, 0.0, (0.0, 0.0), 0, loaded.precision, error, memory, candidate.macs))
 
 
-def _first_run(session: Session, candidate: Candidate, engine: str, images: NDArray[np.float32]) -> None:
+def _input(path: Path, loaded: Loaded, images: NDArray[np.float32]) -> NDArray[Any]:
+    """The images in the type that a file takes; bytes spread over 0 to 255 where it prepares them itself."""
+    if loaded.kind == "float32":
+        return images
+    if loaded.kind == "uint8":
+        return (64 * images + 128).clip(0, 255).astype(np.uint8)
+    raise DataError(f"{path} takes inputs of type {loaded.kind}; expected float32 or uint8")
+
+
+def _first_run(run: Callable[[], Any], candidate: Candidate, engine: Engine, images: NDArray[np.float32]) -> None:
     from simroot.modules import processing
 
-    with processing(f"{candidate.name} cannot be run in {engine} on inputs of shape {tuple(images.shape)}"):
-        session.run()
+    with processing(f"{candidate.name} cannot be run in {engine.name} on inputs of shape {tuple(images.shape)}"):
+        run()
 
 
-def _error(candidate: Candidate, engine: str, images: NDArray[np.float32], session: Session) -> float:
-    """Largest difference between the session's outputs and the network's, as a share of the largest output."""
+def _error(
+    candidate: Candidate, engine: Engine, images: NDArray[np.float32], loaded: Loaded, run: Callable[[], Any]
+) -> float:
+    """Largest difference between the engine's outputs and the network's, as a share of the largest output."""
     import torch
 
     from simroot.models import deploy
     from simroot.modules import processing
 
     assert candidate.network is not None
-    with processing(f"the outputs of {candidate.name} in {engine} cannot be compared"), torch.inference_mode():
+    with processing(f"the outputs of {candidate.name} in {engine.name} cannot be compared"), torch.inference_mode():
         expected = deploy(candidate.network).cpu().float()(torch.from_numpy(images)).float().numpy()
-        found = session.scores(session.run())
+        found = loaded.scores(run())
     if found.shape != expected.shape:
         raise MismatchError(
-            f"the outputs of {candidate.name} in {engine} are of shape {found.shape}; expected {expected.shape}"
+            f"the outputs of {candidate.name} in {engine.name} are of shape {found.shape}; expected {expected.shape}"
         )
     difference = float(np.abs(found - expected).max())
     largest = float(np.abs(expected).max())
     if not difference <= TOLERANCE * largest:  # NaN is no agreement
         raise MismatchError(
-            f"the outputs of {candidate.name} in {engine} differ by up to {difference:.2g} from those of the network "
-            f"in eager float32, which reach {largest:.2g}; expected at most {TOLERANCE:g} of that: not timed"
+            f"the outputs of {candidate.name} in {engine.name} differ by up to {difference:.2g} from those of the "
+            f"network in eager float32, which reach {largest:.2g}; expected at most {TOLERANCE:g} of that: not timed"
         )
     return difference / largest if largest else 0.0
 

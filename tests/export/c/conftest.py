@@ -1,7 +1,7 @@
 import pytest
 
 from export.c.networks import NETWORKS, compiled
-from simroot.export.c.host import HostProgram
+from simroot.engines.host import HostProgram
 
 
 @pytest.fixture(scope="session")

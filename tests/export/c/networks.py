@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from simroot.engines.host import HostProgram, compiler
 from simroot.export.c import whole
 from simroot.export.c.capture import capture
 from simroot.export.c.emit import Examples, files
 from simroot.export.c.floats import FloatArithmetic
-from simroot.export.c.host import HostProgram, compiler
 from simroot.export.c.integer_text import IntegerArithmetic
 from simroot.export.c.integers import WholeLayer
 from simroot.export.c.quantise import quantise

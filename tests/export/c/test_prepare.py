@@ -10,8 +10,8 @@ from PIL import Image
 from torch import nn
 
 from export.c.networks import MEAN, STD, need_compiler
+from simroot.engines.host import HostProgram
 from simroot.errors import ExportError
-from simroot.export.c.host import HostProgram
 from simroot.export.c.write import to_c
 from simroot.images.decoding import read_image
 from simroot.images.preparation import Preparation

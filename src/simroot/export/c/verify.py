@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from simroot.engines.host import WARNINGS
 from simroot.errors import ConfigError, ExportError
-from simroot.export.c.host import WARNINGS
 from simroot.export.c.text import kernel, table
 
 _SECONDS = 300

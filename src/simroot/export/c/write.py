@@ -13,13 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from simroot.engines.host import HostProgram, channels_last, compiler
 from simroot.errors import ConfigError, ExportError
 from simroot.export.c import whole
 from simroot.export.c.capture import capture
 from simroot.export.c.emit import Examples, files
 from simroot.export.c.floats import FloatArithmetic
 from simroot.export.c.folder import folder_appearing
-from simroot.export.c.host import HostProgram, compiler
 from simroot.export.c.integer_text import IntegerArithmetic
 from simroot.export.c.interpret import scores
 from simroot.export.c.layers import Affine, Image, Layer
@@ -125,11 +125,6 @@ def _arithmetic(job: Job, layers: list[Layer]) -> FloatArithmetic | IntegerArith
 
 def _prefix(job: Job) -> str:
     return identifier(job.description.model or "network")
-
-
-def channels_last(images: NDArray[Any]) -> NDArray[Any]:
-    """(N, C, H, W) as (N, H, W, C); vectors stay."""
-    return np.ascontiguousarray(images.transpose(0, 2, 3, 1)) if images.ndim == 4 else images
 
 
 def _examples(job: Job, arithmetic: FloatArithmetic | IntegerArithmetic) -> Examples:

@@ -1,4 +1,4 @@
-"""The C text compiled for this machine and run from Python."""
+"""The text of the C export compiled for this machine and run from Python."""
 
 from __future__ import annotations
 
@@ -24,6 +24,11 @@ def compiler() -> str | None:
     """The C compiler of this machine: what the environment's CC names, else cc, gcc or clang; None if there is none."""
     wanted = os.environ.get("CC", "").split()[:1]
     return next((found for name in (*wanted, "cc", "gcc", "clang") if (found := shutil.which(name))), None)
+
+
+def channels_last(images: NDArray[Any]) -> NDArray[Any]:
+    """(N, C, H, W) as (N, H, W, C); vectors stay."""
+    return np.ascontiguousarray(images.transpose(0, 2, 3, 1)) if images.ndim == 4 else images
 
 
 class HostProgram:

@@ -1,0 +1,47 @@
+"""Engines: what runs networks, from files or PyTorch's own. One protocol, one table, one file for each of them.
+
+Files run without PyTorch.
+"""
+
+from typing import TYPE_CHECKING
+
+from simroot.lazy import serve
+
+if TYPE_CHECKING:
+    from simroot.engines.operators import operators_library
+    from simroot.engines.protocol import Engine, Loaded, library
+    from simroot.engines.table import (
+        ENGINES,
+        file_input_size,
+        find_engine,
+        is_network_file,
+        load_file,
+        open_file,
+        readers,
+        suffixes,
+    )
+
+__all__ = [
+    "ENGINES",
+    "Engine",
+    "Loaded",
+    "file_input_size",
+    "find_engine",
+    "is_network_file",
+    "library",
+    "load_file",
+    "open_file",
+    "operators_library",
+    "readers",
+    "suffixes",
+]
+
+serve(
+    __name__,
+    operators=("operators_library",),
+    protocol=("Engine", "Loaded", "library"),
+    table=(
+        *("ENGINES", "file_input_size", "find_engine", "is_network_file"),
+        *("load_file", "open_file", "readers", "suffixes"),
+    ),
+)
