@@ -75,7 +75,7 @@ def test_every_block_has_a_place_and_every_part_is_tried(tmp_path: Path) -> None
     # The operator is tried with its kernel.
     assert {name for name, text in parts.items() if "# try it" not in text} == {"An operator"}
     assert list(parts) == [
-        "A model", "An operator", "A CPU kernel", "An export format", "A data set", "A table",
+        "A model", "An operator", "A CPU kernel", "An engine", "An export format", "A data set", "A table",
     ]  # fmt: skip
 
 

@@ -18,7 +18,16 @@ from simroot.engines.protocol import Engine, Loaded, fits
 from simroot.engines.pytorch import Compile, Eager
 from simroot.errors import ConfigError, DataError, ExportError, SimrootError, counted, one_line
 
-ENGINES: dict[str, Engine] = {engine.name: engine for engine in (Eager(), Compile(), OnnxRuntime(), OpenVino(), C())}
+ENGINES: dict[str, Engine] = {
+    engine.name: engine
+    for engine in (
+        Eager(),
+        Compile(),
+        OnnxRuntime(),
+        OpenVino(),
+        C(),
+    )
+}
 """Name -> engine. Of those that read a file the first one runs it where none is asked for."""
 
 

@@ -11,8 +11,7 @@ import pytest
 import torch
 
 from export.c.networks import NETWORKS, SIDE, compiled, images, installed, made
-from simroot.engines.host import WARNINGS, HostProgram
-from simroot.export.c.write import channels_last
+from simroot.engines.host import WARNINGS, HostProgram, channels_last
 
 # Sums in another order, and exp and log by polynomials: 1e-6 of the largest score is usual, a wrong layer is off by
 # far more.

@@ -22,12 +22,12 @@ from export.c.networks import (
     made,
     need_compiler,
 )
-from simroot.engines.host import WARNINGS, HostProgram
+from simroot.engines.host import WARNINGS, HostProgram, channels_last
 from simroot.errors import ConfigError, ExportError
 from simroot.export import to_c
 from simroot.export.c import whole
 from simroot.export.c.integers import Numbers, WholeLayer, exp2, factors, log2, mean, rescale
-from simroot.export.c.write import ExportedC, channels_last
+from simroot.export.c.write import ExportedC
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 from export.c.networks import MEAN, SIDE, STD, compiled_integers, images, in_integers, installed, need_compiler
-from simroot.engines.host import HostProgram
+from simroot.engines.host import HostProgram, channels_last
 from simroot.errors import ConfigError, ExportError
 from simroot.export import to_c
 from simroot.export.c import whole
 from simroot.export.c.verify import TARGETS, verify
-from simroot.export.c.write import ExportedC, channels_last
+from simroot.export.c.write import ExportedC
 
 
 def need(target: str) -> None:
