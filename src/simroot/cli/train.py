@@ -9,7 +9,7 @@ import re
 import shlex
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
@@ -69,6 +69,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="see 'simroot models' (default: chosen by the data, with its recipe; the log says what and why)",
     )
     add_model_overrides(model)
+    model.add_argument(
+        "--initial",
+        type=Path,
+        metavar="RUN|FILE",
+        help="start from the weights of a run, whose network is taken without --model, or of a safetensors file; what "
+        "does not fit starts anew, such as the last layer for other classes",
+    )
     model.add_argument(
         "--pretrain",
         type=Path,
@@ -153,10 +160,16 @@ def _start(arguments: argparse.Namespace, options: Mapping[str, Any]) -> Run:
     from simroot.models.naming import read_rootified
     from simroot.pretraining import read_start
     from simroot.training import Choice, choose, train
+    from simroot.training.initial import network_of
 
     given = vars(arguments)
+    if "initial" in given and "pretrain" in given:
+        raise ConfigError("--initial and --pretrain both say where the training starts; leave one of them out")
     settings = read_settings(given["config"]) if "config" in given else Settings()
     start = read_start(given["pretrain"]) if given.get("pretrain") else None
+    tuned = network_of(given["initial"]) if "initial" in given and "model" not in given else None
+    if tuned:
+        settings = replace(settings, model=tuned[0], overrides=tuned[1])
     named = given.get("model") or (start.model if start else settings.model) or _without_data(given)
     rooted = read_rootified(Path(named)) if named and named.endswith(".safetensors") else None
     weights, named = (named, rooted.model) if rooted else (None, named)
@@ -180,10 +193,8 @@ def _start(arguments: argparse.Namespace, options: Mapping[str, Any]) -> Run:
         model, chosen = choice.model, choose_recipe(given, settings.recipe, choice.changes)
         set_before = start.overrides if start else settings.overrides
         overrides = {**choice.overrides, **set_before, **dict(given.get("set", []))}
-        fitting = None
-        if rooted and weights:
+        if rooted:
             overrides = {**rooted.shape, **overrides}
-            fitting = Path(weights) if rooted.fits(len(data.classes), data.channels) else None
         out = given.get("out") or _free_directory(model, data.name, given, stack)
         if "pretrain" in given and start is None:
             start = _pretrained(data, source, model, overrides, out, chosen.seed, given)
@@ -194,7 +205,7 @@ def _start(arguments: argparse.Namespace, options: Mapping[str, Any]) -> Run:
             chosen,
             out,
             overrides=overrides,
-            initial=start.weights if start else fitting or settings.initial,
+            initial=start.weights if start else given.get("initial") or weights or settings.initial,
             data_source=source,
             notes=() if named else choice.notes(chosen, overrides),
             **options,

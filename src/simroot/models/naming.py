@@ -48,10 +48,6 @@ class RootifiedFile(NamedTuple):
         """Those of the overrides that do not come from the images."""
         return {key: value for key, value in self.overrides.items() if key not in _OF_IMAGES}
 
-    def fits(self, classes: int, channels: int) -> bool:
-        """Whether the weights are for so many classes and channels."""
-        return (self.classes, self.input_size[0]) == (classes, channels)
-
     @property
     def classes(self) -> int:
         """Number of classes."""

@@ -30,6 +30,7 @@ from simroot.training.claim import claimed, first_process
 from simroot.training.defaults import choose, registered
 from simroot.training.environment import versions
 from simroot.training.images import keep_images, save_known
+from simroot.training.initial import read_start, start_from
 from simroot.training.module import Classifier
 from simroot.training.recipes import Recipe, for_data
 from simroot.training.run import (
@@ -107,8 +108,9 @@ def train(
         overrides: arguments of the network's builder.
         data_source: the arguments of ``simroot.data.load`` that give ``data``; without them only a resumption that is
             handed the data can go on with the run.
-        initial: safetensors with the weights to start from, such as a pre-training's; random ones if None. The run
-            directory keeps a copy.
+        initial: the weights to start from: a run directory, whose best ones are taken, or a safetensors file, such as
+            a pre-training's; random ones if None. What does not fit the network starts anew, see
+            ``simroot.training.initial``, and the log names it. The run directory keeps a copy.
         accelerator: of Lightning's Trainer, as the next three: ``"auto"``, ``"cpu"``, ``"gpu"``, ...
         devices: how many, or ``"auto"`` for all (one process on a CPU).
         num_nodes: how many machines.
@@ -122,7 +124,7 @@ def train(
 
     Raises:
         ConfigError: for a wrong argument, or if ``out`` holds a run already.
-        CheckpointError: if ``initial`` cannot be read or does not fit the network.
+        CheckpointError: if ``initial`` cannot be read, or nothing of it fits the network.
         TrainingError: if the loss is not finite, or a file cannot be written.
         TrainingInterrupted: after Ctrl-C or SIGTERM.
     """
@@ -138,7 +140,9 @@ def train(
         recipe = for_data(recipe or registered(model_name), data.named, data.image_size)
         start = None if initial is None else Path(initial)
         config = make_config(model_name, overrides or {}, data, data_source, recipe, versions(), start)
-        model = _initial_model(config, recipe, start)
+        model = _initial_model(config, recipe, None)
+        if start is not None:
+            notes = (*notes, *start_from(model, config, read_start(start)))
         if not torch.cuda.is_available():  # there the memory is another one
             shape, batch = data.preparation.shape, min(recipe.batch_size, len(data.train))
             require_memory(model_name, lambda: copy.deepcopy(model).to("meta"), shape, batch)
@@ -363,7 +367,7 @@ def _initial_model(config: Mapping[str, Any], recipe: Recipe, weights: Path | No
         model = build_model(config)
     if weights is not None:
         if not weights.is_file():
-            raise CheckpointError(f"{weights} does not exist; expected the weights to start from, as safetensors")
+            raise CheckpointError(f"{weights} does not exist; it held the weights that the run started from")
         load_weights(weights, model)
     return model
 

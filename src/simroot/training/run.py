@@ -252,23 +252,30 @@ def save_weights(path: Path, model: nn.Module) -> None:
     write_atomic(path, lambda file: file.write(safetensors.torch.save(tensors)))
 
 
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, or the network's of a checkpoint.
+
+    Raises:
+        CheckpointError: if the file is missing or damaged.
+    """
+    if path.suffix != ".safetensors":
+        return weights_of(read_checkpoint(path))
+    try:
+        require_regular(path)
+        return dict(safetensors.torch.load_file(path))
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path} does not exist: the run has not completed an epoch yet") from error
+    except (safetensors.SafetensorError, ConfigError, OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path} is damaged or truncated: {error}") from error
+
+
 def load_weights(path: Path, model: nn.Module) -> None:
     """Fill a network with the weights of a safetensors file or a checkpoint.
 
     Raises:
         CheckpointError: if the file is missing or damaged, or does not fit the network.
     """
-    tensors: dict[str, Tensor]
-    if path.suffix == ".safetensors":
-        try:
-            require_regular(path)
-            tensors = safetensors.torch.load_file(path)
-        except FileNotFoundError as error:
-            raise CheckpointError(f"{path} does not exist: the run has not completed an epoch yet") from error
-        except (safetensors.SafetensorError, ConfigError, OSError, ValueError, KeyError) as error:
-            raise CheckpointError(f"{path} is damaged or truncated: {error}") from error
-    else:
-        tensors = weights_of(read_checkpoint(path))
+    tensors = read_weights(path)
     model.load_state_dict(fitting(tensors, model.state_dict(), f"{path} does not fit the network of {CONFIG}"))
 
 

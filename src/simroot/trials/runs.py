@@ -292,9 +292,10 @@ def command(config: Mapping[str, Any]) -> str:
     model, data, used = config["model"], config["data"], config["recipe"]
     source = data["source"] or {"name_or_path": data["name"]}
     words = ["simroot", "train", *data_words(source), "--model", model["name"]]
-    if "initial" in model:
-        start = Path(model["initial"]).parent  # of simroot pretrain
-        words += ["--pretrain"] if start.parent.name == PRETRAINED else ["--pretrain", _place(start)]
+    if (start := Path(model.get("initial") or "")).name == WEIGHTS:  # of simroot pretrain
+        words += ["--pretrain"] if start.parent.parent.name == PRETRAINED else ["--pretrain", _place(start.parent)]
+    elif model.get("initial"):
+        words += ["--initial", _place(start)]
     words += settings(model["overrides"])
     usual = for_data(
         recipe(**model_entry(model["name"]).recipe), source.get("name_or_path"), as_image_size(data["image_size"])
