@@ -27,6 +27,7 @@ def test_table_and_json(simroot: Simroot, monkeypatch: pytest.MonkeyPatch) -> No
         "parameters": 4_938,
         "macs": 645_400,
         "milliseconds": None,
+        "predicted_milliseconds": None,
     }
 
 

@@ -11,7 +11,7 @@ from simroot.design.tasks import deployed, task_of
 from simroot.design.times import ENGINE, THREADS
 from simroot.measure import Candidate, compare
 from simroot.trials.experiment import Finished, Report, accuracy_text, markdown_table
-from simroot.trials.networks import Network, Runs, accuracy, plot_against, setting, trained
+from simroot.trials.networks import Network, RunsByNetwork, accuracy, plot_against, setting, trained
 from simroot.trials.runs import Trial
 
 # Of measuring each network, all taking turns.
@@ -42,7 +42,7 @@ def report(by_budget: Mapping[str, Sequence[Network]], finished: Sequence[Finish
     from matplotlib.figure import Figure
 
     found = {budget: trained(networks, finished) for budget, networks in by_budget.items()}
-    runs: Runs = {network: each for within in found.values() for network, each in within.items()}
+    runs: RunsByNetwork = {network: each for within in found.values() for network, each in within.items()}
     times = _times(list(runs), data)
     rows, best = [], []
     for budget, within in found.items():

@@ -56,7 +56,8 @@ class RunWriter(Checkpoint):
         if trainer.is_global_zero:
             write_metrics(self.path / METRICS, history)
             log.info(epoch_line(history[-1], pl_module.recipe.epochs))
-        if stalled(history, patience := pl_module.recipe.patience) and len(history) < pl_module.recipe.epochs:
+        patience = pl_module.recipe.patience
+        if patience and stalled(history, patience) and len(history) < pl_module.recipe.epochs:
             log.info("ended after epoch %d: nothing has improved for %s", len(history), counted(patience, "epoch"))
             trainer.should_stop = True
 
