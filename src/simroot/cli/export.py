@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # Format -> suffix of its file; C is a folder.
 FORMATS = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2", "c": ""}
 
-# Of images that are read from files, as many as this serve for the check unless told otherwise.
+# How many of the images that are read from files serve for the check, unless told otherwise.
 _STREAMED = 500
 # Columns that a narrow terminal can do without, the first to go first.
 _OPTIONAL = ("allowed", "same class", "difference", "precision", "size")
@@ -126,7 +126,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _float_files(out: Path, arguments: argparse.Namespace) -> list[str]:
-    """Of a run whose int8 files were refused: that the files in float32 stay as they are."""
+    """What is said where int8 files were refused: that the files in float32 stay as they are."""
     files = [_with_suffix(out.with_name("model"), name) for name in arguments.format]
     kept = [str(file) for file in files if arguments.int8 and file.exists()]
     return [f"{' and '.join(kept)}, in float32, {'stay' if kept[1:] else 'stays'} as before"] if kept else []

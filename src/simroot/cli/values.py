@@ -23,7 +23,7 @@ _WORDS: dict[type, dict[str, bool | None]] = {
     type(None): {"none": None, "null": None},
 }
 
-# Of an override's values, what JSON does not have.
+# Values of overrides that JSON does not have.
 _NOT_JSON = {"True": True, "False": False, "None": None, "inf": math.inf, "-inf": -math.inf}
 
 # Arguments of every network that are no overrides, and the option that sets them.

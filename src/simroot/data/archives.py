@@ -52,7 +52,7 @@ _DAMAGED = (
 _BLOCK = 512  # of a tar
 _AFTER_END = 2**20  # bytes that are looked at
 _UTF8_NAME = 0x800
-# Of members larger than this the header is looked at before the rest is read.
+# The header of a member larger than this is looked at before the rest is read.
 _LARGE = 16 * 2**20
 _HEADER = 2**16
 _BYTES_PER_PIXEL = 8

@@ -17,7 +17,7 @@ from simroot.data.crop import window
 from simroot.data.splits import Split
 from simroot.errors import ConfigError
 
-# Of the random numbers: those of augmentation are apart, so that the others are the same with and without it.
+# Random numbers of augmentation are apart, so that the others are the same with and without it.
 _AUGMENTATION = 1
 
 

@@ -48,7 +48,7 @@ def window(crop: str, *, train: bool, seed: int = 0, epoch: int = 0) -> Window:
 
 
 def share(crop: str) -> float:
-    """Of the width and height of an image's frame, what evaluation sees."""
+    """Share of the width and height of an image's frame that evaluation sees."""
     return 1.0 if crop == WHOLE else CENTRE
 
 

@@ -13,7 +13,7 @@ _BYTES = 8
 
 
 def pixel_hash(pixels: NDArray[np.uint8]) -> int:
-    """Of one image's pixels (C, H, W)."""
+    """Hash of one image's pixels (C, H, W)."""
     return _hash(np.ascontiguousarray(pixels).data)
 
 
@@ -23,7 +23,7 @@ def pixel_hashes(images: Tensor) -> Tensor:
 
 
 def name_hash(name: str, size: int) -> int:
-    """Of a file's name with that of its class folder, and its size in bytes."""
+    """Hash of a file's name with that of its class folder, and its size in bytes."""
     text = "/".join([*name.split("/")[-2:], str(size)])
     return _hash(text.encode("utf-8", "surrogateescape"))
 

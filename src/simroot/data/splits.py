@@ -154,7 +154,7 @@ class ImageData:
 
     @property
     def channels(self) -> int:
-        """Of the images: 1 or 3."""
+        """Number of the images' channels: 1 or 3."""
         return self.preparation.channels
 
 

@@ -14,7 +14,7 @@ from simroot.trials.experiment import Finished, Report, accuracy_text, markdown_
 from simroot.trials.networks import Network, RunsByNetwork, accuracy, plot_against, setting, trained
 from simroot.trials.runs import Trial
 
-# Of measuring each network, all taking turns.
+# How long each network is measured, all taking turns.
 _SECONDS = 1.0
 
 _OURS = {family.model for family in FAMILIES if family.ours}

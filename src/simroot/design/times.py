@@ -29,7 +29,7 @@ from simroot.training.environment import processor
 # How times are measured: exported, one image at a time.
 ENGINE, THREADS = "onnxruntime", 1
 
-# Of measuring one network, and one that the cost model is fitted to.
+# How long a network is measured, and one that the cost model is fitted to.
 _SECONDS = 0.3
 _SECONDS_FITTED = 0.15
 

@@ -14,7 +14,7 @@ SHAPE_BOUNDS = (0.2, 20.0)
 # One M-step moves a learned shape by at most this factor: its root search then starts from a short bracket.
 _SHAPE_STEP = 1.5
 _SHAPE_REACH = 0.03
-# Of means, in standard deviations of the coordinate, and of log-shapes.
+# For means, in standard deviations of the coordinate, and for log-shapes.
 _TOLERANCE = 1e-7
 _TINY = 1e-37
 

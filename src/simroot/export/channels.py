@@ -109,7 +109,7 @@ def _is_layer(node: Any, constants: set[str]) -> bool:
 
 
 def _largest(model: Any, names: list[str], inputs: NDArray[Any]) -> list[NDArray[np.float64]]:
-    """Of results inside of a graph the largest absolute value per channel, (C,)."""
+    """The largest absolute value per channel, (C,), of results inside of a graph."""
     onnx, engine = library("onnx"), library("onnxruntime")
     opened = onnx.ModelProto()
     opened.CopyFrom(model)

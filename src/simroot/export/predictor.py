@@ -63,7 +63,7 @@ class Predictor:
             images: pictures, or a single one, prepared as for the network's evaluation: paths of image files, images
                 of Pillow's, or arrays uint8 (H, W, C) or (H, W). Or an array of images that are prepared, as a single
                 picture of the input's size is taken to be: uint8 (N, C, H, W) or (N, H, W, C), or (N, H, W) of grey
-                images. Of a file without preprocessing: float32 (N, *input_size).
+                images. A file without preprocessing takes float32 (N, *input_size).
 
         Raises:
             DataError: for an image that cannot be read, an array of another type or shape, or anything else.

@@ -116,7 +116,7 @@ class Quadratic(nn.Module):
 class LpDifferences(nn.Module):
     """``b - sum_i u_i |x_i - z_i|^p`` summed one coordinate after another: memory is that of a few outputs.
 
-    Of more than 256 coordinates several are treated at a time. Channels lie last: an engine that fuses elementwise
+    From 257 coordinates on several are treated at a time. Channels lie last: an engine that fuses elementwise
     operators (OpenVINO) takes several coordinates in one pass, with templates side by side in its registers.
     """
 
@@ -132,7 +132,7 @@ class LpDifferences(nn.Module):
         self.weights = nn.ParameterList(self._columns(-_weights(layer), layer.groups))
 
     def _columns(self, tensor: Tensor, groups: int) -> Iterator[Tensor]:
-        """Of each place (group, part of the channels, row, column of the kernel) what belongs to it."""
+        """What belongs to each place (group, part of the channels, row, column of the kernel)."""
         divided = tensor.unflatten(0, (groups, -1))
         for group, part, i, j in self.places:
             column = divided[group, :, part * self.size : (part + 1) * self.size, i, j]

@@ -172,7 +172,7 @@ def reason(error: BaseException) -> str:
 
 
 def _oriented_size(image: Image.Image) -> tuple[int, int]:
-    # Of a TIFF some versions of Pillow give the size as it is after orientation, so that its tags are asked.
+    # Some versions of Pillow give a TIFF's size after orientation: its tags have the size before.
     tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
     width, height = (tags.get(tag, size) for tag, size in zip(_TIFF_SIZE, image.size, strict=True))
     return (height, width) if orientation(image) >= 5 else (width, height)

@@ -81,7 +81,7 @@ class Preparation:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of a prepared image: channels, height and width."""
+        """Channels, height and width of a prepared image."""
         return (self.channels, *self.size)
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Opening encoded images of which something is damaged that the pixels do not need, or whose end is missing.
 
-Metadata never costs an image: what cannot be read of it is left out. Of a file that is cut off what is there is read,
-if at most a sixteenth of the pixels is missing: half of what training moves its images by, so that such an image still
-shows its class. With more missing it is an image that cannot be read.
+Metadata never costs an image: what cannot be read of it is left out. A file that is cut off is read as far as it goes,
+if at most a sixteenth of the pixels is missing. That is half of what training moves its images by, so such an image
+still shows its class. With more missing it is an image that cannot be read.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _PNG_TRANSPARENCY = {0: 2, 2: 6, 3: 1}  # kind of colours -> bytes of tRNS
 _PNG_EXIF, _PNG_END = b"eXIf", b"\0\0\0\0IEND\xae\x42\x60\x82"
 _JPEG_PROGRESSIVE, _JPEG_SCAN_START = (b"\xff\xc2", b"\xff\xca"), b"\xff\xda"
 _JPEG_COMMENT, _JPEG_SCAN, _JPEG_END = 0xFE, 0xDA, b"\xff\xd9"
-# Of the application's segments JFIF and Adobe say what the colours are, if they are whole.
+# Two of the application's segments, JFIF and Adobe, say what the colours are, if they are whole.
 _JPEG_COLOURS, _JPEG_COLOURS_SIZE = (0xE0, 0xEE), 16
 _JPEG_EXIF = (0xE1, b"Exif\0\0")
 _NO_LENGTH = {0x01, *range(0xD0, 0xD8)}

@@ -69,7 +69,7 @@ class _Clock:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
-        # Of each call that has not returned: its name, when it started, the seconds of the calls inside it.
+        # Calls that have not returned: name, when it started, the seconds of the calls inside it.
         self._calls: list[tuple[str, float, list[float]]] = []
 
     def entering(self, name: str) -> Callable[[nn.Module, Any], None]:

@@ -60,8 +60,8 @@ def fit(works: Sequence[Work], milliseconds: Sequence[float]) -> CostModel:
 def work(network: nn.Module, input_size: Sequence[int]) -> Work:
     """What a deployed network does for one image, as its exported graph does it.
 
-    Of convolutions, dense layers and similarities the calls, MACs and outputs; of MEX, pooling and all that is done
-    number by number the calls, FLOPs and outputs.
+    Convolutions, dense layers and similarities have calls, MACs and outputs. MEX, pooling and all that is done number
+    by number have calls, FLOPs and outputs.
 
     Args:
         network: any whose operators can be counted.

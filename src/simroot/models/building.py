@@ -8,7 +8,7 @@ from torch import nn
 
 from simroot.errors import ConfigError, is_whole
 
-# Of the images that a network takes: the side of a square, or height and width.
+# Size of the images that a network takes: the side of a square, or height and width.
 ImageSize = int | Sequence[int]
 
 

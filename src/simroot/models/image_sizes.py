@@ -28,7 +28,7 @@ class Plan:
 
     @property
     def kernel_size(self) -> int:
-        """Of the first convolution, larger than its step."""
+        """Side of the first convolution's filters, larger than its step."""
         return max(3, self.stride + 1)
 
 

@@ -69,7 +69,7 @@ _UNBUILDABLE = (ArithmeticError, AttributeError, LookupError, MemoryError, Runti
 
 _ENTRIES: dict[str, ModelEntry] = {}
 
-# Of names that the registry does not hold: what stands before the colon, or the suffix of a file -> name -> entry.
+# For names that the registry does not hold: what stands before the colon, or the suffix of a file -> name -> entry.
 SOURCES: dict[str, Callable[[str], ModelEntry]] = {}
 
 # An argument that every network takes: layer -> filter groups, as ``rootify`` takes them.

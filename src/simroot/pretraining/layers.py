@@ -102,7 +102,7 @@ def estimate(layer: WhitenedSimilarity2d, patches: Tensor, method: Method, scale
 
 
 def _whitening(rows: Tensor, filters: int, method: Method, share: float, seed: int) -> Whitening:
-    """Of as many directions as there are filters, or as hold that share of the variance if those are fewer."""
+    """Whitening to as many directions as there are filters, or fewer if they hold that share of the variance."""
     whitening = Whitening(method=method, ica_samples=_ICA_SAMPLES, random_state=seed).partial_fit(rows)
     shares = whitening.dimension_curve_
     return whitening.set_params(n_components=min(filters, len(shares), int((shares < share).sum()) + 1))

@@ -44,7 +44,7 @@ def networks() -> tuple[Network, ...]:
 
 
 def part(data: ImageData) -> ImageData:
-    """Of the training images, a third of seven eighths to train on, and the last eighth as validation images."""
+    """A third of seven eighths of the training images to train on, and the last eighth as validation images."""
     judged, others = stratified(data.train.labels, len(data.train) // _JUDGED, seed=0)
     rest = data.train.subset(others)
     trained = stratified(rest.labels, len(rest) // _TRAINED, seed=0)[0]

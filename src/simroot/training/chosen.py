@@ -39,8 +39,8 @@ class Chosen:
 def chosen_images(run: Run, given: Mapping[str, Any] | None = None) -> Chosen:
     """The validation images of a run's training, or others without those that it was trained on.
 
-    Where the data of the training is given, at whichever place, its validation images are found again. Of other data
-    the test part is taken, or else the validation part, or else all class folders, its classes by their names.
+    Where the data of the training is given, at whichever place, its validation images are found again. Other data
+    gives its test part, or else its validation part, or else all class folders. Its classes go by their names.
 
     Args:
         run: the trained network.

@@ -40,7 +40,7 @@ def first_process() -> bool:
 def claimed(path: Path) -> Iterator[None]:
     """Keep a directory for this training; it is made if there is none, and goes again if nothing stays in it.
 
-    The thread that holds it may claim it again. Of several processes that train together the first one claims it.
+    The thread that holds it may claim it again. If several processes train together, the first one claims it.
 
     Raises:
         InUseError: if another training holds it.

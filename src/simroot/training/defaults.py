@@ -21,7 +21,7 @@ from simroot.training.recipes import Recipe, recipe
 _SMALL = 12
 # From so many training images on a network of 65,000 parameters is better than one of 20,000.
 _MANY = 20_000
-# Of the same widths with three grids and with four: some 20,000 parameters, and 65,000 with two layers on each grid.
+# (layers on each grid, grids) -> channels: some 20,000 parameters with one layer, 65,000 with two.
 _CHANNELS = {(1, 3): 25.0, (1, 4): 17.0, (2, 3): 25.25, (2, 4): 18.0}
 
 # Epochs are so many divided by the root of the number of images: fewer images are seen more often, but fewer in all.

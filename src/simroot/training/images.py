@@ -1,7 +1,7 @@
 """What a run knows of its images: which it was trained on, which it was validated with, and where they are found again.
 
-Two images are the same if their pixels are, as the network takes them. Of images that were not decoded before the
-training, names and sizes of the files stand for the pixels.
+Two images are the same if their pixels are, as the network takes them. For images that were not decoded before
+the training, names and sizes of the files stand for the pixels.
 """
 
 from __future__ import annotations

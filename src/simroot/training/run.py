@@ -75,7 +75,7 @@ class Run:
 
     @property
     def channels(self) -> int:
-        """Of the images: 1 or 3."""
+        """Number of the images' channels: 1 or 3."""
         return self.preparation.channels
 
     @property

@@ -26,8 +26,8 @@ class FreshStatistics(Callback):
     """Before every validation, the statistics of 16 training batches take the place of the running averages.
 
     They stay, so that checkpoints hold what was validated; the training's averages go on from there. The batches are
-    the first of the epoch once more, so that a resumed training gathers the same. Of several processes the first one's
-    statistics are taken.
+    the first of the epoch once more, so that a resumed training gathers the same. If there are several processes, the
+    first one's statistics are taken.
     """
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -24,7 +24,7 @@ RATES = {"nin_compact": 0.4, "nin_compact, no normalisation": 0.025, "simnet3_co
 
 _PRETRAINED = ", pre-trained"
 
-# Of every network in an experiment, beside its own recipe.
+# Fields for every network in an experiment, beside its own recipe.
 RECIPE = {"weight_decay": 5e-4}
 
 

@@ -231,7 +231,7 @@ class Runs:
             log.warning("left out a run: %s", error)
             return False
         model, expected, data = dict(config["model"]), self._initial(trial), self._data(trial)
-        # Of a pre-trained start its name in the folder says which it is, wherever the folder lies.
+        # The name of a pre-trained start in its folder says which it is, wherever the folder lies.
         last = -3 if trial.pretrained else 0
         starts = [path and Path(path).resolve().parts[last:] for path in (model.pop("initial", None), expected)]
         return (

@@ -109,7 +109,7 @@ def grid(shape: Sequence[int]) -> Shape:
 
 
 def natural(shape: Sequence[int]) -> Tensor:
-    """Of each number of a layer's output, in PyTorch's order, its place in storage."""
+    """The place in storage of each number of a layer's output, in PyTorch's order."""
     if len(shape) == 2:
         return torch.arange(math.prod(shape)).view(*shape)
     batch, channels, height, width = shape

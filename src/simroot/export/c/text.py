@@ -29,7 +29,7 @@ def kernel(file: str, /, **fields: object) -> str:
 
 
 def functions(file: str, users: str) -> str:
-    """Of a file of functions those that a text calls, and those that they call."""
+    """The functions of a file that a text calls, and those that they call."""
     chunks = re.split(r"(?<=\n}\n)\n", _read(file))
     named = {re.search(r"static \w+ (\w+)\(", chunk)[1]: chunk for chunk in chunks}  # type: ignore[index]
     found: set[str] = set()

@@ -22,10 +22,10 @@ from simroot.roots.schedules import root_schedule
 _RECIPE = {"learning_rate": 0.2, "clip_norm": 5.0}
 _NAME = "simnet_mixed"
 
-# Of simnet_mobile: for each channel of its last block; how far its few first filters see white patches; how many times
-# fewer units than channels its squeeze-excitation has, which at MobileNetV3's four times would hold a third of all
-# parameters; and the offsets' share of the learning rate, which is high for the sake of the blocks: with a ninth of it
-# log alpha moves at the rate itself.
+# simnet_mobile: templates for each channel of its last block; how far its few first filters see white patches; how many
+# times fewer units than channels its squeeze-excitation has, which at MobileNetV3's four times would hold a third of
+# all parameters; and the offsets' share of the learning rate. The rate is high for the sake of the blocks: with a ninth
+# of it log alpha moves at the rate itself.
 _TEMPLATES = 1.5
 _WHITENING = 0.05
 _SQUEEZE = 16
