@@ -28,8 +28,9 @@ from torch import Tensor, nn
 from training_step import random_images
 
 from simroot import ops
+from simroot.borrowed.from_torch import compile_every_kind
 from simroot.data import ImageData
-from simroot.engines.pytorch import many_compilations, torch_threads
+from simroot.engines.pytorch import torch_threads
 from simroot.models import create_model, model_entry
 from simroot.training import Recipe, build_optimizer, recipe
 from simroot.training.environment import versions
@@ -72,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_gradients(name, data, batch)
     rows = []
     for threads in arguments.threads:
-        with torch_threads(threads), reproducible(torch.device("cpu")), many_compilations():
+        with torch_threads(threads), reproducible(torch.device("cpu")), compile_every_kind():
             steps = {name: Step(name, data, batch) for name in arguments.networks}
             times = in_turns(steps, arguments.rounds, arguments.steps)
             rows += summary("step", threads, times, BASE)

@@ -68,7 +68,9 @@ class Compile(Eager):
 
     @contextmanager
     def using(self, threads: int) -> Iterator[None]:
-        with torch_threads(threads), many_compilations():
+        from simroot.borrowed.from_torch import compile_every_kind
+
+        with torch_threads(threads), compile_every_kind():
             yield
 
 
@@ -83,12 +85,3 @@ def torch_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@contextmanager
-def many_compilations() -> Iterator[None]:
-    """Torch compiles a kind of network eight times and then runs it uncompiled; inside, every one is compiled."""
-    import torch._dynamo.config as config  # slow to load, and seldom needed
-
-    with config.patch(recompile_limit=10**6, accumulated_recompile_limit=10**6):
-        yield
