@@ -19,9 +19,9 @@ from simroot.layers import (
     Similarity2d,
     WhitenedSimilarity2d,
 )
+from simroot.layers.blocks.scaled import ScaledConv2d
 from simroot.measure import count
 from simroot.models import Foldable, create_model, deploy
-from simroot.models.baselines.compact import ScaledConv2d
 
 
 class Named(nn.Module):

@@ -1,11 +1,12 @@
 """Layers: parameters, constraints and initialisation around one operator each."""
 
+from simroot.layers.blocks.root_module import RootModule2d
 from simroot.layers.folding import Foldable
 from simroot.layers.grouped import GroupedConv2d
 from simroot.layers.mex import GlobalMexPool2d, MexDense, MexPool2d
 from simroot.layers.noise import MultiplicativeNoise
 from simroot.layers.norm import FoldedContrast2d, FoldedNorm2d, FoldedWhitening2d, NormalisedConv2d
-from simroot.layers.root import RootModule2d, UnevenConv2d
+from simroot.layers.root import UnevenConv2d
 from simroot.layers.similarity import Similarity2d, WhitenedSimilarity2d
 
 __all__ = [

@@ -10,15 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from simroot.errors import ConfigError
+from simroot.layers.blocks.basic_block import BasicBlock
+from simroot.layers.blocks.inverted_residual import InvertedResidual, MobileStage
+from simroot.layers.blocks.scaled import ScaledConv2d
+from simroot.layers.blocks.squeeze_excitation import SqueezeExcitation
 from simroot.models import create_model, deploy
-from simroot.models.baselines.compact import (
-    BasicBlock,
-    InvertedResidual,
-    MobileStage,
-    ScaledConv2d,
-    SqueezeExcitation,
-    stage_channels,
-)
+from simroot.models.baselines.stages import stage_channels
 from simroot.models.simnets.architecture import SimNet
 
 CONVNETS = ["resnet20", "mobilenet_v2_compact", "mobilenet_v3_compact", "convnet_plain"]

@@ -12,9 +12,10 @@ from torch.nn import functional as F
 
 from simroot.errors import ConfigError
 from simroot.layers import GroupedConv2d, MexPool2d, Similarity2d
+from simroot.layers.blocks.inverted_residual import InvertedResidual
+from simroot.layers.blocks.scaled import ScaledConv2d
 from simroot.layers.norm import PatchWhitening
 from simroot.models import create_model, deploy, relu_twin
-from simroot.models.baselines.compact import InvertedResidual, ScaledConv2d
 from simroot.models.simnets.architecture import SimNet, Stage
 from simroot.training import Recipe
 from simroot.training.optim import parameter_groups

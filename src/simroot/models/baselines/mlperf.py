@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from simroot.layers import NormalisedConv2d
-from simroot.models.baselines.compact import ScaledConv2d, checked_widths
+from simroot.layers.blocks.scaled import ScaledConv2d
+from simroot.models.baselines.stages import checked_widths
 from simroot.models.building import ImageSize, dense
 from simroot.models.registry import register
 

@@ -10,9 +10,11 @@ from dataclasses import replace
 from torch import nn
 
 from simroot.layers import MexPool2d, NormalisedConv2d
+from simroot.layers.blocks.scaled import ScaledConv2d
 from simroot.layers.norm import PatchWhitening
-from simroot.models.baselines.compact import MOBILE_V3, ScaledConv2d, checked_widths, mobile_blocks, stage_channels
+from simroot.models.baselines.mobilenet import MOBILE_V3, mobile_blocks
 from simroot.models.baselines.relu_twin import relu_twin
+from simroot.models.baselines.stages import checked_widths, stage_channels
 from simroot.models.building import ImageSize, require_image_size, require_positive
 from simroot.models.image_sizes import STAGES, Plan, drawn
 from simroot.models.registry import register

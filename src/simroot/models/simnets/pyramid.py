@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from torch import nn
 
 from simroot.errors import ConfigError
-from simroot.models.baselines.compact import stage_channels
 from simroot.models.baselines.relu_twin import relu_twin
+from simroot.models.baselines.stages import stage_channels
 from simroot.models.building import ImageSize, require_image_size, require_positive
 from simroot.models.image_sizes import STAGES
 from simroot.models.registry import register

@@ -1,0 +1,1 @@
+"""Layers that are composed of others: the blocks of which networks are made."""
