@@ -3,23 +3,17 @@
 Files run without PyTorch.
 """
 
-from typing import TYPE_CHECKING
-
-from simroot.lazy import serve
-
-if TYPE_CHECKING:
-    from simroot.engines.operators import operators_library
-    from simroot.engines.protocol import Engine, Loaded, library
-    from simroot.engines.table import (
-        ENGINES,
-        file_input_size,
-        find_engine,
-        is_network_file,
-        load_file,
-        open_file,
-        readers,
-        suffixes,
-    )
+from simroot.engines.operators import operators_library
+from simroot.engines.protocol import Engine, Loaded, library
+from simroot.engines.table import (
+    ENGINES,
+    file_input_size,
+    find_engine,
+    is_network_file,
+    load_file,
+    open_file,
+    readers,
+)
 
 __all__ = [
     "ENGINES",
@@ -33,15 +27,4 @@ __all__ = [
     "open_file",
     "operators_library",
     "readers",
-    "suffixes",
 ]
-
-serve(
-    __name__,
-    operators=("operators_library",),
-    protocol=("Engine", "Loaded", "library"),
-    table=(
-        *("ENGINES", "file_input_size", "find_engine", "is_network_file"),
-        *("load_file", "open_file", "readers", "suffixes"),
-    ),
-)

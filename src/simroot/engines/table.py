@@ -42,14 +42,14 @@ def find_engine(name: str) -> Engine:
     return ENGINES[name]
 
 
-def suffixes() -> tuple[str, ...]:
+def _suffixes() -> tuple[str, ...]:
     """Of the files that engines run."""
     return tuple(dict.fromkeys(suffix for engine in ENGINES.values() for suffix in engine.suffixes))
 
 
 def is_network_file(path: Path) -> bool:
     """Whether a path names a file that engines run, there or not, and no run directory."""
-    return path.suffix in suffixes() and not path.is_dir()
+    return path.suffix in _suffixes() and not path.is_dir()
 
 
 def readers(path: Path) -> list[Engine]:
@@ -170,5 +170,5 @@ def _reading(suffix: str) -> list[Engine]:
 
 def _readers_text() -> str:
     return "; ".join(
-        f"{suffix} files run in {' and '.join(engine.name for engine in _reading(suffix))}" for suffix in suffixes()
+        f"{suffix} files run in {' and '.join(engine.name for engine in _reading(suffix))}" for suffix in _suffixes()
     )
