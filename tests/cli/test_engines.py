@@ -108,7 +108,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_c_is_an_engine(folder: Path, simroot: Simroot) -> None:
+def test_c_is_an_engine(folder: Path) -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 9, 2))
     model.load_state_dict(torch.load(folder.parent / "weights.pt", weights_only=True))
     pixels = np.random.default_rng(0).integers(0, 256, (7, 3, 5, 5), dtype=np.uint8)
@@ -118,14 +118,14 @@ def test_c_is_an_engine(folder: Path, simroot: Simroot) -> None:
     with torch.no_grad():
         expected = model((torch.from_numpy(pixels) / 255 - mean) / std).numpy()
     np.testing.assert_allclose(predictor.scores(pixels), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow  # compiles five times
+def test_c_is_timed(folder: Path, simroot: Simroot) -> None:
     (row,) = simroot("bench", folder / "small.c", "--seconds", "0.001", "--json").json["results"]
     assert (row["engine"], row["precision"]) == ("c", "f32")
     result = simroot("bench", folder / "small.c", "--threads", "2")
     assert (result.code, "c runs small.c with 1 thread; expected 2" in result.err) == (2, True)
-
-
-def test_a_network_is_timed_as_c() -> None:
-    need_compiler()
     (found,) = compare([Candidate("a", (4,), nn.Linear(4, 2))], ["c"], seconds=1e-3)
     assert found.error is not None
     assert found.error < 1e-5
