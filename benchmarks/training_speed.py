@@ -34,9 +34,9 @@ from simroot.engines.pytorch import torch_threads
 from simroot.models import create_model, model_entry
 from simroot.training import Recipe, build_optimizer, recipe
 from simroot.training.environment import versions
-from simroot.training.fit import make_trainer
 from simroot.training.module import Batch, Classifier
 from simroot.training.session import keep_freed_memory, quiet, reproducible
+from simroot.training.trainer import make_trainer
 
 BASE = "convnet_caffe"
 NETWORKS: dict[str, dict[str, Any]] = {

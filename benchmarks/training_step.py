@@ -30,9 +30,9 @@ from simroot.data import ImageData, from_arrays, loader
 from simroot.models import create_model
 from simroot.training import Recipe, build_optimizer, recipe, schedule_factor
 from simroot.training.environment import versions
-from simroot.training.fit import make_trainer
 from simroot.training.module import Classifier, epoch_seed
 from simroot.training.session import quiet, reproducible
+from simroot.training.trainer import make_trainer
 
 
 class Clock(Callback):

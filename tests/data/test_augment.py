@@ -98,6 +98,12 @@ def test_evaluation_sees_images_as_they_are() -> None:
     assert torch.equal(epoch(make(train=False, augmentation=ALL))[0], epoch(make(train=False))[0])
 
 
+def test_the_last_epochs_settle() -> None:
+    settling, plain = make(augmentation=ALL, augmented_epochs=2), make()
+    assert torch.equal(epoch(settling, 1)[0], epoch(make(augmentation=ALL), 1)[0])
+    assert torch.equal(epoch(settling, 2)[0], epoch(plain, 2)[0])
+
+
 @pytest.mark.parametrize(
     "values", [{"rotate": -1.0}, {"rotate": 181.0}, {"zoom": math.inf}, {"jitter": 2.0}, {"erase": math.nan}]
 )

@@ -175,6 +175,30 @@ def test_parts_that_do_not_fit(tmp_path: Path, change: Callable[[Content], objec
         go_on(tmp_path / "a.ckpt", change(content(QUICK)))
 
 
+def averaged(**other: torch.Tensor) -> Content:
+    """A checkpoint with an average of the weights."""
+    saved = content(QUICK)
+    average = {name.replace("model.", "average."): 2 * tensor for name, tensor in saved["state_dict"].items()}
+    return {**saved, "state_dict": {**saved["state_dict"], **average, **other}}
+
+
+def test_an_average_of_the_weights(tmp_path: Path) -> None:
+    """It is asked for by the recipe alone, and checked as the weights are."""
+    recipe, saved = Recipe(**{**QUICK.to_dict(), "ema": 0.9}), averaged()
+    found = go_on(tmp_path / "a.ckpt", saved, recipe)["state_dict"]
+    assert found.keys() == saved["state_dict"].keys()
+    for name, tensor in saved["state_dict"].items():
+        assert torch.equal(found[name], tensor)
+        assert found[name].stride() == tensor.stride()
+    assert go_on(tmp_path / "a.ckpt", saved)["state_dict"].keys() == content(QUICK)["state_dict"].keys()
+    failure = "average of the weights does not fit the network"
+    with pytest.raises(CheckpointError, match=failure):
+        go_on(tmp_path / "a.ckpt", content(QUICK), recipe)
+    for tensor in (torch.zeros(1), torch.zeros(shape, dtype=torch.float64), torch.full(shape, torch.nan)):
+        with pytest.raises(CheckpointError, match=f"{failure}: 0.weight is"):
+            go_on(tmp_path / "a.ckpt", averaged(**{"average.0.weight": tensor}), recipe)
+
+
 def repacked(path: Path, change: Callable[[str, bytes], bytes], compression: int = zipfile.ZIP_STORED) -> None:
     with zipfile.ZipFile(path) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}

@@ -74,7 +74,7 @@ def test_fields_that_contradict_each_other() -> None:
 
 
 def test_unknown_names() -> None:
-    with pytest.raises(ConfigError, match="unknown recipe 'papre'; known are default, imagenet, paper"):
+    with pytest.raises(ConfigError, match="unknown recipe 'papre'; known are default, imagenet, long, paper"):
         recipe("papre")
     with pytest.raises(ConfigError, match="'learning_rates'; did you mean learning_rate"):
         recipe(learning_rates=0.1)

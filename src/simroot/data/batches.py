@@ -45,6 +45,7 @@ class BatchLoader:
         shift: each training image is moved by -shift..shift pixels in both directions; the mean fills the border.
         mirror: each training image is mirrored left to right with probability 1/2.
         augmentation: what else is changed at random in training images.
+        augmented_epochs: how many epochs have that augmentation, the first ones; None for all.
         crop: what is seen of each image, see ``simroot.data.crop.window``; of images in memory always the whole.
         seed: of the permutation and of the augmentation.
         rank, world_size: this process and the number of processes.
@@ -66,6 +67,7 @@ class BatchLoader:
         shift: int = 0,
         mirror: bool = False,
         augmentation: Augmentation | None = None,
+        augmented_epochs: int | None = None,
         crop: str = "whole",
         seed: int = 0,
         rank: int = 0,
@@ -92,7 +94,8 @@ class BatchLoader:
         window(crop, train=train)  # refuses what is no crop
         self.split, self.batch_size, self.train, self.crop = split, batch_size, train, crop
         self.shift, self.mirror, self.seed = (shift, mirror, seed) if train else (0, False, seed)
-        self.augmentation = augmentation if train and augmentation else None
+        self._augmentation = augmentation if train and augmentation else None
+        self._augmented_epochs = augmented_epochs
         self.rank, self.world_size = rank, world_size
         self.workers = _default_workers(split) if workers is None else workers
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
@@ -102,6 +105,12 @@ class BatchLoader:
     def set_epoch(self, epoch: int) -> None:
         """The epoch that the next iteration draws; it does not advance by itself."""
         self.epoch = epoch
+
+    @property
+    def augmentation(self) -> Augmentation | None:
+        """What else is changed at random in the images of this epoch."""
+        augmented = self._augmented_epochs is None or self.epoch < self._augmented_epochs
+        return self._augmentation if augmented else None
 
     def __len__(self) -> int:
         """Batches in an epoch."""

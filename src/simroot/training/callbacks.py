@@ -17,7 +17,7 @@ from torch import nn
 from simroot.errors import counted
 from simroot.layers import FoldedNorm2d
 from simroot.training.module import Classifier, Epoch
-from simroot.training.run import BEST, LAST, METRICS, WEIGHTS, save_weights
+from simroot.training.run import BEST, LAST, METRICS, RAW, WEIGHTS, save_weights
 from simroot.training.writing import write_text
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,9 @@ class RunWriter(Checkpoint):
         if best_row(history) is history[-1]:
             trainer.save_checkpoint(self.path / BEST)
             if trainer.is_global_zero:
-                save_weights(self.path / WEIGHTS, pl_module.model)
+                save_weights(self.path / WEIGHTS, pl_module.evaluated)
+                if pl_module.average is not None:
+                    save_weights(self.path / RAW, pl_module.model)
         trainer.save_checkpoint(self.path / LAST)
         if trainer.is_global_zero:
             write_metrics(self.path / METRICS, history)

@@ -25,6 +25,8 @@ from simroot.untrusted.schema import Positive, require
 
 # The classifier of a checkpoint holds the network under this name.
 PREFIX = "model."
+# And the average of its weights, if the recipe asks for one, under this.
+AVERAGE = "average."
 
 _LARGEST_PICKLE = 64 << 20
 _DTYPES = {
@@ -92,10 +94,14 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def weights_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The network's part of a checkpoint's weights."""
+def weights_of(checkpoint: Mapping[str, Any], *, raw: bool = False) -> dict[str, Tensor]:
+    """The network's part of a checkpoint's weights: their average where there is one, unless ``raw``."""
+    return (not raw and _under(AVERAGE, checkpoint)) or _under(PREFIX, checkpoint)
+
+
+def _under(prefix: str, checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     weights = checkpoint["state_dict"].items()
-    return {name.removeprefix(PREFIX): tensor for name, tensor in weights if str(name).startswith(PREFIX)}
+    return {name.removeprefix(prefix): tensor for name, tensor in weights if str(name).startswith(prefix)}
 
 
 def fitting(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
@@ -134,7 +140,14 @@ def restored(checkpoint: Mapping[str, Any], model: nn.Module, recipe: Recipe, lo
         raise CheckpointError(f"the checkpoint has {epochs} epochs, the recipe {recipe.epochs}")
     if type(steps) is not int or not 0 < steps < 2**53 or steps % epochs:
         raise CheckpointError(f"the checkpoint has {quoted(steps)} steps in {epochs} epochs; expected as many in each")
-    weights = fitting(weights_of(checkpoint), model.state_dict(), "the checkpoint does not fit the network")
+    parts = {PREFIX: "the checkpoint does not fit the network"}
+    if recipe.ema:
+        parts[AVERAGE] = "the checkpoint's average of the weights does not fit the network"
+    weights = {
+        f"{prefix}{name}": tensor
+        for prefix, failure in parts.items()
+        for name, tensor in fitting(_under(prefix, checkpoint), model.state_dict(), failure).items()
+    }
     optimizer = build_optimizer(model, recipe)
     schedule = build_schedule(optimizer, recipe, steps // epochs)
     state = optimizer.state_dict()
@@ -144,7 +157,7 @@ def restored(checkpoint: Mapping[str, Any], model: nn.Module, recipe: Recipe, lo
         "epoch": epochs - 1,
         "global_step": steps,
         "pytorch-lightning_version": version,
-        "state_dict": {f"{PREFIX}{name}": tensor for name, tensor in weights.items()},
+        "state_dict": weights,
         "loops": {"fit_loop": _counted(loops, epochs, steps)},
         "callbacks": {},
         "optimizer_states": [

@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import copy
 import logging
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback, Checkpoint
+from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 from torch import nn
 
 from simroot import data as datasets
 from simroot.data import ImageData
 from simroot.data.classes import class_lines
-from simroot.errors import CheckpointError, ConfigError, TrainingError, counted
+from simroot.errors import CheckpointError, counted
 from simroot.files import remove_torn
 from simroot.models.memory import require_memory
+from simroot.training.averaging import Averaging
 from simroot.training.callbacks import ProgressBar, RunWriter, StatisticsWarning
 from simroot.training.checkpoint_file import read_checkpoint, restored
-from simroot.training.checkpoints import AtomicCheckpoints
 from simroot.training.claim import claimed, first_process
 from simroot.training.defaults import choose, registered
 from simroot.training.environment import versions
@@ -38,6 +35,7 @@ from simroot.training.run import (
     INITIAL,
     LAST,
     LOG,
+    RAW,
     WEIGHTS,
     Run,
     build_model,
@@ -57,12 +55,9 @@ from simroot.training.run import (
 from simroot.training.session import keep_freed_memory, logging_to, quiet, reproducible
 from simroot.training.statistics import FreshStatistics
 from simroot.training.summary import finish
+from simroot.training.trainer import failures_told, make_trainer, require_processors
 
 log = logging.getLogger(__name__)
-
-# Parts of what torch says where batch statistics are of one value, and where the processor's memory runs out.
-_SINGLE_VALUE = "Expected more than 1 value per channel"
-_NO_MEMORY = "can't allocate memory"
 
 
 class TrainingInterrupted(KeyboardInterrupt):
@@ -216,9 +211,13 @@ def resume(
         model = _initial_model(config, recipe, path / INITIAL if config["model"].get("initial") else None)
         checkpoint = _newest_checkpoint(path, model, recipe)
         if checkpoint is not None:
-            load_weights(checkpoint, model)
-            if checkpoint.name == BEST and first_process():
-                save_weights(path / WEIGHTS, model)  # an interruption may have come between the two
+            mend = checkpoint.name == BEST and first_process()  # an interruption may have come between the two
+            if mend:
+                load_weights(checkpoint, model)
+                save_weights(path / WEIGHTS, model)
+            load_weights(checkpoint, model, raw=True)
+            if mend and recipe.ema:
+                save_weights(path / RAW, model)
         return _fit(path, config, model, data, recipe, checkpoint, trainer_options, workers=workers, progress=progress)
 
 
@@ -242,7 +241,7 @@ def _fit(
     if recipe.compile:
         model.compile()
     module = Classifier(model, data, recipe, workers)
-    callbacks: list[Callback] = [RunWriter(path), FreshStatistics(), StatisticsWarning()]
+    callbacks: list[Callback] = [RunWriter(path), Averaging(), FreshStatistics(), StatisticsWarning()]
     if progress and console.is_terminal and first_process():
         callbacks.append(ProgressBar(console))
     with ExitStack() as stack:
@@ -250,7 +249,7 @@ def _fit(
             stack.enter_context(logging_to(path / LOG, console if progress else None))
         stack.enter_context(quiet())
         trainer = make_trainer(path, recipe, callbacks, trainer_options)
-        _require_processors(trainer)
+        require_processors(trainer)
         stack.enter_context(reproducible(trainer.strategy.root_device))
         for note in notes:
             log.info(note)
@@ -271,20 +270,13 @@ def _fit(
         )
         _all_in_training(model)
         try:
-            with _failures_told(config["model"]["name"], recipe, data):
+            with failures_told(config["model"]["name"], recipe, data):
                 trainer.fit(module, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
                 if trainer.is_global_zero:
                     finish(path, module.history, data, trainer.strategy.root_device)
         except (SystemExit, KeyboardInterrupt) as error:
             raise _interrupted(path, "SIGTERM" if trainer.received_sigterm else "SIGINT", module) from error
     return load_run(path)
-
-
-def _require_processors(trainer: L.Trainer) -> None:
-    """Refuse more processes on a processor than it has cores: Lightning would start them all."""
-    cores = max(os.cpu_count() or 1, 2)
-    if trainer.strategy.root_device.type == "cpu" and trainer.num_devices > cores:
-        raise ConfigError(f"devices is {trainer.num_devices}: that many processes do not fit on {cores} cores")
 
 
 def _all_in_training(model: nn.Module) -> None:
@@ -296,69 +288,12 @@ def _all_in_training(model: nn.Module) -> None:
         log.info("not trained since frozen: %s of the network", counted(frozen, "parameter"))
 
 
-@contextmanager
-def _failures_told(name: str, recipe: Recipe, data: ImageData) -> Iterator[None]:
-    """What torch and Lightning raise where a training cannot be done, in words that say what to change.
-
-    Raises:
-        ConfigError: for devices that are not there, and for batches too small for batch statistics.
-        TrainingError: where memory runs out.
-    """
-    try:
-        yield
-    except MisconfigurationException as error:
-        raise ConfigError(f"Lightning cannot train like this: {' '.join(str(error).split())}") from error
-    except (MemoryError, RuntimeError, ValueError) as error:
-        if _SINGLE_VALUE in str(error):
-            raise ConfigError(
-                f"recipe field batch_size is {recipe.batch_size}: {name} normalises by the statistics of a batch, "
-                "which one image of this size does not have; choose at least 2 for each process"
-            ) from error
-        if isinstance(error, MemoryError | torch.OutOfMemoryError) or _NO_MEMORY in str(error):
-            size = " x ".join(map(str, data.preparation.size))
-            raise TrainingError(
-                f"memory does not suffice to train {name} with batches of {recipe.batch_size} images of {size}; "
-                "choose a smaller recipe.batch_size, image size or network"
-            ) from error
-        raise
-
-
 def _interrupted(path: Path, signal: str, module: Classifier) -> TrainingInterrupted:
     done, epochs = len(module.history), module.recipe.epochs
     when = f"in epoch {done + 1} of {epochs}" if done < epochs else f"after {counted(epochs, 'epoch')}"
     return TrainingInterrupted(
         f"stopped by {signal} {when}; {path} keeps the {done} before. To go on: {resume_command(path)}", path, signal
     )
-
-
-def make_trainer(
-    path: Path, recipe: Recipe, callbacks: list[Callback], trainer_options: Mapping[str, Any]
-) -> L.Trainer:
-    """Lightning's Trainer for a recipe: silent, without files of its own.
-
-    Raises:
-        ConfigError: for devices or a strategy that it does not know or this machine does not have.
-    """
-    try:
-        return L.Trainer(
-            **trainer_options,
-            max_epochs=recipe.epochs,
-            precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
-            gradient_clip_val=recipe.clip_norm,
-            callbacks=callbacks,
-            plugins=[AtomicCheckpoints()],
-            default_root_dir=path,
-            logger=False,
-            enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,  # the loader shares the batches out
-            sync_batchnorm=torch.cuda.is_available(),
-        )
-    except (MisconfigurationException, ValueError, RuntimeError) as error:
-        chosen = ", ".join(f"{name} {value}" for name, value in trainer_options.items())
-        raise ConfigError(f"Lightning cannot train with {chosen}: {' '.join(str(error).split())}") from error
 
 
 def _initial_model(config: Mapping[str, Any], recipe: Recipe, weights: Path | None) -> nn.Module:

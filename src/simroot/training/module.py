@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from torchmetrics import SumMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from simroot.data import BatchLoader, ImageData, loader
+from simroot.data.mixing import Mixing
 from simroot.errors import TrainingError, counted
 from simroot.models import AuxiliaryScores
 from simroot.modules import processing
@@ -24,12 +26,18 @@ from simroot.training.checkpoint_file import restored
 from simroot.training.optim import build_optimizer, build_schedule
 from simroot.training.recipes import Recipe
 
+# Of the random numbers of an epoch: those of mixtures are apart.
+_MIXING = 2
+
 Batch = tuple[Tensor, Tensor]
 Epoch = dict[str, float]
 
 
 class Classifier(L.LightningModule):
     """Trains a classifier of images by softmax cross-entropy, -log softmax(model(images))[label], averaged.
+
+    Images that the recipe mixes have a probability for each class instead of a label; the training accuracy goes by
+    the largest. ``average`` is the moving average of the weights, if the recipe has one, else None.
 
     ``history`` has one row per epoch (see ``COLUMNS``); it is kept in the checkpoints, so that a resumed training goes
     on with it.
@@ -44,6 +52,7 @@ class Classifier(L.LightningModule):
     def __init__(self, model: nn.Module, data: ImageData, recipe: Recipe, workers: int | None = None) -> None:
         super().__init__()
         self.model = model
+        self.average = copy.deepcopy(model).requires_grad_(False) if recipe.ema else None
         self.data, self.recipe, self.workers = data, recipe, workers
         self.history: list[Epoch] = []
         # Nothing is checked or synchronised in a step: the values are read once an epoch.
@@ -53,15 +62,25 @@ class Classifier(L.LightningModule):
         )
         self._last_loss: Tensor | None = None
         self._started = 0.0
+        self._mixing, self._draws = Mixing(), np.random.default_rng()
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network that is validated and kept: the average of the weights if there is one."""
+        return self.model if self.average is None else self.average
 
     def train_dataloader(self) -> EpochLoader:
         """The shuffled, augmented training images of this process."""
         recipe = self.recipe
         assert recipe.shift is not None
         assert recipe.mirror is not None
-        augmentation = recipe.augmentation
         return self._loader(
-            train=True, shift=recipe.shift, mirror=recipe.mirror, augmentation=augmentation, seed=recipe.seed
+            train=True,
+            shift=recipe.shift,
+            mirror=recipe.mirror,
+            augmentation=recipe.augmentation,
+            augmented_epochs=recipe.settled_from,
+            seed=recipe.seed,
         )
 
     def val_dataloader(self) -> EpochLoader:
@@ -92,8 +111,10 @@ class Classifier(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_epoch_start(self) -> None:
-        """Draws from torch's generator (noise layers) depend on seed, epoch and process alone."""
+        """Draws from torch's generator (noise layers), and of mixtures, depend on seed, epoch and process alone."""
         torch.manual_seed(epoch_seed(self.recipe.seed, self.current_epoch, self.global_rank))
+        self._mixing = self.recipe.mixing(self.current_epoch)
+        self._draws = np.random.default_rng([self.recipe.seed, self.current_epoch, self.global_rank, _MIXING])
         self.train_loss.reset()
         self.train_accuracy.reset()
         self._last_loss = None
@@ -102,6 +123,11 @@ class Classifier(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Mean loss of this process's share of the batch; the shares are equal, so their mean is the batch's."""
         images, labels = batch
+        targets = labels
+        if self._mixing:
+            mixture = self._mixing.draw(len(labels), (images.shape[2], images.shape[3]), self._draws)
+            images, targets = mixture.images(images), mixture.targets(labels, len(self.data.classes))
+            labels = targets.argmax(1)
         # The previous step's loss: by now it is known, and asking for it does not stall a device that runs ahead.
         self._check(batch_idx)
         # What the network cannot bear shows in the first step: statistics of one number, windows that do not fit.
@@ -109,16 +135,16 @@ class Classifier(L.LightningModule):
         with processing(failure) if self.global_step == 0 else nullcontext():
             output = self.model(images)
         scores, others, weight = output if isinstance(output, AuxiliaryScores) else (output, (), 0.0)
-        loss = self._loss(scores, labels)
+        loss = self._loss(scores, targets)
         for other in others:
-            loss = loss + weight * self._loss(other, labels)
+            loss = loss + weight * self._loss(other, targets)
         self._last_loss = loss.detach()
         self.train_loss.update(self._last_loss)
         self.train_accuracy.update(scores.detach(), labels)
         return loss
 
-    def _loss(self, scores: Tensor, labels: Tensor) -> Tensor:
-        return functional.cross_entropy(scores.float(), labels, label_smoothing=self.recipe.label_smoothing)
+    def _loss(self, scores: Tensor, targets: Tensor) -> Tensor:
+        return functional.cross_entropy(scores.float(), targets, label_smoothing=self.recipe.label_smoothing)
 
     def on_validation_epoch_start(self) -> None:
         """Start counting anew."""
@@ -130,7 +156,7 @@ class Classifier(L.LightningModule):
         images, labels = batch
         if len(labels) == 0:  # this process has no share of the last batch
             return
-        scores = self.model(images).float()
+        scores = self.evaluated(images).float()
         self.val_loss.update(functional.cross_entropy(scores, labels, reduction="sum"))
         self.val_accuracy.update(scores, labels)
 
@@ -150,7 +176,8 @@ class Classifier(L.LightningModule):
         if not math.isfinite(row["train_loss"] + row["val_loss"]):
             raise TrainingError(_diverged(f"the validation loss is {row['val_loss']} after epoch {row['epoch']}"))
         # A similarity takes NaN for a missing coordinate: a network can be dead behind a loss that is finite.
-        if broken := [name for name, tensor in self.model.state_dict().items() if not tensor.isfinite().all()]:
+        held = {**self.evaluated.state_dict(), **self.model.state_dict()}
+        if broken := [name for name, tensor in held.items() if not tensor.isfinite().all()]:
             raise TrainingError(_diverged(f"{broken[0]} is not finite after epoch {row['epoch']}"))
         self.history.append(row)
 

@@ -39,6 +39,8 @@ LOG = "train.log"
 LAST = "last.ckpt"
 BEST = "best.ckpt"
 WEIGHTS = "model.safetensors"
+# Where the recipe has an average of the weights, WEIGHTS holds it, and this the weights themselves of the same epoch.
+RAW = "raw.safetensors"
 # The weights that a training started from, if it was given some.
 INITIAL = "initial.safetensors"
 
@@ -252,14 +254,14 @@ def save_weights(path: Path, model: nn.Module) -> None:
     write_atomic(path, lambda file: file.write(safetensors.torch.save(tensors)))
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, or the network's of a checkpoint.
+def read_weights(path: Path, *, raw: bool = False) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, or the network's of a checkpoint: their average if there is one, unless raw.
 
     Raises:
         CheckpointError: if the file is missing or damaged.
     """
     if path.suffix != ".safetensors":
-        return weights_of(read_checkpoint(path))
+        return weights_of(read_checkpoint(path), raw=raw)
     try:
         require_regular(path)
         return dict(safetensors.torch.load_file(path))
@@ -269,13 +271,13 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path} is damaged or truncated: {error}") from error
 
 
-def load_weights(path: Path, model: nn.Module) -> None:
-    """Fill a network with the weights of a safetensors file or a checkpoint.
+def load_weights(path: Path, model: nn.Module, *, raw: bool = False) -> None:
+    """Fill a network with the weights of a safetensors file or a checkpoint; see ``read_weights``.
 
     Raises:
         CheckpointError: if the file is missing or damaged, or does not fit the network.
     """
-    tensors = read_weights(path)
+    tensors = read_weights(path, raw=raw)
     model.load_state_dict(fitting(tensors, model.state_dict(), f"{path} does not fit the network of {CONFIG}"))
 
 
@@ -284,7 +286,8 @@ def load_run(path: str | Path, weights: str = "best") -> Run:
 
     Args:
         path: a run directory.
-        weights: ``"best"``, the epoch with the highest validation accuracy, or ``"last"``.
+        weights: ``"best"``, the epoch with the highest validation accuracy, or ``"last"``; their average where the
+            recipe has ``ema``.
 
     Raises:
         CheckpointError: if the directory holds no run, or a file is missing or damaged or does not fit.

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from simroot.borrowed.from_torch import AnyBatchNorm
 from simroot.layers import FoldedNorm2d
 from simroot.modules import evaluating
+from simroot.training.module import Classifier
 
 # More batches change nothing: see docs/training-simnets.md.
 BATCHES = 16
@@ -32,8 +33,8 @@ class FreshStatistics(Callback):
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Gather them."""
-        model = pl_module.model
-        assert isinstance(model, nn.Module)
+        assert isinstance(pl_module, Classifier)
+        model = pl_module.evaluated
         if not (modules := normalisations(model)):
             return
         assert trainer.train_dataloader is not None
