@@ -115,8 +115,8 @@ def is_whole(value: object, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """What to say of an unknown word: the known ones that are most like it, or all."""
-    known = sorted(known)
-    close = difflib.get_close_matches(word, known, n=3)
-    return f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(known)}"
+def nearest(word: str, known: Iterable[str], *, most: int = 3, otherwise: str = "known are") -> str:
+    """What to say of an unknown word: at most so many known ones that are like it, or all of them."""
+    known = list(known)
+    close = difflib.get_close_matches(word, known, n=most)
+    return f"did you mean {' or '.join(close)}?" if close else f"{otherwise} {', '.join(known)}"

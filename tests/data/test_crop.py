@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from simroot.data import BatchLoader, ImageData, StreamedSplit, decode, load, loader
-from simroot.data.crop import CROPS, window
+from simroot.data.crop import CROPS, Crop, window
 from simroot.data.splits import evenly
 from simroot.errors import ConfigError, DataError
 from simroot.images.decoding import decode_array
@@ -87,7 +87,7 @@ def test_windows() -> None:
         assert window(crop, train=False)(3, FRAME) == pytest.approx((37.5, 12.5, 212.5, 187.5))
 
 
-def draws(crop: str, **options: int) -> np.ndarray:
+def draws(crop: Crop, **options: int) -> np.ndarray:
     part = window(crop, train=True, **options)
     return np.array([part(index, FRAME) for index in range(2000)])
 
@@ -127,7 +127,7 @@ def test_random_parts_of_a_strip_keep_the_ratio_of_sides() -> None:
 
 
 @pytest.mark.parametrize("crop", ["scale", "random-resized"])
-def test_windows_depend_on_seed_epoch_and_image_alone(crop: str) -> None:
+def test_windows_depend_on_seed_epoch_and_image_alone(crop: Crop) -> None:
     first = draws(crop, seed=1, epoch=2)
     assert np.array_equal(first, draws(crop, seed=1, epoch=2))
     for other in (draws(crop, seed=2, epoch=2), draws(crop, seed=1, epoch=3)):
@@ -136,7 +136,7 @@ def test_windows_depend_on_seed_epoch_and_image_alone(crop: str) -> None:
 
 def test_unknown_crop() -> None:
     with pytest.raises(ConfigError, match="crop is 'random'; expected one of whole, scale, random-resized"):
-        window("random", train=True)
+        window("random", train=True)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ def epoch(data: ImageData, number: int, **options: Any) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("crop", CROPS)
-def test_streamed_epochs_are_the_same_whatever_workers_and_processes(data: ImageData, crop: str) -> None:
+def test_streamed_epochs_are_the_same_whatever_workers_and_processes(data: ImageData, crop: Crop) -> None:
     assert isinstance(data.train, StreamedSplit)
     first = epoch(data, 1, crop=crop, workers=0)
     assert torch.equal(first, epoch(data, 1, crop=crop, workers=3))
@@ -163,7 +163,7 @@ def test_streamed_epochs_are_the_same_whatever_workers_and_processes(data: Image
 
 
 @pytest.mark.parametrize("crop", CROPS)
-def test_evaluation_sees_the_middle(data: ImageData, crop: str) -> None:
+def test_evaluation_sees_the_middle(data: ImageData, crop: Crop) -> None:
     batches = loader(data.val, 4, mean=(0.0,) * 3, std=(1.0,) * 3, train=False, crop=crop)
     images, _ = next(iter(batches))
     assert isinstance(data.val, StreamedSplit)
@@ -173,7 +173,7 @@ def test_evaluation_sees_the_middle(data: ImageData, crop: str) -> None:
 
 
 @pytest.mark.parametrize("crop", CROPS)
-def test_the_middle_is_that_of_the_scaled_image(tmp_path: Path, crop: str) -> None:
+def test_the_middle_is_that_of_the_scaled_image(tmp_path: Path, crop: Crop) -> None:
     """The reference scales the shorter side, to 256 for 224, then cuts out the middle, on whole pixels."""
     path = ramp(tmp_path / "a.png")
     side = 224 if crop == "whole" else 256

@@ -14,7 +14,7 @@ from torch import nn
 
 from export.networks import require_onnx
 from simroot.data import ImageData, load, load_test
-from simroot.data.crop import share, window
+from simroot.data.crop import Crop, share, window
 from simroot.errors import ExportError
 from simroot.export import Description, Predictor, to_onnx
 from simroot.images.decoding import read_image
@@ -79,7 +79,7 @@ def test_everywhere_the_same(folders: dict[str, Path], kind: str, fit: str, size
 
 @pytest.mark.parametrize("crop", ["whole", "scale", "random-resized"])
 @pytest.mark.parametrize("fit", FITS)
-def test_streamed_images_are_evaluated_as_they_are_predicted(folders: dict[str, Path], fit: str, crop: str) -> None:
+def test_streamed_images_are_evaluated_as_they_are_predicted(folders: dict[str, Path], fit: str, crop: Crop) -> None:
     folder = folders["colour"]
     data = load(folder, image_size=(66, 80), fit=fit)
     assert data.val.images is None

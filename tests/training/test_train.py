@@ -18,6 +18,7 @@ from simroot.models import create_model, model_entry
 from simroot.training import Run, TrainingInterrupted, load_run, recipe, schedule_factor, train
 from simroot.training.environment import commit, versions
 from simroot.training.module import Classifier
+from simroot.training.recipes import Optimizer
 from training.conftest import Install
 from training.support import QUICK, reference_training, tiny_network
 
@@ -176,7 +177,7 @@ def test_bfloat16_and_adamw_learn(data: ImageData, out: Path) -> None:
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_bfloat16_with_clipped_gradients(data: ImageData, out: Path, optimizer: str) -> None:
+def test_bfloat16_with_clipped_gradients(data: ImageData, out: Path, optimizer: Optimizer) -> None:
     run = quick(data, out, precision="bf16", optimizer=optimizer, clip_norm=1.0, epochs=2)
     assert run.summary["epochs"] == 2
 

@@ -9,7 +9,7 @@ import re
 import types
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from simroot.errors import DataError, quoted
 from simroot.images.preparation import ImageSize, as_background, as_image_size, as_pixel_range
@@ -175,7 +175,7 @@ def add_model_overrides(parser: argparse._ActionsContainer) -> None:
 def reader(hint: Any) -> Callable[[str], Any]:
     """The function that reads a word as a value of an annotated type.
 
-    Understands int, float, str, bool, their unions with None, and tuples of them (separated by commas).
+    Understands int, float, str, bool, literal words, their unions with None, and tuples of them (separated by commas).
     """
     options = get_args(hint) if get_origin(hint) is types.UnionType else (hint,)
 
@@ -198,6 +198,8 @@ def describe(hint: Any) -> str:
 
 
 def _read(hint: Any, text: str) -> Any:
+    if get_origin(hint) is Literal:
+        return text  # whoever gets it says what is known
     if get_origin(hint) is tuple:
         return tuple(_read(get_args(hint)[0], part) for part in text.split(",") if part)
     if hint in _WORDS:

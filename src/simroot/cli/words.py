@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from simroot.errors import one_line, quoted
+from simroot.errors import nearest, one_line, quoted
 
 _SHOWN = 300
 
@@ -29,10 +29,7 @@ def unknown_words(words: Sequence[str], options: Iterable[str]) -> str:
 
 def nearest_command(word: str, commands: Iterable[str]) -> str:
     """What to say of a command that there is not."""
-    known = list(commands)
-    close = difflib.get_close_matches(word, known, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
-    return f"unknown command {quoted(word)}; {hint}"
+    return f"unknown command {quoted(word)}; {nearest(word, commands, most=1)}"
 
 
 def _meant(word: str, options: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from simroot.data.augment import Augmentation
-from simroot.data.crop import window
+from simroot.data.crop import Crop, window
 from simroot.data.splits import Split
 from simroot.errors import ConfigError
 
@@ -68,7 +68,7 @@ class BatchLoader:
         mirror: bool = False,
         augmentation: Augmentation | None = None,
         augmented_epochs: int | None = None,
-        crop: str = "whole",
+        crop: Crop = "whole",
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,

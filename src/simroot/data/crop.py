@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Literal, get_args
 
 import numpy as np
 
-from simroot.errors import ConfigError
 from simroot.images.preparation import Box, Frame
+from simroot.untrusted.schema import require
 
-WHOLE = "whole"
-CROPS = (WHOLE, "scale", "random-resized")
+Crop = Literal["whole", "scale", "random-resized"]
+CROPS: tuple[Crop, ...] = get_args(Crop)
+WHOLE = CROPS[0]
 
 # From the number of an image in its split and its frame to what is seen of it.
 Window = Callable[[int, Frame], Box]
@@ -23,7 +25,7 @@ _ASPECT = (3 / 4, 4 / 3)
 _ATTEMPTS = 10
 
 
-def window(crop: str, *, train: bool, seed: int = 0, epoch: int = 0) -> Window:
+def window(crop: Crop, *, train: bool, seed: int = 0, epoch: int = 0) -> Window:
     """The windows of one epoch.
 
     Args:
@@ -39,15 +41,14 @@ def window(crop: str, *, train: bool, seed: int = 0, epoch: int = 0) -> Window:
     Raises:
         ConfigError: for another ``crop``.
     """
-    if crop not in CROPS:
-        raise ConfigError(f"crop is {crop!r}; expected one of {', '.join(CROPS)}")
+    require(crop, Crop, "crop")
     if crop == WHOLE or not train:
         return lambda index, frame: frame.box(share(crop))
     draw = _random_place if crop == "scale" else _random_part
     return lambda index, frame: draw(np.random.default_rng([seed, epoch, index]), frame)
 
 
-def share(crop: str) -> float:
+def share(crop: Crop) -> float:
     """Share of the width and height of an image's frame that evaluation sees."""
     return 1.0 if crop == WHOLE else CENTRE
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from simroot.data.crop import share
+from simroot.data.crop import Crop, share
 from simroot.images.decoding import read_image
 from simroot.images.preparation import ImageSize, Preparation, as_image_size
 
 
-def decode(path: str | Path, channels: int, image_size: ImageSize, crop: str = "whole") -> Tensor:
+def decode(path: str | Path, channels: int, image_size: ImageSize, crop: Crop = "whole") -> Tensor:
     """One image file as a uint8 tensor (channels, height, width), prepared as for evaluation.
 
     What else a preparation decides is as it is without choice; ``simroot.images.decoding.read_image`` takes any

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,7 +17,7 @@ from simroot.data.named import load_named
 from simroot.data.names import NAMES
 from simroot.data.reading import decode_files, log_channels
 from simroot.data.splits import ImageData, MemorySplit, Split
-from simroot.errors import DataError
+from simroot.errors import DataError, nearest
 from simroot.images.listing import name_text
 from simroot.images.preparation import AUTO, ImageSize
 
@@ -196,6 +195,5 @@ def _path(name: str) -> Path:
     path = Path(name).expanduser()
     if path.exists():
         return path
-    near = difflib.get_close_matches(name, NAMES, 1)
-    hint = f"did you mean {near[0]}?" if near else f"expected a path or one of {', '.join(NAMES)}"
+    hint = nearest(name, NAMES, most=1, otherwise="expected a path or one of")
     raise DataError(f"there is no data set or file {name}: {hint}")

@@ -205,7 +205,7 @@ def create_model(name: str, num_classes: int = 10, in_channels: int = 3, **overr
         if override in known:
             _require_truth_or_number(f"{override} of {name}", value, known[override])
         elif not entry.open:
-            raise ConfigError(f"{name} has no override {quoted(override)}; {nearest(override, known)}")
+            raise ConfigError(f"{name} has no override {quoted(override)}; {nearest(override, sorted(known))}")
     model = _built(entry, num_classes, in_channels, overrides)
     if groups is None:
         return model

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_origin, get_type_hints
 
-from simroot.data.crop import CROPS
-from simroot.errors import ConfigError, quoted
+from simroot.data.crop import Crop
+from simroot.errors import ConfigError, nearest, quoted
 from simroot.images.preparation import ImageSize, sides
-from simroot.untrusted.schema import UnknownNameError
+from simroot.untrusted.schema import UnknownNameError, require
 
 if TYPE_CHECKING:
     from simroot.data.augment import Augmentation
     from simroot.data.mixing import Mixing
 
-OPTIMIZERS = ("sgd", "adamw")
-SCHEDULES = ("onecycle", "cosine", "step", "constant")
-PRECISIONS = ("32", "bf16")
+Optimizer = Literal["sgd", "adamw"]
+Schedule = Literal["onecycle", "cosine", "step", "constant"]
+Precision = Literal["32", "bf16"]
 # What no training needs more of, and what no rate or factor comes near.
 _MANY = 1_000_000
 _LARGE = 3e38
@@ -81,12 +80,12 @@ class Recipe:
 
     epochs: int = 30
     batch_size: int = 128
-    optimizer: str = "sgd"
+    optimizer: Optimizer = "sgd"
     learning_rate: float = 0.1
     momentum: float = 0.9
     nesterov: bool = True
     weight_decay: float = 1e-4
-    schedule: str = "onecycle"
+    schedule: Schedule = "onecycle"
     milestones: tuple[float, ...] = ()
     gamma: float = 0.1
     warmup: float = 0.2
@@ -103,8 +102,8 @@ class Recipe:
     ramp: float = 0.0
     settle: float = 0.0
     ema: float = 0.0
-    crop: str = "whole"
-    precision: str = "32"
+    crop: Crop = "whole"
+    precision: Precision = "32"
     channels_last: bool = True
     compile: bool = False
     patience: int | None = None
@@ -114,6 +113,8 @@ class Recipe:
         milestones: object = self.milestones
         if isinstance(milestones, list):
             object.__setattr__(self, "milestones", tuple(milestones))
+        for name, kind in _KINDS.items():
+            require(getattr(self, name), kind, f"recipe field {name}")
         for name, (accepts, expected) in _RULES.items():
             value = getattr(self, name)
             if not accepts(value):
@@ -177,15 +178,14 @@ _positive = _real(lambda value: 0 < value < _LARGE)
 _fraction = _real(lambda value: 0 <= value < 1)
 _ABOVE_0 = f"a number above 0 and below {_LARGE:g}"
 
+# What the types alone say of a field, and what they do not.
+_KINDS = {name: kind for name, kind in get_type_hints(Recipe).items() if kind is bool or get_origin(kind) is Literal}
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "epochs": (_whole(1), f"a whole number of at least 1 and at most {_MANY:,}"),
     "batch_size": (_whole(1), f"a whole number of at least 1 and at most {_MANY:,}"),
-    "optimizer": (lambda value: value in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}"),
     "learning_rate": (_positive, _ABOVE_0),
     "momentum": (_fraction, "a number from 0 to below 1"),
-    "nesterov": (_flag, "true or false"),
     "weight_decay": (_real(lambda value: 0 <= value < _LARGE), f"a number of at least 0 and below {_LARGE:g}"),
-    "schedule": (lambda value: value in SCHEDULES, f"one of {', '.join(SCHEDULES)}"),
     "milestones": (
         lambda value: isinstance(value, list | tuple) and all(map(_positive, value)) and list(value) == sorted(value),
         f"rising numbers above 0 and below {_LARGE:g}: epochs, or fractions of the training if below 1",
@@ -205,10 +205,6 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "ramp": (_real(lambda value: 0 <= value <= 1), "a share of the training from 0 to 1"),
     "settle": (_real(lambda value: 0 <= value <= 1), "a share of the epochs from 0 to 1"),
     "ema": (_fraction, "a decay from 0 to below 1"),
-    "crop": (lambda value: value in CROPS, f"one of {', '.join(CROPS)}"),
-    "precision": (lambda value: value in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
-    "channels_last": (_flag, "true or false"),
-    "compile": (_flag, "true or false"),
     "patience": (_optional(_whole(1)), "a number of epochs of at least 1, or null"),
     "seed": (_whole(0, 2**32 - 1), "a whole number from 0 to 2^32 - 1"),
 }
@@ -294,9 +290,7 @@ def require_fields(values: Mapping[str, Any]) -> None:
     known = [field.name for field in fields(Recipe)]
     for name in values:
         if name not in known:
-            close = difflib.get_close_matches(str(name), known, n=3)
-            hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(known)}"
-            raise UnknownNameError(f"a recipe has no field {quoted(name)}; {hint}")
+            raise UnknownNameError(f"a recipe has no field {quoted(name)}; {nearest(str(name), known)}")
 
 
 def _changed(base: Recipe, values: Mapping[str, Any]) -> Recipe:
