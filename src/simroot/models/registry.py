@@ -85,6 +85,11 @@ def register(
 ) -> Callable[[Builder], Builder]:
     """Register a builder ``build(num_classes=…, in_channels=…, *, image_size=…, **named overrides) -> nn.Module``.
 
+    In all builders ``num_classes`` is the number of classes, ``in_channels`` the channels of the images, ``image_size``
+    their side or (height, width), and ``drawn_for``, where there is one, the image size whose stem and number of stages
+    the network has (``simroot.models.image_sizes.plan``), that of the images if None. A builder's docstring tells its
+    other overrides.
+
     Args:
         name: name of the network; the function's own name if None.
         parameters: number of parameters at the builder's defaults.

@@ -39,10 +39,8 @@ def alexnet(
     The original has groups (2, 1, 2, 2) and local response normalisation; here it is batch normalisation, which folds
     away.
 
-    Args:
-        num_classes: number of classes.
-        in_channels: channels of the images.
-        image_size: side of the images, or height and width, at least 63.
+    Overrides:
+        image_size: at least 63.
         groups: filter groups of conv2 to conv5: a number each, or relative sizes of unequal groups.
         dropout: share of values dropped before each of the first two dense layers.
 

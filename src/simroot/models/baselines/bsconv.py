@@ -116,10 +116,8 @@ def bsconv_wrn_s(
     convolution. The authors' regularisation towards orthonormal first 1x1 filters is left out, and the normalisation of
     the image, which is the data's here.
 
-    Args:
-        num_classes: number of classes.
-        in_channels: channels of the images.
-        image_size: side of the images, or height and width, at least 4.
+    Overrides:
+        image_size: at least 4.
         channels: channels of the first stage, 16 times the widening factor; the others have two and four times as many.
         depth: blocks in each stage; the network is called WRN-(6 depth + 4).
     """
@@ -134,10 +132,8 @@ def bsconv_wrn_u(
 
     Every 3x3 convolution becomes a 1x1 convolution and a depthwise 3x3 convolution.
 
-    Args:
-        num_classes: number of classes.
-        in_channels: channels of the images.
-        image_size: side of the images, or height and width, at least 4.
+    Overrides:
+        image_size: at least 4.
         channels: channels of the first stage, 16 times the widening factor; the others have two and four times as many.
         depth: blocks in each stage; the network is called WRN-(6 depth + 4).
     """

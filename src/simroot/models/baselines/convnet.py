@@ -25,10 +25,8 @@ def convnet_coates(
     A 5x5 convolution, ReLU, the maximum of each quadrant and a dense linear classifier. The paper's number of
     channels n is 50, 100, 200, 400, 800, 1600 or 3200. Initialisation: He.
 
-    Args:
-        num_classes: number of classes.
-        in_channels: channels of the images.
-        image_size: side of the images, or height and width, at least 6.
+    Overrides:
+        image_size: at least 6.
         channels: number of channels n of the convolution.
         batch_norm: normalise the convolution's output while training; it folds away, so the size stays the same.
     """
@@ -57,10 +55,8 @@ def convnet_caffe(
     Pooling keeps a last, partial window, as Caffe does. Caffe draws the weights with standard deviations from 1e-4 to
     1e-1, with which training takes long to start; here they are He's.
 
-    Args:
-        num_classes: number of classes.
-        in_channels: channels of the images.
-        image_size: side of the images, or height and width, at least 8.
+    Overrides:
+        image_size: at least 8.
         batch_norm: normalise the convolutions' outputs while training; it folds away, so the size stays the same.
     """
     height, width = require_image_size("convnet_caffe", image_size, smallest=8)

@@ -24,14 +24,10 @@ def convnet_plain(
 ) -> nn.Module:
     """Plain ConvNet: 3x3 convolutions, each with batch normalisation and ReLU, 2x2 max pooling between the stages.
 
-    Args:
-        num_classes: number of classes.
-        in_channels: channels of the images.
-        image_size: side of the images, or height and width, at least 4.
+    Overrides:
+        image_size: at least 4.
         channels: channels of the first stage; the others have two and four times as many (rounded).
         depth: convolutions in each stage.
-        drawn_for: image size whose stem and number of stages it has, see ``simroot.models.image_sizes.plan``;
-            that of the images if None.
     """
     widths, plan = checked_widths("convnet_plain", image_size, channels, drawn_for, depth=depth)
     modules: OrderedDict[str, nn.Module] = OrderedDict()

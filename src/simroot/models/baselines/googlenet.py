@@ -207,10 +207,8 @@ def googlenet(
 ) -> nn.Module:
     """GoogLeNet (Deep Roots, section 4.4, tables 6 and 7): 57 convolutions, batch normalisation that folds away.
 
-    Args:
-        num_classes: number of classes.
-        in_channels: channels of the images.
-        image_size: side of the images, or height and width, at least 32; 224 for the padded layout.
+    Overrides:
+        image_size: at least 32; 224 for the padded layout.
         groups: filter groups of conv3 and of the 3x3 and 5x5 convolutions in the inception modules 3, 4 and 5: a
             number each, or relative sizes of unequal groups.
         auxiliary: two auxiliary heads while it trains; it then returns ``AuxiliaryScores``.

@@ -44,10 +44,8 @@ def mlperf_resnet8(
 ) -> nn.Module:
     """ResNet-8 of MLPerf Tiny: a 3x3 convolution and three residual blocks with 1x1 shortcuts.
 
-    Args:
-        num_classes: number of classes.
-        in_channels: channels of the images.
-        image_size: side of the images, or height and width, at least 4.
+    Overrides:
+        image_size: at least 4.
         channels: channels of the stem and the first block; the others have two and four times as many (rounded).
     """
     (first, second, third), _ = checked_widths("mlperf_resnet8", image_size, channels, drawn_for=32)

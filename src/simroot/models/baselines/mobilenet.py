@@ -49,15 +49,11 @@ def mobilenet_v2_compact(
     The stem keeps the size, as is usual on 32x32 images; the last 1x1 convolution has four times the last stage's
     channels, as in the original (1280 after 320).
 
-    Args:
-        num_classes: number of classes.
-        in_channels: channels of the images.
-        image_size: side of the images, or height and width, at least 4.
+    Overrides:
+        image_size: at least 4.
         channels: channels of the stem and the first stage; the others have two and four times as many (rounded).
         depth: blocks in each stage.
         expansion: channels of the depthwise convolutions as a multiple of the block's input.
-        drawn_for: image size whose stem and number of stages it has, see ``simroot.models.image_sizes.plan``;
-            that of the images if None.
     """
     widths, plan = checked_widths(
         "mobilenet_v2_compact", image_size, channels, drawn_for, depth=depth, expansion=expansion
@@ -83,15 +79,11 @@ def mobilenet_v3_compact(
     the last 1x1 convolution has ``expansion`` times the last stage's channels. Its dense layer of 1024 units, which
     would outweigh all the rest, is left out.
 
-    Args:
-        num_classes: number of classes.
-        in_channels: channels of the images.
-        image_size: side of the images, or height and width, at least 4.
+    Overrides:
+        image_size: at least 4.
         channels: channels of the stem and the first stage; the others have two and four times as many (rounded).
         depth: blocks in each stage.
         expansion: channels of the depthwise convolutions as a multiple of the block's input.
-        drawn_for: image size whose stem and number of stages it has, see ``simroot.models.image_sizes.plan``;
-            that of the images if None.
     """
     widths, plan = checked_widths(
         "mobilenet_v3_compact", image_size, channels, drawn_for, depth=depth, expansion=expansion

@@ -34,10 +34,8 @@ def nin(
     Deep Roots trains it with batch normalisation and He's initialisation and without dropout; the original network
     has dropout of 0.5 and no normalisation.
 
-    Args:
-        num_classes: number of classes.
-        in_channels: channels of the images.
-        image_size: side of the images, or height and width, at least 4.
+    Overrides:
+        image_size: at least 4.
         groups: filter groups of conv2a and conv3a: a number each, or relative sizes of unequal groups.
         batch_norm: normalise the convolutions' outputs, except the class scores, while training; it folds away.
         dropout: share of values dropped after each of the two pools.

@@ -158,10 +158,8 @@ def resnet50(
 
     With ``stride_on="3x3"`` it is torchvision's, whose state dicts it loads.
 
-    Args:
-        num_classes: number of classes.
-        in_channels: channels of the images.
-        image_size: side of the images, or height and width, at least 32.
+    Overrides:
+        image_size: at least 32.
         groups: filter groups of the 3x3 convolutions of each stage: a number, or relative sizes of unequal groups.
         stride_on: the convolution of a block that halves the size, "1x1" (the first) as in the original or "3x3".
 
@@ -190,10 +188,8 @@ def resnet200(
 ) -> nn.Module:
     """Pre-activation ResNet-200 (Deep Roots, section 4.3.2, table 5): 66 bottlenecks, 3, 24, 36 and 3 a stage.
 
-    Args:
-        num_classes: number of classes.
-        in_channels: channels of the images.
-        image_size: side of the images, or height and width, at least 32.
+    Overrides:
+        image_size: at least 32.
         groups: filter groups of the 3x3 convolutions of each stage: a number, or relative sizes of unequal groups.
 
     Raises:

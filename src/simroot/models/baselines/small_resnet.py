@@ -24,14 +24,10 @@ def resnet20(
 ) -> nn.Module:
     """ResNet-20 for CIFAR-10 (He et al. 2015, section 4.2): a 3x3 convolution and nine residual blocks.
 
-    Args:
-        num_classes: number of classes.
-        in_channels: channels of the images.
-        image_size: side of the images, or height and width, at least 4.
+    Overrides:
+        image_size: at least 4.
         channels: channels of the first stage; the others have two and four times as many (rounded).
         depth: blocks in each stage; the network has ``6 depth + 2`` layers, so that 1 gives ResNet-8.
-        drawn_for: image size whose stem and number of stages it has, see ``simroot.models.image_sizes.plan``;
-            that of the images if None.
     """
     widths, plan = checked_widths("resnet20", image_size, channels, drawn_for, depth=depth)
     body = stage_blocks(widths, depth, lambda inputs, outputs, stride, _: BasicBlock(inputs, outputs, stride))

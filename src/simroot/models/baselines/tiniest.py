@@ -67,10 +67,8 @@ def tiniest(
 ) -> nn.Module:
     """Gated blocks of depthwise convolutions near and far, in two stages, after xvel's "tiniest" (2023).
 
-    Args:
-        num_classes: number of classes.
-        in_channels: channels of the images.
-        image_size: side of the images, or height and width, at least 4.
+    Overrides:
+        image_size: at least 4.
         channels: channels of the stem and the first stage, a multiple of 4; the second has five thirds as many, rounded
             to a multiple of 4.
         depth: blocks in each stage.

@@ -58,18 +58,14 @@ def simnet_mixed(
     grids but the last, which has half as many. From images of 48 pixels on the first convolution strides and there is
     a fourth grid, with as many channels as the third.
 
-    Args:
-        num_classes: number of classes.
-        in_channels: channels of the images.
-        image_size: side of the images, or height and width, at least 12.
+    Overrides:
+        image_size: at least 12.
         channels: channels of the first grid's layers; the others have two and four times as many, rounded to multiples
             of ``degree``.
         depth: layers on each grid.
         degree: filter groups, a power of two.
         order: p of the similarity; the first value if it is learned.
         learn: which parameters are learned, of ``LEARNABLE``.
-        drawn_for: image size whose stem and number of stages it has, see
-            ``simroot.models.image_sizes.plan``; that of the images if None.
     """
     require_image_size(_NAME, image_size, smallest=12)
     require_positive(_NAME, depth=depth, degree=degree)
@@ -149,10 +145,8 @@ def simnet_mobile(
     many parameters as MobileNetV3 has there. While it trains, the channels before the similarity are decorrelated,
     which folds away.
 
-    Args:
-        num_classes: number of classes.
-        in_channels: channels of the images.
-        image_size: side of the images, or height and width, at least 4.
+    Overrides:
+        image_size: at least 4.
         channels: channels of the stem and the first stage; the others have two and four times as many, rounded to
             multiples of ``groups``.
         depth: blocks in each stage.
@@ -160,8 +154,6 @@ def simnet_mobile(
         groups: filter groups of the expansions.
         order: p of the similarity; the first value if it is learned.
         learn: which parameters are learned, of ``LEARNABLE``.
-        drawn_for: image size whose stem and number of stages it has, see
-            ``simroot.models.image_sizes.plan``; that of the images if None.
     """
     sizes = {"groups": groups, "depth": depth, "expansion": expansion}
     widths, plan = checked_widths("simnet_mobile", image_size, channels, drawn_for, **sizes)

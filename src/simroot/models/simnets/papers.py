@@ -66,10 +66,7 @@ def simnet_mlp(
 ) -> nn.Module:
     """SimNet MLP: similarity to templates over the whole image, then MEX (Deep SimNets, section 3).
 
-    Args:
-        num_classes: number of classes.
-        in_channels: channels of the images.
-        image_size: side of the images, or height and width.
+    Overrides:
         templates: number of hidden similarity units n.
         kind: "lp" or "linear" similarity.
         order: p of the similarity; the first value if it is learned.
@@ -96,10 +93,8 @@ def simnet1(
 ) -> nn.Module:
     """Single layer SimNet: whitened similarity to 5x5 patches, MEX, global MEX (Deep SimNets, section 6.2).
 
-    Args:
-        num_classes: number of classes.
-        in_channels: channels of the images.
-        image_size: side of the images, or height and width, at least 5.
+    Overrides:
+        image_size: at least 5.
         channels: number of templates n; the paper's are 50, 100, 200, 400 and 800.
         whitened: dimension of the whitened patches; not reduced (25 x in_channels) if None.
         order: p of the similarity (the paper: 1 and 2); the first value if it is learned.
@@ -125,10 +120,8 @@ def simnet2(
 ) -> nn.Module:
     """Two layer SimNet: 5x5 stages of 32 and 64 channels with 3x3 max pooling between (Deep SimNets, section 6.3).
 
-    Args:
-        num_classes: number of classes.
-        in_channels: channels of the images.
-        image_size: side of the images, or height and width, at least 15.
+    Overrides:
+        image_size: at least 15.
         channels: channels of the two stages.
         whitened: channels of their convolutions where they differ from ``channels``, those of the similarities.
         groups: filter groups of the second stage's convolution.
@@ -166,10 +159,8 @@ def simnet2_small(
 ) -> nn.Module:
     """Two layer SimNet for images of 8 pixels: 3x3 stages without pooling (Deep SimNets, section 4.3).
 
-    Args:
-        num_classes: number of classes.
-        in_channels: channels of the images.
-        image_size: side of the images, or height and width, at least 5.
+    Overrides:
+        image_size: at least 5.
         channels: channels of the two stages.
         whitened: channels of their convolutions where they differ from ``channels``, those of the similarities.
         order: p of the similarities; the first value if it is learned.
@@ -204,10 +195,7 @@ def simnet3(
 
     Grids of 32, 16 and 8, the reading that gives the printed operations of the compact version.
 
-    Args:
-        num_classes: number of classes.
-        in_channels: channels of the images.
-        image_size: side of the images, or height and width.
+    Overrides:
         channels: channels of all stages, or of each.
         whitened: channels of their convolutions where they differ from ``channels``, those of the similarities.
         order: p of the similarities; the first value if it is learned.
@@ -232,10 +220,7 @@ def simnet3_compact(
 ) -> nn.Module:
     """Three layer SimNet of 10 channels without noise: 5K parameters (Deep SimNets, section 6.4).
 
-    Args:
-        num_classes: number of classes.
-        in_channels: channels of the images.
-        image_size: side of the images, or height and width.
+    Overrides:
         channels: channels of all stages, or of each.
         whitened: channels of their convolutions where they differ from ``channels``, those of the similarities.
         order: p of the similarities; the first value if it is learned.

@@ -39,10 +39,7 @@ def simnet_pyramid(
     behind the first have filter groups (Deep Roots, section 3): ``degree`` of them before the second pooling and half
     as many behind it.
 
-    Args:
-        num_classes: number of classes.
-        in_channels: channels of the images.
-        image_size: side of the images, or height and width.
+    Overrides:
         channels: channels of the first grid's layers; the others have two and four times as many, rounded to multiples
             of ``degree``.
         depth: layers (convolution and similarity) on each grid.
