@@ -62,7 +62,7 @@ def test_a_bound_is_told() -> None:
 def test_every_field_has_a_rule() -> None:
     from simroot.training.recipes import _KINDS, _RULES
 
-    assert set(_RULES | _KINDS) == {field.name for field in dataclasses.fields(Recipe)}
+    assert {*_RULES, *_KINDS} == {field.name for field in dataclasses.fields(Recipe)}
 
 
 def test_fields_that_contradict_each_other() -> None:
