@@ -42,9 +42,8 @@ NOT_RUN = {
 SHORTER = {
     r"^simroot train(?!.*recipe\.epochs)": "--recipe.epochs 1",
     r"^simroot train(?!.*--data)": "--limit 100",
-    r"^simroot train.*paper": "--recipe.precision 32",
     r"^simroot design.*--train": "--quick",
-    r"^simroot reproduce.*--data (?!.*--(report-only|quick))": "--quick",
+    r"^simroot reproduce.*--data (?!.*--quick)": "--quick",
     r"^simroot bench": "--seconds 0.01",
     r"^simroot (pretrain|train.*--pretrain( |$))": "--limit 30",
 }
