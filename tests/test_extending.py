@@ -111,5 +111,7 @@ def test_what_the_page_adds_is_typed_and_tidy(project: Path) -> None:
     new = [path for path in new if path.endswith(".py")]
     settings = ["--config", str(ROOT / "pyproject.toml")]
     for command in (["check", *settings], ["format", "--check", *settings]):
-        done = subprocess.run(["ruff", *command, *new], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", *command, *new], capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stdout
