@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from simroot.errors import ConfigError
 from simroot.layers.noise import MultiplicativeNoise
 from simroot.layers.norm import NormalisedConv2d
 from simroot.layers.parametrizations import Parametrised, Positive, SoftPositive, TemplatesFromSlopes, parameter
+from simroot.ops.similarity import Kind
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -70,7 +71,7 @@ class Similarity2d(Parametrised):
         templates: int,
         kernel_size: int = 1,
         *,
-        kind: Literal["lp", "linear"] = "lp",
+        kind: Kind = "lp",
         order: float = 2.0,
         stride: int = 1,
         padding: int = 0,

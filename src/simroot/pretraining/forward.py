@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
-from typing import get_args
 
 import torch
 from rich.console import Console
@@ -30,6 +29,7 @@ from simroot.pretraining.offsets import classify, normalise_scores
 from simroot.pretraining.options import PATCHES, Method, Offsets, Scale
 from simroot.pretraining.patches import ImageBatches, Window, layer_inputs, number_of, random_patches
 from simroot.pretraining.report import Curve, LayerReport, Report
+from simroot.untrusted.schema import require
 
 
 class Sweep:
@@ -67,8 +67,7 @@ class Sweep:
             ("whitening", whitening, Method),
             ("offsets", offsets, Offsets),
         ):
-            if value not in get_args(choices):
-                raise ConfigError(f"{name} is {value!r}; expected one of {', '.join(get_args(choices))}")
+            require(value, choices, name)
         for name, number in (("patches", patches), ("layers", layers)):
             if number is not None and number < 1:
                 raise ConfigError(f"{name} is {number}; expected a positive number")

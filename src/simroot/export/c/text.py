@@ -19,7 +19,9 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 @cache
 def _read(name: str) -> str:
-    return resources.files("simroot.export.c").joinpath("kernels", name).read_text(encoding="utf-8")
+    """A kernel's file, with other files in the place of its lines ``@include NAME``."""
+    text = resources.files("simroot.export.c").joinpath("kernels", name).read_text(encoding="utf-8")
+    return re.sub(r"^@include (.+)\n", lambda match: _read(match[1]), text, flags=re.MULTILINE)
 
 
 def kernel(file: str, /, **fields: object) -> str:

@@ -24,6 +24,7 @@ from simroot.layers import (
 )
 from simroot.layers.norm import diagonal_blocks
 from simroot.modules import replace_modules
+from simroot.ops.similarity import Kind
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -214,7 +215,7 @@ class SimNetMlp(nn.Module):
         templates: int,
         num_classes: int,
         *,
-        kind: str = "lp",
+        kind: Kind = "lp",
         order: float = 2.0,
         learn: Sequence[str] = LEARNED,
     ) -> None:

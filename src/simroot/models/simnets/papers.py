@@ -13,6 +13,7 @@ from simroot.errors import ConfigError
 from simroot.models.building import ImageSize, require_image_size, require_positive
 from simroot.models.registry import register, register_variant
 from simroot.models.simnets.architecture import LEARNED, SimNet, SimNetMlp, Stage
+from simroot.ops.similarity import Kind
 from simroot.roots.schedules import require_groups
 
 # One number for all stages, or one for each.
@@ -60,7 +61,7 @@ def simnet_mlp(
     *,
     image_size: ImageSize = 32,
     templates: int = 100,
-    kind: str = "lp",
+    kind: Kind = "lp",
     order: float = 2.0,
     learn: Sequence[str] = LEARNED,
 ) -> nn.Module:

@@ -123,7 +123,7 @@ def _check(
     templates: Tensor,
     weights: Tensor | None,
     order: float | Tensor,
-    kind: str,
+    kind: Kind,
     bias: Tensor | None,
     groups: int,
 ) -> None:

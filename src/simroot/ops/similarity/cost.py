@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from simroot.errors import ConfigError
 from simroot.ops.cost import TRANSCENDENTAL, OpCost
+from simroot.ops.similarity import Kind
 
 
 def similarity_cost(
-    rows: int, templates: int, coordinates: int, *, kind: str = "lp", order: float = 2.0, weighted: bool = True
+    rows: int, templates: int, coordinates: int, *, kind: Kind = "lp", order: float = 2.0, weighted: bool = True
 ) -> OpCost:
     """Cost of `similarity` on `rows` receptive fields of `coordinates` coordinates.
 

@@ -3,17 +3,7 @@
 static void @NAME@(const sr_grid *g, const @TYPE@ *x, const int8_t *signs, const int32_t *factors, const uint8_t *shifts,
     const int32_t *factors_back, const uint8_t *shifts_back, int top, int bottom, @TYPE@ *y)
 {
-    int row, column, c, u, v;
-    for (row = top; row < bottom; ++row) {
-        const int start_y = row * g->step_y - g->pad_y;
-        int first_y, last_y;
-        sr_inside(start_y, g->apart_y, g->kernel_y, g->height, &first_y, &last_y);
-        for (column = 0; column < g->out_width; ++column) {
-            const int start_x = column * g->step_x - g->pad_x;
-            int first_x, last_x, count;
-            sr_inside(start_x, g->apart_x, g->kernel_x, g->width, &first_x, &last_x);
-            count = (last_y - first_y) * (last_x - first_x);
-            for (c = 0; c < g->channels; ++c) {
+@include windows.c
                 const @TYPE@ *corner = x + ((start_y + first_y) * g->width + start_x + first_x) * g->channels + c;
                 const int32_t sign = signs[c];
                 int32_t peak = corner[0], below, found;
