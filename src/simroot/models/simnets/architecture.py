@@ -225,7 +225,7 @@ class SimNetMlp(nn.Module):
         self.similarity = Similarity2d(
             in_features,
             templates,
-            kind=kind,  # type: ignore[arg-type]
+            kind=kind,
             order=order,
             weighted=kind == "lp",
             from_origin=True,
