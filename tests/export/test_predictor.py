@@ -257,7 +257,7 @@ def test_graphs_of_others(tmp_path: Path) -> None:
     two = [value("a", ["N", 3]), value("b", ["N", 3])]
     for file, message in [
         (([two[0]], [value("y", ["N", 3])]), "says nothing of its input"),
-        ((two, [value("y", ["N", 3])]), "2 inputs and 1 outputs"),
+        ((two, [value("y", ["N", 3])]), "2 inputs and 1 output;"),
         (([two[0]], [value("y", ["N", 3]), value("z", ["N", 3])]), "1 input and 2 outputs"),
         (([value("a", [2, 3])], [value("y", [2, 3])]), "a batch of any size"),
         (([value("a", ["N", "M"])], [value("y", ["N", "M"])]), "a batch of any size"),

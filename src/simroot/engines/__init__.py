@@ -13,6 +13,7 @@ from simroot.engines.table import (
     load_file,
     open_file,
     readers,
+    told,
 )
 
 __all__ = [
@@ -27,4 +28,5 @@ __all__ = [
     "open_file",
     "operators_library",
     "readers",
+    "told",
 ]

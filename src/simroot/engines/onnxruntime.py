@@ -44,7 +44,7 @@ class OnnxRuntime(Engine):
             lambda found: np.asarray(found[0], dtype=np.float32),
             tuple(map(_shape, inputs)),
             tuple(map(_shape, outputs)),
-            _KINDS.get(inputs[0].type, inputs[0].type),
+            next((_KINDS.get(port.type, port.type) for port in inputs), ""),
             properties=session.get_modelmeta().custom_metadata_map,
         )
 

@@ -30,14 +30,14 @@ class OpenVino(Engine):
         openvino = self.require()
         model = read_model(openvino, source)
         inputs, outputs = tuple(map(_lengths, model.inputs)), tuple(map(_lengths, model.outputs))
-        kind = model.input(0).get_element_type().get_type_name()
+        kind = next((port.get_element_type().get_type_name() for port in model.inputs), "")
         properties = {}
         if model.has_rt_info(["simroot"]):
             properties = {f"simroot.{key}": str(value) for key, value in model.get_rt_info(["simroot"]).value.items()}
         settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
         if threads is not None:
             settings |= {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
-        if shape is not None and fits(inputs[0], shape):
+        if shape is not None and len(inputs) == 1 and fits(inputs[0], shape):
             model.reshape(list(shape))
         compiled = openvino.Core().compile_model(model, "CPU", settings)
         precision = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
@@ -92,4 +92,5 @@ def _convert(core: Any, own: str) -> None:
 
 
 def _lengths(port: Any) -> Shape:
-    return tuple(length.get_length() if length.is_static else None for length in port.get_partial_shape())
+    shape = port.get_partial_shape()
+    return () if shape.rank.is_dynamic else tuple(each.get_length() if each.is_static else None for each in shape)

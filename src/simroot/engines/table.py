@@ -89,8 +89,10 @@ def load_file(
     engine.require()
     if not path.is_file():
         raise ExportError(f"{path} cannot be loaded: it does not exist; expected a file of simroot export")
-    with _told(path, "loaded"):
+    with told(path, "loaded"):
         loaded = engine.load(path, threads, shape)
+    if len(loaded.inputs) != 1:
+        raise _not_one(path, loaded)
     if shape is not None and not fits(loaded.inputs[0], shape):
         raise DataError(f"{path} takes inputs of shape {list(loaded.inputs[0])}, received {list(shape)}")
     return loaded
@@ -103,10 +105,11 @@ def open_file(path: Path, threads: int | None = None) -> Loaded:
         ConfigError: as ``load_file``.
         ExportError: if the file is missing or damaged, or takes or gives something else.
     """
+    if not _reading(path.suffix):
+        raise ConfigError(f"{path} is no file that can be run; expected one of {', '.join(_suffixes())}")
     loaded = load_file(path, threads=threads)
-    if len(loaded.inputs) != 1 or len(loaded.outputs) != 1:
-        counts = f"{counted(len(loaded.inputs), 'input')} and {counted(len(loaded.outputs), 'output')}"
-        raise ExportError(f"{path} has {counts}; expected one of each")
+    if len(loaded.outputs) != 1:
+        raise _not_one(path, loaded)
     (shape,), (output,) = loaded.inputs, loaded.outputs
     if loaded.kind not in ("uint8", "float32"):
         raise ExportError(f"{path} takes inputs of type {loaded.kind}; expected uint8 or float32")
@@ -119,7 +122,7 @@ def open_file(path: Path, threads: int | None = None) -> Loaded:
 
     def bind(batch: NDArray[Any]) -> Callable[[], NDArray[np.float32]]:
         def call() -> NDArray[np.float32]:
-            with _told(path, "run"):
+            with told(path, "run"):
                 scores = loaded.run(batch)
             if scores.shape != (len(batch), scores.shape[-1] if output[1] is None else output[1]):
                 raise ExportError(
@@ -153,8 +156,16 @@ def file_input_size(path: Path) -> tuple[int, ...]:
 
 
 @contextmanager
-def _told(path: Path, done: str) -> Iterator[None]:
-    """Around what engines do with a file: their own errors share no narrower class."""
+def told(path: Path, done: str) -> Iterator[None]:
+    """Around what engines do with a file: their own errors share no narrower class.
+
+    Args:
+        path: the file.
+        done: ``"loaded"`` or ``"run"``.
+
+    Raises:
+        ExportError: with the last line of what the engine says; errors of simroot pass as they are.
+    """
     try:
         yield
     except SimrootError:
@@ -162,6 +173,11 @@ def _told(path: Path, done: str) -> Iterator[None]:
     except Exception as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise ExportError(f"{path} cannot be {done}: {one_line(lines[-1].strip(), 300)}; export it again") from error
+
+
+def _not_one(path: Path, loaded: Loaded) -> ExportError:
+    counts = f"{counted(len(loaded.inputs), 'input')} and {counted(len(loaded.outputs), 'output')}"
+    return ExportError(f"{path} has {counts}; expected one of each")
 
 
 def _reading(suffix: str) -> list[Engine]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simroot.engines import ENGINES as _ENGINES
-from simroot.engines import Engine, Loaded, find_engine, load_file, readers
+from simroot.engines import Engine, Loaded, find_engine, load_file, readers, told
 from simroot.engines import file_input_size as file_input_size
 from simroot.errors import ConfigError, DataError, SimrootError, counted
 from simroot.measure.memory import peak_growth
@@ -271,7 +271,8 @@ def _load(candidate: Candidate, engine: Engine, threads: int, batch: int, progre
                 found = _threads_text(loaded.threads or 0)
                 raise ConfigError(f"{engine.name} runs {file.name} with {found}; expected {threads}")
             run = loaded.bind(_input(file, loaded, images))
-            run()
+            with told(file, "run"):
+                run()
             return loaded, run
 
         load()  # the first time, memory for the engine itself would be counted too
