@@ -81,13 +81,14 @@ def _network_and_images(arguments: argparse.Namespace) -> tuple[str, nn.Module, 
     import torch
 
     from simroot.data import load, loader
+    from simroot.data.crop import Crop
     from simroot.data.splits import stratified
     from simroot.models import create_model, names_network
     from simroot.training import chosen_images, load_run
 
     given = vars(arguments)
     source = data_source(arguments)
-    crop = "whole"
+    crop: Crop = "whole"
     if not names_network(arguments.model):
         if "image_size" in given or given.get("set"):
             raise ConfigError("--image-size and --set go with the name of a network, not with a run")
