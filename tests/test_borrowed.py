@@ -49,6 +49,7 @@ def test_what_is_borrowed_is_there(library: str) -> None:
     assert (reason := missing(f"simroot.borrowed.from_{library}")) is None, reason
 
 
+@pytest.mark.slow
 def test_what_is_gone_is_named() -> None:
     script = (
         "import sys, sklearn.base; del sklearn.base._fit_context; sys.path.insert(0, 'tests')\n"

@@ -42,6 +42,7 @@ def test_pretrain_leaves_weights_report_and_pictures(pretrained: Path) -> None:
     assert start == ("simnet2_small", {"channels": [8, 12]}, pretrained / "model.safetensors")
 
 
+@pytest.mark.slow
 def test_pretrain_prints_a_table(simroot: Simroot, tmp_path: Path) -> None:
     words = ("--model", "simnet2_small", "--patches", "600", "--limit", "200", "--channels", "auto")
     result = simroot("pretrain", *words, "--dimension", "0.9", "--components", "nec", "--out", tmp_path / "start")

@@ -42,6 +42,7 @@ def test_help_and_the_list_of_networks_need_none() -> None:
     assert imported(["--help"], *([command, "--help"] for command in COMMANDS), ["models", "--json"]) == set()
 
 
+@pytest.mark.slow
 def test_counting_needs_no_more_than_torch() -> None:
     assert imported(["cost", "convnet_plain"]) == {"torch"}
 

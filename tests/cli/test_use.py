@@ -60,6 +60,7 @@ def test_train_quiet_says_nothing_on_standard_error(simroot: Simroot, tmp_path: 
     assert (result.code, result.err) == (0, "")
 
 
+@pytest.mark.slow
 def test_train_again_from_a_config(simroot: Simroot, trained: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     words = ("--config", trained / "config.yaml", "--recipe.batch_size", "64", "--limit", "250", "--quiet")
@@ -312,6 +313,7 @@ def test_a_folder_is_read_as_for_a_training(simroot: Simroot, trained: Path, tmp
     assert "pipe.png cannot be read as an image: not a regular file" in result.err
 
 
+@pytest.mark.slow
 def test_parts_that_are_given_are_found_again(simroot: Simroot, tmp_path: Path) -> None:
     for fold in ("fold1", "fold2"):
         class_folders(tmp_path / "data" / fold)

@@ -142,6 +142,7 @@ def test_the_name_of_foreign_code_is_told() -> None:
         read_pickle(b"cposix\nsystem\n.", {})
 
 
+@pytest.mark.slow
 def test_deep_values_do_not_end_the_process(tmp_path: Path) -> None:
     """Python's own unpickler asks for the hash of a key, and of what is inside it, and so on."""
     path = tmp_path / "a"

@@ -81,6 +81,7 @@ def test_a_single_value_to_calibrate_with_keeps_its_scale() -> None:
     assert (form(torch.from_numpy(inputs)) - before).abs().max() <= 1e-4 * before.abs().max()
 
 
+@pytest.mark.slow
 def test_similarities_and_mex_stay_in_float(tmp_path: Path) -> None:
     require_onnx()
     import onnx

@@ -140,6 +140,7 @@ def test_openvino_with_the_operator(tmp_path: Path) -> None:
         assert np.abs(scores - expected).max() <= 1e-4 * np.abs(expected).max()
 
 
+@pytest.mark.slow
 def test_an_installation_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain, size = network("l1")
     to_onnx(plain, tmp_path / "a.onnx", size, custom_operator=True)

@@ -45,6 +45,7 @@ def test_unknown_kernels_are_refused(kernels: str) -> None:
     assert kernels_in_use().name == kernels
 
 
+@pytest.mark.slow
 def test_the_environment_turns_them_off() -> None:
     assert doctor(SIMROOT_KERNELS="reference").stdout.strip() == "reference|chosen by SIMROOT_KERNELS"
 

@@ -51,6 +51,7 @@ def test_rows_are_networks_of_the_registry(named: tuple[str, SizeTable]) -> None
         assert entry.macs == pytest.approx(macs, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_known_integers() -> None:
     rows = {row.model: row for name in PRINTED for row in TABLES[name]().rows}
     assert len(rows) == 24

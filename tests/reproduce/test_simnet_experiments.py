@@ -372,6 +372,7 @@ def test_frontier_in_small_and_again_without_training(tmp_path: Path, monkeypatc
     assert json.loads(path.read_text())["rows"] == content["rows"]
 
 
+@pytest.mark.slow
 def test_frontier_has_root_simnets_of_one_layer_a_grid_up_to_20k_parameters() -> None:
     roots = [compact_frontier.networks(budget)[4].overrides for budget in compact_frontier.BUDGETS]
     assert [(root["degree"], root.get("depth", "as registered")) for root in roots] == [
