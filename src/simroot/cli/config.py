@@ -11,7 +11,7 @@ from simroot.cli.datasource import data_path
 from simroot.cli.values import NO_OVERRIDES
 from simroot.data import NAMES
 from simroot.errors import ConfigError
-from simroot.training.config import SOURCE, by_newer, is_newer
+from simroot.training.config import SOURCE, TeacherPlace, by_newer, is_newer
 from simroot.training.recipes import require_fields
 from simroot.untrusted.documents import read_yaml, with_numbers
 from simroot.untrusted.schema import require
@@ -29,6 +29,7 @@ class _File(TypedDict, total=False):
     model: _Model | None
     data: dict[str, Any] | None  # what the images were is not asked of a training that begins
     recipe: dict[str, Any] | None
+    teacher: TeacherPlace | None
     cost: Any
     versions: Any
 
@@ -43,6 +44,7 @@ class Settings:
         source: arguments of ``simroot.data.load``.
         recipe: fields of the recipe.
         initial: the safetensors that the network's weights start from.
+        teacher: where the teacher and its weights are; empty without one.
     """
 
     model: str | None = None
@@ -50,6 +52,7 @@ class Settings:
     source: Mapping[str, Any] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
     initial: str | None = None
+    teacher: Mapping[str, str | None] = field(default_factory=dict)
 
 
 def read_settings(path: Path) -> Settings:
@@ -80,4 +83,4 @@ def _settings(content: Mapping[str, Any]) -> Settings:
         source["name_or_path"] = data_path(source["name_or_path"])
     recipe = with_numbers(content.get("recipe") or {})
     require_fields(recipe)
-    return Settings(model.get("name"), overrides, source, recipe, model.get("initial"))
+    return Settings(model.get("name"), overrides, source, recipe, model.get("initial"), content.get("teacher") or {})

@@ -77,6 +77,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "does not fit starts anew, such as the last layer for other classes",
     )
     model.add_argument(
+        "--teacher",
+        metavar="RUN|NAME|FILE",
+        help="imitate its scores as well as the labels: a run, torchvision:NAME or timm:NAME, or an .onnx file of "
+        "simroot export; see --recipe.distil",
+    )
+    model.add_argument(
+        "--teacher-weights", type=Path, metavar="FILE", help="safetensors of a teacher that is torchvision's or timm's"
+    )
+    model.add_argument(
         "--pretrain",
         type=Path,
         nargs="?",
@@ -206,10 +215,18 @@ def _start(arguments: argparse.Namespace, options: Mapping[str, Any]) -> Run:
             out,
             overrides=overrides,
             initial=start.weights if start else given.get("initial") or weights or settings.initial,
+            **_teacher(given, settings.teacher),
             data_source=source,
             notes=() if named else choice.notes(chosen, overrides),
             **options,
         )
+
+
+def _teacher(given: Mapping[str, Any], configured: Mapping[str, Any]) -> dict[str, Any]:
+    """The teacher of the command line, or else of a config.yaml, by the names of the arguments of ``train``."""
+    if "teacher" not in given and "teacher_weights" not in given:
+        return {"teacher": configured.get("source"), "teacher_weights": configured.get("weights")}
+    return {name: given.get(name) for name in ("teacher", "teacher_weights")}
 
 
 def _without_data(given: Mapping[str, Any]) -> str | None:

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 # Layers whose output depends on the other images of the batch. SyncBatchNorm is none of them: it sees the whole batch.
 _BATCH_STATISTICS = (FoldedNorm2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
+# With a teacher there is one more: its seconds.
 COLUMNS = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds")
 
 
@@ -145,7 +146,8 @@ def stalled(history: list[Epoch], patience: int | None) -> bool:
 def write_metrics(path: Path, history: list[Epoch]) -> None:
     """Write metrics.csv, a row per epoch: accuracies as fractions, the rate at its end, seconds with validation."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    more = [name for name in history[0] if name not in COLUMNS] if history else []
+    writer = csv.DictWriter(text, [*COLUMNS, *more], lineterminator="\n")
     writer.writeheader()
     writer.writerows({name: f"{value:.7g}" for name, value in row.items()} for row in history)
     write_text(path, text.getvalue())
@@ -153,10 +155,11 @@ def write_metrics(path: Path, history: list[Epoch]) -> None:
 
 def epoch_line(row: Epoch, epochs: int) -> str:
     """One line about an epoch for people."""
+    teacher = f", {row['teacher_seconds']:.1f} s of them the teacher's" if "teacher_seconds" in row else ""
     return (
         f"epoch {row['epoch']:.0f}/{epochs}: "
         f"training loss {row['train_loss']:.4f}, accuracy {row['train_accuracy']:.2%}; "
-        f"validation loss {row['val_loss']:.4f}, accuracy {row['val_accuracy']:.2%}; {row['seconds']:.1f} s"
+        f"validation loss {row['val_loss']:.4f}, accuracy {row['val_accuracy']:.2%}; {row['seconds']:.1f} s{teacher}"
     )
 
 

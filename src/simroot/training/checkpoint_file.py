@@ -47,9 +47,7 @@ _KEPT: Mapping[str, Mapping[str, bool]] = {
 }
 
 
-class EpochFigures(TypedDict):
-    """What the history says of an epoch."""
-
+class _EpochFigures(TypedDict):
     epoch: Positive
     train_loss: float
     train_accuracy: float
@@ -57,6 +55,12 @@ class EpochFigures(TypedDict):
     val_accuracy: float
     learning_rate: float
     seconds: float
+
+
+class EpochFigures(_EpochFigures, total=False):
+    """What the history says of an epoch."""
+
+    teacher_seconds: float
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

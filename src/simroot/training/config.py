@@ -55,6 +55,13 @@ class Data(_Data, total=False):
     background: list[int]
 
 
+class TeacherPlace(TypedDict):
+    """What the network learned from beside the labels: a run, a file or a library's network, and its weights."""
+
+    source: str
+    weights: str | None
+
+
 class _Config(TypedDict):
     model: Model
     data: Data
@@ -65,6 +72,7 @@ class Config(_Config, total=False):
     """A whole config.yaml; ``versions`` record what happened; runs of before hold ``cost``."""
 
     cost: dict[str, Count | None] | None
+    teacher: TeacherPlace | None
     versions: dict[str, Any]
 
 

@@ -55,6 +55,7 @@ from simroot.training.run import (
 from simroot.training.session import keep_freed_memory, logging_to, quiet, reproducible
 from simroot.training.statistics import FreshStatistics
 from simroot.training.summary import finish
+from simroot.training.teacher import open_teacher, teacher_config
 from simroot.training.trainer import failures_told, make_trainer, require_processors
 
 log = logging.getLogger(__name__)
@@ -82,6 +83,8 @@ def train(
     overrides: Mapping[str, Any] | None = None,
     data_source: Mapping[str, Any] | None = None,
     initial: str | Path | None = None,
+    teacher: str | Path | None = None,
+    teacher_weights: str | Path | None = None,
     accelerator: str = "auto",
     devices: int | str = "auto",
     num_nodes: int = 1,
@@ -106,6 +109,9 @@ def train(
         initial: the weights to start from: a run directory, whose best ones are taken, or a safetensors file, such as
             a pre-training's; random ones if None. What does not fit the network starts anew, see
             ``simroot.training.initial``, and the log names it. The run directory keeps a copy.
+        teacher: what the network imitates beside the labels, as far as the recipe's ``distil`` says: a run directory,
+            an ``.onnx`` file of simroot export, or ``torchvision:NAME`` or ``timm:NAME``.
+        teacher_weights: safetensors of a library's network, trained on the classes of ``data`` in their order.
         accelerator: of Lightning's Trainer, as the next three: ``"auto"``, ``"cpu"``, ``"gpu"``, ...
         devices: how many, or ``"auto"`` for all (one process on a CPU).
         num_nodes: how many machines.
@@ -118,7 +124,7 @@ def train(
         The run with the weights of its best epoch.
 
     Raises:
-        ConfigError: for a wrong argument, or if ``out`` holds a run already.
+        ConfigError: for a wrong argument, if ``out`` holds a run already, or if the teacher cannot be used.
         CheckpointError: if ``initial`` cannot be read, or nothing of it fits the network.
         TrainingError: if the loss is not finite, or a file cannot be written.
         TrainingInterrupted: after Ctrl-C or SIGTERM.
@@ -134,7 +140,8 @@ def train(
             model_name, notes = choice.model, (*choice.notes(recipe, overrides), *notes)
         recipe = for_data(recipe or registered(model_name), data.named, data.image_size)
         start = None if initial is None else Path(initial)
-        config = make_config(model_name, overrides or {}, data, data_source, recipe, versions(), start)
+        place = teacher_config(teacher, teacher_weights)
+        config = make_config(model_name, overrides or {}, data, data_source, recipe, versions(), start, place)
         model = _initial_model(config, recipe, None)
         if start is not None:
             notes = (*notes, *start_from(model, config, read_start(start)))
@@ -240,7 +247,8 @@ def _fit(
         model = model.to(memory_format=torch.channels_last)
     if recipe.compile:
         model.compile()
-    module = Classifier(model, data, recipe, workers)
+    teacher = open_teacher(config["teacher"], data) if config.get("teacher") else None
+    module = Classifier(model, data, recipe, workers, teacher)
     callbacks: list[Callback] = [RunWriter(path), Averaging(), FreshStatistics(), StatisticsWarning()]
     if progress and console.is_terminal and first_process():
         callbacks.append(ProgressBar(console))
@@ -268,6 +276,9 @@ def _fit(
             "training images are %s (recipe field mirror: true or false)",
             "mirrored at random" if recipe.mirror else "not mirrored",
         )
+        if teacher is not None:
+            size = " x ".join(map(str, teacher.shape))
+            log.info("%.0f%% of the loss imitates %s, which sees images of %s", 100 * recipe.distil, teacher.name, size)
         _all_in_training(model)
         try:
             with failures_told(config["model"]["name"], recipe, data):

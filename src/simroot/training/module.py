@@ -25,6 +25,7 @@ from simroot.modules import processing
 from simroot.training.checkpoint_file import restored
 from simroot.training.optim import build_optimizer, build_schedule
 from simroot.training.recipes import Recipe
+from simroot.training.teacher import Teacher, distillation
 
 # Of the random numbers of an epoch: those of mixtures are apart.
 _MIXING = 2
@@ -47,10 +48,19 @@ class Classifier(L.LightningModule):
         data: training and validation images.
         recipe: how to train, with shift and mirror decided.
         workers: threads that decode images ahead, per process; None leaves it to the loader.
+        teacher: what the network imitates beside the labels; None for the labels alone.
     """
 
-    def __init__(self, model: nn.Module, data: ImageData, recipe: Recipe, workers: int | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        data: ImageData,
+        recipe: Recipe,
+        workers: int | None = None,
+        teacher: Teacher | None = None,
+    ) -> None:
         super().__init__()
+        self.teacher = teacher
         self.model = model
         self.average = copy.deepcopy(model).requires_grad_(False) if recipe.ema else None
         self.data, self.recipe, self.workers = data, recipe, workers
@@ -119,6 +129,8 @@ class Classifier(L.LightningModule):
         self.train_accuracy.reset()
         self._last_loss = None
         self._started = time.perf_counter()
+        if self.teacher is not None:
+            self.teacher.seconds = 0.0
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Mean loss of this process's share of the batch; the shares are equal, so their mean is the batch's."""
@@ -136,6 +148,10 @@ class Classifier(L.LightningModule):
             output = self.model(images)
         scores, others, weight = output if isinstance(output, AuxiliaryScores) else (output, (), 0.0)
         loss = self._loss(scores, targets)
+        if self.teacher is not None:
+            recipe, known = self.recipe, self.teacher.scores(images)
+            imitation = distillation(scores, known, recipe.temperature, standardise=recipe.standardise)
+            loss = (1 - recipe.distil) * loss + recipe.distil * imitation
         for other in others:
             loss = loss + weight * self._loss(other, targets)
         self._last_loss = loss.detach()
@@ -173,6 +189,8 @@ class Classifier(L.LightningModule):
             "learning_rate": self._base_rate(),
             "seconds": time.perf_counter() - self._started,
         }
+        if self.teacher is not None:
+            row["teacher_seconds"] = self.teacher.seconds
         if not math.isfinite(row["train_loss"] + row["val_loss"]):
             raise TrainingError(_diverged(f"the validation loss is {row['val_loss']} after epoch {row['epoch']}"))
         # A similarity takes NaN for a missing coordinate: a network can be dead behind a loss that is finite.

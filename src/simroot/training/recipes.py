@@ -63,6 +63,9 @@ class Recipe:
         ema: the decay of an exponential moving average of the weights, one step at a time. The average is what is
             validated, what model.safetensors holds and what the run's figures are of; raw.safetensors holds the weights
             themselves at that epoch. 0 keeps no average.
+        distil: with a teacher, the share of the loss that imitates it; the rest is the labels'.
+        temperature: by which the scores of both are divided before they are compared.
+        standardise: bring the scores of both to mean 0 and deviation 1 over the classes first.
         crop: what is seen of images that are read from files while training: ``"whole"``, brought to the network's
             size; ``"scale"``, a random window of the network's size after scaling the shorter side to 8/7 of it (256
             for 224); or ``"random-resized"``, a random part of 8% to 100% of the area. Evaluation then sees the middle
@@ -102,6 +105,9 @@ class Recipe:
     ramp: float = 0.0
     settle: float = 0.0
     ema: float = 0.0
+    distil: float = 0.9
+    temperature: float = 2.0
+    standardise: bool = True
     crop: Crop = "whole"
     precision: Precision = "32"
     channels_last: bool = True
@@ -204,6 +210,8 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "cutmix": (_real(lambda value: 0 <= value <= _BETA), f"a number from 0 to {_BETA}"),
     "ramp": (_real(lambda value: 0 <= value <= 1), "a share of the training from 0 to 1"),
     "settle": (_real(lambda value: 0 <= value <= 1), "a share of the epochs from 0 to 1"),
+    "distil": (_real(lambda value: 0 <= value <= 1), "a share of the loss from 0 to 1"),
+    "temperature": (_real(lambda value: 1e-3 <= value <= 1e3), "a number from 0.001 to 1000"),
     "ema": (_fraction, "a decay from 0 to below 1"),
     "patience": (_optional(_whole(1)), "a number of epochs of at least 1, or null"),
     "seed": (_whole(0, 2**32 - 1), "a whole number from 0 to 2^32 - 1"),

@@ -112,12 +112,14 @@ def make_config(
     recipe: Recipe,
     versions: Mapping[str, Any],
     initial: Path | None = None,
+    teacher: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The contents of config.yaml: enough to build the network and to run the training again."""
     model = {"name": model_name, "overrides": recorded(model_name, data.image_size, overrides)}
     return {
         "model": model if initial is None else {**model, "initial": str(initial.resolve())},
         "data": data_config(data, data_source),
+        **({} if teacher is None else {"teacher": dict(teacher)}),
         "recipe": recipe.to_dict(),
         "versions": dict(versions),
     }

@@ -46,6 +46,7 @@ def finish(path: Path, history: list[Epoch], data: ImageData, device: torch.devi
         **cost,
         "seconds": seconds,
         "seconds_per_epoch": seconds / len(history),
+        **_teacher(run, history),
         "data": {key: run.config["data"][key] for key in ("name", "source", "train", "val", "image_size", "channels")},
         "classes": len(run.classes),
         "skipped_images": len(data.skipped),
@@ -62,6 +63,13 @@ def finish(path: Path, history: list[Epoch], data: ImageData, device: torch.devi
         run.classes,
         f"{title}: validation accuracy {validation.accuracy:.2%}",
     )
+
+
+def _teacher(run: Run, history: list[Epoch]) -> dict[str, Any]:
+    """Which one there was, and the seconds of the training that it took."""
+    if not (known := run.config.get("teacher")):
+        return {}
+    return {"teacher": {**known, "seconds": sum(row.get("teacher_seconds", 0.0) for row in history)}}
 
 
 def _cost(run: Run) -> dict[str, int | None]:

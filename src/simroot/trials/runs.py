@@ -237,6 +237,7 @@ class Runs:
         return (
             model == {"name": trial.model, "overrides": recorded(trial.model, data.image_size, trial.overrides)}
             and starts[0] == starts[1]
+            and not config.get("teacher")
             and Recipe.from_dict(config["recipe"]) == for_data(trial.recipe, data.named, data.image_size)
             and data_change(config, data, path) is None
         )
@@ -296,6 +297,10 @@ def command(config: Mapping[str, Any]) -> str:
         words += ["--pretrain"] if start.parent.parent.name == PRETRAINED else ["--pretrain", _place(start.parent)]
     elif model.get("initial"):
         words += ["--initial", _place(start)]
+    if teacher := config.get("teacher"):
+        source_of, weights = teacher["source"], teacher["weights"]
+        words += ["--teacher", source_of if ":" in source_of else _place(Path(source_of))]
+        words += ["--teacher-weights", _place(Path(weights))] if weights else []
     words += settings(model["overrides"])
     usual = for_data(
         recipe(**model_entry(model["name"]).recipe), source.get("name_or_path"), as_image_size(data["image_size"])
