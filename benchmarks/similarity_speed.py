@@ -14,7 +14,6 @@ and with itself on two threads; that is wall-clock time, and needs a machine wit
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import platform
 import sys
@@ -30,7 +29,7 @@ from rich.table import Table
 from torch import Tensor
 
 from simroot.ops import kernels_in_use, similarity
-from simroot.ops.native import kernel
+from simroot.ops.native import run
 from simroot.ops.similarity.plain import Geometry
 from simroot.ops.similarity.tiled import direct_lp
 
@@ -82,12 +81,12 @@ def processor() -> str:
 
 def arithmetic_limit() -> float:
     """Nanoseconds for a coordinate at p = 1 if there were nothing but the arithmetic."""
-    run = kernel("lp_limit", (ctypes.c_int64,), ctypes.c_int64)
+    coordinates = torch.zeros((), dtype=torch.int64)
 
     def once() -> float:
         start = time.process_time()
-        coordinates = run(1_000_000)
-        return 1e9 * (time.process_time() - start) / coordinates
+        run("lp_limit", purpose="the limit of arithmetic", repeats=1_000_000, coordinates=coordinates)
+        return 1e9 * (time.process_time() - start) / coordinates.item()
 
     return median(once() for _ in range(50))
 

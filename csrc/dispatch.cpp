@@ -41,8 +41,8 @@ struct InstructionSet {
 
 }  // namespace
 
-#define DECLARE(name, isa) extern "C" void simroot_##name##_##isa();
-#define ENTRY(name, isa) {#name, simroot_##name##_##isa},
+#define DECLARE(name, isa) extern "C" SIMROOT_PROTOTYPE(name, isa)
+#define ENTRY(name, isa) {#name, reinterpret_cast<void (*)()>(simroot_##name##_##isa)},
 
 #ifdef SIMROOT_X86
 #define DECLARE_AVX512(name) DECLARE(name, avx512)
@@ -77,6 +77,12 @@ static const InstructionSet sets[] = {
     {"portable", true, portable},
 };
 
+#define FIELD(type, name) #type " " #name ";"
+#define FIELDS(name) {#name, SIMROOT_FIELDS_##name(FIELD)},
+static const struct {
+    const char *name, *fields;
+} descriptions[] = {SIMROOT_KERNELS(FIELDS)};
+
 int simroot_interface(void) { return SIMROOT_INTERFACE; }
 
 const char *simroot_instruction_sets(void) {
@@ -97,6 +103,13 @@ void *simroot_kernel(const char *name, const char *instruction_set) {
         for (const Kernel *kernel = set.kernels; kernel->name; ++kernel) {
             if (!std::strcmp(kernel->name, name)) return reinterpret_cast<void *>(kernel->function);
         }
+    }
+    return nullptr;
+}
+
+const char *simroot_fields(const char *name) {
+    for (const auto &description : descriptions) {
+        if (!std::strcmp(description.name, name)) return description.fields;
     }
     return nullptr;
 }

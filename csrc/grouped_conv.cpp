@@ -231,36 +231,31 @@ bool differentiate(
     return true;
 }
 
-Convolution convolution(const int64_t *sizes) {
-    return {sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5],
-            sizes[6], sizes[7], sizes[8], sizes[9] != 0, sizes[10] != 0};
+template <typename Arguments>
+Convolution convolution(const Arguments &a) {
+    return {a.images, a.groups, a.inputs, a.filters, a.height, a.width,
+            a.kernel, a.stride, a.padding, a.channels_last != 0, a.filters_last != 0};
 }
 
 }  // namespace
 }  // namespace SIMROOT_ISA
 
-// sizes: images, groups, channels and filters of a group, height, width, kernel, stride, padding, then 1 for images and
-// for filters whose channels are last in memory. bias may be null. Not 0: no memory.
-extern "C" int SIMROOT_FUNCTION(grouped_conv)(
-    const float *x, const float *weights, const float *bias, const int64_t *sizes, float *out, int threads) {
+SIMROOT_KERNEL(grouped_conv) {
     using namespace SIMROOT_ISA;
-    return !convolve(convolution(sizes), x, weights, bias, out, threads);
+    return !convolve(convolution(a), a.x, a.weights, a.bias, a.out, threads);
 }
 
-// The gradient of x, for stride 1 and padding below the kernel's size.
-extern "C" int SIMROOT_FUNCTION(grouped_conv_input)(
-    const float *grad, const float *weights, const int64_t *sizes, float *dx, int threads) {
+// For stride 1 and padding below the kernel's size.
+SIMROOT_KERNEL(grouped_conv_input) {
     using namespace SIMROOT_ISA;
-    const Convolution c = convolution(sizes);
+    const Convolution c = convolution(a);
     const Memory<float> turned(c.groups * c.filters * c.taps());
     if (!turned.data()) return 1;
-    turn(c, weights, turned.data());
-    return !convolve(c.transposed(), grad, turned.data(), nullptr, dx, threads);
+    turn(c, a.weights, turned.data());
+    return !convolve(c.transposed(), a.grad, turned.data(), nullptr, a.dx, threads);
 }
 
-// The gradients of the filters and of the bias.
-extern "C" int SIMROOT_FUNCTION(grouped_conv_filters)(
-    const float *grad, const float *x, const int64_t *sizes, float *dweights, float *dbias, int threads) {
+SIMROOT_KERNEL(grouped_conv_filters) {
     using namespace SIMROOT_ISA;
-    return !differentiate(convolution(sizes), grad, x, dweights, dbias, threads);
+    return !differentiate(convolution(a), a.grad, a.x, a.dweights, a.dbias, threads);
 }

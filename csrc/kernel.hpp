@@ -10,8 +10,14 @@
 #define SIMROOT_JOIN_(name, isa) simroot_##name##_##isa
 #define SIMROOT_JOIN(name, isa) SIMROOT_JOIN_(name, isa)
 
-// The C function of a kernel listed in SIMROOT_KERNELS: extern "C" void SIMROOT_FUNCTION(lp_forward)(...) { ... }
-#define SIMROOT_FUNCTION(name) SIMROOT_JOIN(name, SIMROOT_ISA)
+// The C function of a kernel listed in SIMROOT_KERNELS, whose arguments are called a: SIMROOT_KERNEL(lp_forward) { ... }
+#define SIMROOT_KERNEL(name) \
+    extern "C" int SIMROOT_JOIN(name, SIMROOT_ISA)(const simroot_##name##_arguments *arguments, int threads); \
+    static int run_##name(const simroot_##name##_arguments &a, int threads); \
+    int SIMROOT_JOIN(name, SIMROOT_ISA)(const simroot_##name##_arguments *arguments, int threads) { \
+        return run_##name(*arguments, threads); \
+    } \
+    static int run_##name(const simroot_##name##_arguments &a, int threads)
 
 namespace SIMROOT_ISA {
 

@@ -11,66 +11,60 @@
 
 using namespace SIMROOT_ISA;
 
-// All tensors are contiguous: images channels-last, padded already; templates and weights (R, C / groups, kh, kw). u
-// and bias may be null, and so may gradients that nobody needs. Returns 0, or 1 if there was not enough memory.
+template <typename Arguments>
+static Shape shape_of(const Arguments &a) {
+    Shape s{a.images, a.height, a.width, a.channels, a.templates, a.kernel_height, a.kernel_width, a.step_down,
+            a.step_right, a.groups};
+    s.derive();
+    return s;
+}
 
-extern "C" int SIMROOT_FUNCTION(lp_forward)(const float *x, const float *z, const float *u, const float *bias,
-                                            float *out, int64_t images, int64_t height, int64_t width,
-                                            int64_t channels, int64_t templates, int64_t kernel_height,
-                                            int64_t kernel_width, int64_t step_down, int64_t step_right,
-                                            int64_t groups, double p, int threads) {
+SIMROOT_KERNEL(lp_forward) {
     Forward f{};
-    f.s = Shape{images, height, width, channels, templates, kernel_height, kernel_width, step_down, step_right, groups};
-    f.s.derive();
+    f.s = shape_of(a);
     if (f.s.rows == 0) return 0;
     f.block = block_of(f.s);
     f.blocks = parts(f.s.rows, f.block);
     // Tasks of some ten microseconds, at least several for each thread.
     const int64_t work = f.block * f.s.k * f.s.group_templates;
-    f.blocks_per_task = most(1, least((1 << 20) / work, f.blocks * groups / (8 * threads)));
+    f.blocks_per_task = most(1, least((1 << 20) / work, f.blocks * a.groups / (8 * threads)));
     f.tasks_per_group = parts(f.blocks, f.blocks_per_task);
-    threads = static_cast<int>(least(threads, f.tasks_per_group * groups));
-    const Floats panels(groups * parts(f.s.group_templates, W) * W * 2 * f.s.k), scratch(threads * f.scratch_size());
+    threads = static_cast<int>(least(threads, f.tasks_per_group * a.groups));
+    const Floats panels(a.groups * parts(f.s.group_templates, W) * W * 2 * f.s.k), scratch(threads * f.scratch_size());
     if (!panels.get() || !scratch.get()) return 1;
-    pack_panels(f.s, z, u, panels.get());
-    f.x = x;
+    pack_panels(f.s, a.z, a.u, panels.get());
+    f.x = a.x;
     f.panels = panels.get();
-    f.bias = bias;
-    f.out = out;
+    f.bias = a.bias;
+    f.out = a.out;
     f.scratch = scratch.get();
-    f.weighted = u != nullptr;
-    return with_order(static_cast<float>(p), [&](auto order) {
-        f.reach = reach_of(order, static_cast<float>(p));
-        f.templates_finite = all_finite(z, templates * f.s.k, f.reach);
+    f.weighted = a.u != nullptr;
+    return with_order(static_cast<float>(a.order), [&](auto order) {
+        f.reach = reach_of(order, static_cast<float>(a.order));
+        f.templates_finite = all_finite(a.z, a.templates * f.s.k, f.reach);
         f.run(order, threads);
         return 0;
     });
 }
 
-extern "C" int SIMROOT_FUNCTION(lp_backward)(const float *grad, const float *x, const float *z, const float *u,
-                                             float *dx, float *dz, float *du, float *dbias, double *dorder,
-                                             int64_t images, int64_t height, int64_t width, int64_t channels,
-                                             int64_t templates, int64_t kernel_height, int64_t kernel_width,
-                                             int64_t step_down, int64_t step_right, int64_t groups, double p,
-                                             int threads) {
+SIMROOT_KERNEL(lp_backward) {
     Backward b{};
-    b.s = Shape{images, height, width, channels, templates, kernel_height, kernel_width, step_down, step_right, groups};
-    b.s.derive();
-    b.d = Gradients{dx, dz, du, dbias, dorder};
-    b.p = static_cast<float>(p);
-    b.grad = grad;
-    b.x = x;
+    b.s = shape_of(a);
+    b.d = Gradients{a.dx, a.dz, a.du, a.dbias, a.dorder};
+    b.p = static_cast<float>(a.order);
+    b.grad = a.grad;
+    b.x = a.x;
     const auto run = [&](auto order) {
-        b.weighted = u || dorder || !order.unweighted;
+        b.weighted = a.u || a.dorder || !order.unweighted;
         b.reach = reach_of(order, b.p);
-        b.templates_finite = all_finite(z, templates * b.s.k, b.reach);
+        b.templates_finite = all_finite(a.z, a.templates * b.s.k, b.reach);
         b.divide();
-        threads = static_cast<int>(most(1, least(threads, b.chunks * groups)));
-        const int64_t panels_count = groups * b.panels_of_group();
+        threads = static_cast<int>(most(1, least(threads, b.chunks * a.groups)));
+        const int64_t panels_count = a.groups * b.panels_of_group();
         const Floats panels(panels_count * b.s.group_templates * 2 * W), scratch(threads * b.scratch_size()),
-            partial(2 * b.chunks * groups * b.sums_size()), order_parts(2 * panels_count);
+            partial(2 * b.chunks * a.groups * b.sums_size()), order_parts(2 * panels_count);
         if (!panels.get() || !scratch.get() || !partial.get() || !order_parts.get()) return 1;
-        pack_lanes(b.s, z, u, panels.get());
+        pack_lanes(b.s, a.z, a.u, panels.get());
         b.panels = panels.get();
         b.scratch = scratch.get();
         b.partial = reinterpret_cast<double *>(partial.get());
@@ -78,24 +72,25 @@ extern "C" int SIMROOT_FUNCTION(lp_backward)(const float *grad, const float *x, 
         b.run(order, threads);
         return 0;
     };
-    return dorder ? run(AnyOrder(b.p)) : with_order(b.p, run);
+    return a.dorder ? run(AnyOrder(b.p)) : with_order(b.p, run);
 }
 
 // The arithmetic of p = 1 alone, subtract, absolute value, multiply and add, as fast as the processor does it: what the
-// kernel is measured against. Returns how many coordinates it went over.
-extern "C" int64_t SIMROOT_FUNCTION(lp_limit)(int64_t repeats) {
+// kernel is measured against.
+SIMROOT_KERNEL(lp_limit) {
     constexpr int rows = 3, vectors = 2, period = 16;  // of the values of x
     float values[period * W];
     for (int i = 0; i < period * W; ++i) values[i] = 0.01f * static_cast<float>(i);
     const Vec z[vectors] = {load(values + W), load(values + 2 * W)}, u = load(values + 3 * W);
     Vec total[rows * vectors];
     SIMROOT_EACH(rows * vectors) total[i] = zero();
-    for (int64_t k = 0; k < repeats; ++k) {
+    for (int64_t k = 0; k < a.repeats; ++k) {
         const float *x = values + (k & 7) * W;
         SIMROOT_EACH(rows * vectors) total[i] = fnma(u, abs(load(x + i / vectors * W) - z[i % vectors]), total[i]);
     }
     SIMROOT_EACH(rows * vectors) store(values + i * W, total[i]);
-    volatile float sink = values[repeats % W];
-    static_cast<void>(sink);
-    return repeats * rows * vectors * W;
+    volatile float sink = values[a.repeats % W];
+    static_cast<void>(sink), static_cast<void>(threads);
+    *a.coordinates = a.repeats * rows * vectors * W;
+    return 0;
 }

@@ -15,8 +15,7 @@
 namespace simroot {
 namespace {
 
-using Forward = int (*)(const float *, const float *, const float *, const float *, float *, int64_t, int64_t, int64_t,
-                        int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, double, int);
+using Forward = int (*)(const simroot_lp_forward_arguments *, int);
 
 // Positions in a task: what is copied stays in the cache, and packing the templates is little beside the work. A single
 // image is halved down to fewer, for two threads.
@@ -82,10 +81,10 @@ bool LpPlanes::run(int64_t task) const {
         transpose(x + (first + n) * channels * plane + top * step * width, channels, plane, seen * width,
                   pixels.data() + n * seen * width * channels, channels);
     }
-    if (forward(pixels.data(), templates, weights, bias, results.data(), count, seen, width, channels, units, kernel_height,
-                kernel_width, step, step, groups, order, 1)) {
-        return false;
-    }
+    const simroot_lp_forward_arguments arguments{
+        pixels.data(), templates, weights, bias, results.data(), count, seen, width, channels, units, kernel_height,
+        kernel_width, step, step, groups, order};
+    if (forward(&arguments, 1)) return false;
     for (int64_t n = 0; n < count; ++n) {
         transpose(results.data() + n * rows * out_width() * units, rows * out_width(), units, units,
                   out + (first + n) * units * out_plane + top * out_width(), out_plane);

@@ -194,30 +194,26 @@ void backward(
 }  // namespace
 }  // namespace SIMROOT_ISA
 
-extern "C" int SIMROOT_FUNCTION(mex_dense_forward)(
-    const float *x, const float *offsets, const float *beta, int64_t rows, int64_t channels, int64_t outputs, float *out,
-    int threads) {
+SIMROOT_KERNEL(mex_dense_forward) {
     using namespace SIMROOT_ISA;
-    const Memory<float> packed(Dense::floats(channels, outputs));
+    const Memory<float> packed(Dense::floats(a.channels, a.outputs));
     if (!packed.data()) return 1;
-    const Dense d(x, offsets, *beta, rows, channels, outputs, packed.data());
-    const Memory<float> memory(threads * (Tile::floats(d) + channels));
+    const Dense d(a.x, a.offsets, *a.beta, a.rows, a.channels, a.outputs, packed.data());
+    const Memory<float> memory(threads * (Tile::floats(d) + a.channels));
     if (!memory.data()) return 1;
-    forward(d, out, memory.data(), threads);
+    forward(d, a.out, memory.data(), threads);
     return 0;
 }
 
-extern "C" int SIMROOT_FUNCTION(mex_dense_backward)(
-    const float *grad, const float *x, const float *offsets, const float *beta, int64_t rows, int64_t channels,
-    int64_t outputs, float *dx, float *doffsets, float *dbeta, int threads) {
+SIMROOT_KERNEL(mex_dense_backward) {
     using namespace SIMROOT_ISA;
-    const Memory<float> packed(Dense::floats(channels, outputs));
+    const Memory<float> packed(Dense::floats(a.channels, a.outputs));
     if (!packed.data()) return 1;
-    const Dense d(x, offsets, *beta, rows, channels, outputs, packed.data());
+    const Dense d(a.x, a.offsets, *a.beta, a.rows, a.channels, a.outputs, packed.data());
     const Blocks blocks(d);
     const Memory<float> memory(threads * (Tile::floats(d) + Gradients::floats(d)));
-    const Memory<double> partial(blocks.count * (outputs * d.padded_channels + 1));
+    const Memory<double> partial(blocks.count * (a.outputs * d.padded_channels + 1));
     if (!memory.data() || !partial.data()) return 1;
-    backward(d, blocks, grad, dx, doffsets, dbeta, memory.data(), partial.data(), threads);
+    backward(d, blocks, a.grad, a.dx, a.doffsets, a.dbeta, memory.data(), partial.data(), threads);
     return 0;
 }

@@ -153,47 +153,45 @@ void backward(const Pooling &p, const Betas &betas, const Gradients &g, int thre
     parallel(p.count * parts, threads, task);
 }
 
-Pooling pooling(const int64_t *sizes, const float *beta, int beta_per_channel) {
-    return {sizes[0], sizes[1], sizes[2], sizes[3],  sizes[4],  sizes[5], sizes[6],
-            sizes[7], sizes[8], sizes[9], sizes[10], sizes[11], beta,     beta_per_channel != 0};
+template <typename Arguments>
+Pooling pooling(const Arguments &a) {
+    return {a.images, a.height, a.width, a.channels, a.out_height, a.out_width, a.kernel_height, a.kernel_width,
+            a.stride_height, a.stride_width, a.padding_height, a.padding_width, a.beta, a.beta_per_channel != 0};
 }
 
 }  // namespace
 }  // namespace SIMROOT_ISA
 
-extern "C" int SIMROOT_FUNCTION(mex_pool_forward)(
-    const float *x, const float *beta, int beta_per_channel, const int64_t *sizes, float *out, int threads) {
+SIMROOT_KERNEL(mex_pool_forward) {
     using namespace SIMROOT_ISA;
-    const Pooling p = pooling(sizes, beta, beta_per_channel);
+    const Pooling p = pooling(a);
     const Memory<float> memory(Betas::floats(p));
     if (!memory.data()) return 1;
-    forward(p, Betas(p, memory.data()), x, out, threads);
+    forward(p, Betas(p, memory.data()), a.x, a.out, threads);
     return 0;
 }
 
-extern "C" int SIMROOT_FUNCTION(mex_pool_backward)(
-    const float *grad, const float *x, const float *beta, int beta_per_channel, const int64_t *sizes, float *dx,
-    float *dbeta, int threads) {
+SIMROOT_KERNEL(mex_pool_backward) {
     using namespace SIMROOT_ISA;
-    const Pooling p = pooling(sizes, beta, beta_per_channel);
+    const Pooling p = pooling(a);
     const Memory<float> memory(Betas::floats(p) + threads * Gradients::floats(p));
-    const Memory<double> partial(dbeta ? p.count * p.channels : 0);
+    const Memory<double> partial(a.dbeta ? p.count * p.channels : 0);
     if (!memory.data() || !partial.data()) return 1;
-    for (int64_t i = 0; dbeta && i < p.count * p.channels; ++i) partial.data()[i] = 0;
+    for (int64_t i = 0; a.dbeta && i < p.count * p.channels; ++i) partial.data()[i] = 0;
     const Betas betas(p, memory.data());
-    const Gradients gradients{grad, x, dx, dbeta ? partial.data() : nullptr, memory.data() + Betas::floats(p)};
+    const Gradients gradients{a.grad, a.x, a.dx, a.dbeta ? partial.data() : nullptr, memory.data() + Betas::floats(p)};
     if (p.has_kernel(2))
         backward<2, 2>(p, betas, gradients, threads);
     else if (p.has_kernel(3))
         backward<3, 3>(p, betas, gradients, threads);
     else
         backward<0, 0>(p, betas, gradients, threads);
-    if (!dbeta) return 0;
-    const int64_t betas_learned = beta_per_channel ? p.channels : 1;
+    if (!a.dbeta) return 0;
+    const int64_t betas_learned = p.beta_per_channel ? p.channels : 1;
     for (int64_t b = 0; b < betas_learned; ++b) {
         double sum = 0;
         for (int64_t i = b; i < p.count * p.channels; i += betas_learned) sum += partial.data()[i];
-        dbeta[b] = static_cast<float>(sum);
+        a.dbeta[b] = static_cast<float>(sum);
     }
     return 0;
 }

@@ -1,7 +1,7 @@
 /* The plain C interface of simroot's native kernels: no Python, no PyTorch, one library for every version of both.
  *
  * Every kernel is compiled for several instruction sets. simroot_kernel() gives the address of a kernel for one of
- * them; the prototypes below say how to call it. Tensors are float, channels-last (N, H, W, C) and contiguous; those of
+ * them, SIMROOT_PROTOTYPE how to call it. Tensors are float, channels-last (N, H, W, C) and contiguous; those of
  * grouped_conv may also be (N, C, H, W).
  */
 #ifndef SIMROOT_H
@@ -21,12 +21,72 @@
     X(mex_dense_forward) X(mex_dense_backward) X(mex_pool_forward) X(mex_pool_backward) \
     X(grouped_conv) X(grouped_conv_input) X(grouped_conv_filters)
 
+/* The arguments of each kernel, F(type, name) for one: here and nowhere else. From these lines come the structs below,
+ * the prototypes, and what simroot_fields() tells callers in other languages. Pointers may be null where it says so. */
+
+/* x (images, height, width, channels), padded already; templates and weights (templates, channels / groups,
+ * kernel_height, kernel_width). weights and bias may be null, and so may the gradients that nobody needs. */
+#define SIMROOT_LP_SIZES(F) \
+    F(int64_t, images) F(int64_t, height) F(int64_t, width) F(int64_t, channels) F(int64_t, templates) \
+    F(int64_t, kernel_height) F(int64_t, kernel_width) F(int64_t, step_down) F(int64_t, step_right) \
+    F(int64_t, groups) F(double, order)
+#define SIMROOT_FIELDS_lp_forward(F) \
+    F(const float *, x) F(const float *, z) F(const float *, u) F(const float *, bias) F(float *, out) \
+    SIMROOT_LP_SIZES(F)
+#define SIMROOT_FIELDS_lp_backward(F) \
+    F(const float *, grad) F(const float *, x) F(const float *, z) F(const float *, u) \
+    F(float *, dx) F(float *, dz) F(float *, du) F(float *, dbias) F(double *, dorder) SIMROOT_LP_SIZES(F)
+/* The arithmetic of p = 1 alone; `coordinates` is how many it went over. */
+#define SIMROOT_FIELDS_lp_limit(F) F(int64_t, repeats) F(int64_t *, coordinates)
+
+/* x (rows, channels), offsets (outputs, channels), beta of one element, out (rows, outputs). dbeta may be null. */
+#define SIMROOT_FIELDS_mex_dense_forward(F) \
+    F(const float *, x) F(const float *, offsets) F(const float *, beta) F(float *, out) \
+    F(int64_t, rows) F(int64_t, channels) F(int64_t, outputs)
+#define SIMROOT_FIELDS_mex_dense_backward(F) \
+    F(const float *, grad) F(const float *, x) F(const float *, offsets) F(const float *, beta) \
+    F(float *, dx) F(float *, doffsets) F(float *, dbeta) F(int64_t, rows) F(int64_t, channels) F(int64_t, outputs)
+
+/* beta has one element, or one for each channel. dbeta may be null. */
+#define SIMROOT_POOL_SIZES(F) \
+    F(int64_t, beta_per_channel) F(int64_t, images) F(int64_t, height) F(int64_t, width) F(int64_t, channels) \
+    F(int64_t, out_height) F(int64_t, out_width) F(int64_t, kernel_height) F(int64_t, kernel_width) \
+    F(int64_t, stride_height) F(int64_t, stride_width) F(int64_t, padding_height) F(int64_t, padding_width)
+#define SIMROOT_FIELDS_mex_pool_forward(F) \
+    F(const float *, x) F(const float *, beta) F(float *, out) SIMROOT_POOL_SIZES(F)
+#define SIMROOT_FIELDS_mex_pool_backward(F) \
+    F(const float *, grad) F(const float *, x) F(const float *, beta) F(float *, dx) F(float *, dbeta) \
+    SIMROOT_POOL_SIZES(F)
+
+/* `inputs` and `filters` are channels and filters of one group; the last two tell whether channels are the last
+ * dimension in memory, of images and of filters. bias may be null. The gradient of x is for stride 1. */
+#define SIMROOT_GROUPED_SIZES(F) \
+    F(int64_t, images) F(int64_t, groups) F(int64_t, inputs) F(int64_t, filters) F(int64_t, height) \
+    F(int64_t, width) F(int64_t, kernel) F(int64_t, stride) F(int64_t, padding) F(int64_t, channels_last) \
+    F(int64_t, filters_last)
+#define SIMROOT_FIELDS_grouped_conv(F) \
+    F(const float *, x) F(const float *, weights) F(const float *, bias) F(float *, out) SIMROOT_GROUPED_SIZES(F)
+#define SIMROOT_FIELDS_grouped_conv_input(F) \
+    F(const float *, grad) F(const float *, weights) F(float *, dx) SIMROOT_GROUPED_SIZES(F)
+#define SIMROOT_FIELDS_grouped_conv_filters(F) \
+    F(const float *, grad) F(const float *, x) F(float *, dweights) F(float *, dbias) SIMROOT_GROUPED_SIZES(F)
+
+/* struct simroot_NAME_arguments, and the kernel's prototype: not 0 if there was no memory left. */
+#define SIMROOT_FIELD(type, name) type name;
+#define SIMROOT_STRUCT(name) \
+    struct simroot_##name##_arguments { \
+        SIMROOT_FIELDS_##name(SIMROOT_FIELD) \
+    };
+SIMROOT_KERNELS(SIMROOT_STRUCT)
+#define SIMROOT_PROTOTYPE(name, isa) \
+    int simroot_##name##_##isa(const struct simroot_##name##_arguments *arguments, int threads);
+
 #ifdef __cplusplus
 extern "C" {
 #endif
 
 /* Changes with every change of a kernel's arguments: whoever calls kernels compares it with what he was written for. */
-#define SIMROOT_INTERFACE 2
+#define SIMROOT_INTERFACE 3
 SIMROOT_EXPORT int simroot_interface(void);
 
 /* Instruction sets that this library holds and this processor has, best first, separated by commas. */
@@ -34,6 +94,9 @@ SIMROOT_EXPORT const char *simroot_instruction_sets(void);
 
 /* The address of a kernel for an instruction set (NULL: the best); NULL if there is none or the processor lacks it. */
 SIMROOT_EXPORT void *simroot_kernel(const char *name, const char *instruction_set);
+
+/* The arguments of a kernel in their order, as "type name;" for each; NULL if there is no such kernel. */
+SIMROOT_EXPORT const char *simroot_fields(const char *name);
 
 /* Let kernels run on an OpenMP runtime that the process has loaded already, given its GOMP_parallel, so that its
  * threads and ours do not compete for the cores. NULL, and the beginning, is a pool of our own. */

@@ -1,6 +1,8 @@
 """Which kernels are in use, and why."""
 
+import ctypes
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ from simroot.errors import ConfigError
 from simroot.ops import available_kernels, kernels_in_use, use_kernels
 from simroot.ops import native as _native
 
+HEADER = Path(__file__).parents[2] / "csrc" / "simroot.h"
 BUILT = available_kernels() != [_native.REFERENCE]
 
 
@@ -55,6 +58,27 @@ def test_the_environment_turns_them_off() -> None:
 def test_the_best_are_the_default() -> None:
     assert doctor(SIMROOT_KERNELS="").stdout.strip() == f"{available_kernels()[0]}|the best that this processor has"
     assert available_kernels()[-2:] == ["portable", "reference"]
+
+
+@pytest.mark.skipif(not BUILT, reason="built without native kernels")
+def test_arguments_are_those_of_the_header() -> None:
+    declared = HEADER.read_text().split("#define SIMROOT_KERNELS(X)")[1].split("\n\n")[0]
+    names = re.findall(r"X\((\w+)\)", declared)
+    assert len(names) >= 10
+    struct = _native.arguments_of("lp_backward")
+    assert [field[0] for field in struct._fields_][:9] == ["grad", "x", "z", "u", "dx", "dz", "du", "dbias", "dorder"]
+    assert struct.order.offset == ctypes.sizeof(struct) - 8 == 19 * 8
+    for name in names:
+        sizes = {field[1] for field in _native.arguments_of(name)._fields_}
+        assert sizes <= {ctypes.c_void_p, ctypes.c_int64, ctypes.c_double}, name
+
+
+@pytest.mark.skipif(not BUILT, reason="built without native kernels")
+def test_arguments_that_are_missing_or_unknown_are_named() -> None:
+    with pytest.raises(TypeError, match="lp_limit is given too few or too many arguments: coordinates"):
+        _native.run("lp_limit", purpose="a test", repeats=1)
+    with pytest.raises(TypeError, match="coordinate, coordinates"):
+        _native.run("lp_limit", purpose="a test", repeats=1, coordinate=None)
 
 
 def test_without_a_library_the_reference_is_used(monkeypatch: pytest.MonkeyPatch) -> None:

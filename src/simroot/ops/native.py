@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
@@ -23,7 +23,8 @@ VARIABLE = "SIMROOT_KERNELS"
 
 REFERENCE = "reference"
 _CHOSEN = f"chosen by {VARIABLE}"
-_INTERFACE = 2  # SIMROOT_INTERFACE of csrc/simroot.h
+_INTERFACE = 3  # SIMROOT_INTERFACE of csrc/simroot.h
+_TYPES = {"int64_t": ctypes.c_int64, "double": ctypes.c_double}  # all others are pointers
 _NAMES = {"linux": "libsimroot.so", "darwin": "libsimroot.so", "win32": "simroot.dll"}
 
 
@@ -44,6 +45,8 @@ class _Library:
         self._library.simroot_instruction_sets.restype = ctypes.c_char_p
         self._library.simroot_kernel.restype = ctypes.c_void_p
         self._library.simroot_kernel.argtypes = [ctypes.c_char_p, ctypes.c_char_p]
+        self._library.simroot_fields.restype = ctypes.c_char_p
+        self._library.simroot_fields.argtypes = [ctypes.c_char_p]
         self._library.simroot_use_openmp.argtypes = [ctypes.c_void_p]
         self.instruction_sets: list[str] = self._library.simroot_instruction_sets().decode().split(",")
         if (openmp := _openmp()) is not None:
@@ -52,6 +55,12 @@ class _Library:
     def address(self, name: str, instruction_set: str) -> int:
         address: int = self._library.simroot_kernel(name.encode(), instruction_set.encode())
         return address
+
+    def fields(self, name: str) -> list[tuple[str, Any]]:
+        """Names and ctypes of a kernel's arguments, as csrc/simroot.h declares them."""
+        declared = self._library.simroot_fields(name.encode()).decode().rstrip(";").split(";")
+        split = (one.rpartition(" ") for one in declared)
+        return [(field, _TYPES.get(kind, ctypes.c_void_p)) for kind, _, field in split]
 
 
 def _openmp() -> int | None:
@@ -155,25 +164,38 @@ def reference_chosen() -> bool:
 
 
 @cache
-def _function(name: str, instruction_set: str, arguments: tuple[Any, ...], result: Any) -> Any:
+def arguments_of(name: str) -> type[ctypes.Structure]:
+    """The struct of a kernel's arguments."""
     library = _library()
     assert isinstance(library, _Library)
-    return ctypes.CFUNCTYPE(result, *arguments)(library.address(name, instruction_set))
+    return type(name, (ctypes.Structure,), {"_fields_": library.fields(name)})
 
 
-def kernel(name: str, arguments: Sequence[Any], result: Any = None) -> Any:
-    """A kernel of csrc/simroot.h for the instruction set in use, as a function of ctypes values without the GIL."""
-    return _function(name, kernels_in_use().name, tuple(arguments), result)
+@cache
+def _function(name: str, instruction_set: str) -> Any:
+    library = _library()
+    assert isinstance(library, _Library)
+    prototype = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(arguments_of(name)), ctypes.c_int)
+    return prototype(library.address(name, instruction_set))
 
 
-def run(name: str, types: Sequence[Any], *arguments: Any, purpose: str) -> None:
-    """Call a kernel with as many threads as PyTorch has.
+def run(name: str, *, purpose: str, **arguments: Tensor | float | None) -> None:
+    """Call a kernel of csrc/simroot.h, without the GIL, with as many threads as PyTorch has.
+
+    Args:
+        name: of the kernel.
+        purpose: what it computes, for the error.
+        arguments: the kernel's, each by its name; tensors are given as they lie in memory.
 
     Raises:
-        MemoryError: if none is left for it; `purpose` says what it computes.
+        MemoryError: if none is left for it.
     """
+    given = {key: value.data_ptr() if isinstance(value, Tensor) else value for key, value in arguments.items()}
+    struct = arguments_of(name)
+    if differing := given.keys() ^ {field[0] for field in struct._fields_}:
+        raise TypeError(f"{name} is given too few or too many arguments: {', '.join(sorted(differing))}")
     # The choice may have changed since the forward pass, or since a graph was compiled.
     with nullcontext() if native() else use_kernels("auto"):
-        failed = kernel(name, (*types, ctypes.c_int), ctypes.c_int)(*arguments, torch.get_num_threads())
+        failed = _function(name, kernels_in_use().name)(struct(**given), torch.get_num_threads())
     if failed:
         raise MemoryError(f"no memory left for {purpose}; use smaller batches")

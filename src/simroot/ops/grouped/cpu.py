@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from ctypes import c_int64, c_void_p
-
 import torch
 from torch import Tensor
 
@@ -16,7 +14,7 @@ def _grouped_conv(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, p
     out = empty_output(x, weight, stride, padding)
     x, weight = _laid_out(x), _laid_out(weight)
     bias = None if bias is None else bias.contiguous()
-    _run("grouped_conv", x, weight, (stride, padding, groups), (x, weight, bias), out)
+    _run("grouped_conv", x, weight, (stride, padding, groups), x=x, weights=weight, bias=bias, out=out)
     return out
 
 
@@ -24,7 +22,7 @@ def _grouped_conv(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, p
 def _gradient_of_input(grad: Tensor, x: Tensor, weight: Tensor, padding: int, groups: int) -> Tensor:
     dx, weight = empty_alike(x), _laid_out(weight)
     grad = grad.contiguous(memory_format=memory_format(x))
-    _run("grouped_conv_input", dx, weight, (1, padding, groups), (grad, weight), dx)
+    _run("grouped_conv_input", dx, weight, (1, padding, groups), grad=grad, weights=weight, dx=dx)
     return dx
 
 
@@ -34,7 +32,8 @@ def _gradient_of_filters(
 ) -> tuple[Tensor, Tensor]:
     dweight, dbias = empty_alike(weight), weight.new_empty(weight.shape[0])
     grad, x = grad.contiguous(memory_format=memory_format(x)), _laid_out(x)
-    _run("grouped_conv_filters", x, dweight, (stride, padding, groups), (grad, x), dweight, dbias)
+    tensors = {"grad": grad, "x": x, "dweights": dweight, "dbias": dbias}
+    _run("grouped_conv_filters", x, dweight, (stride, padding, groups), **tensors)
     return dweight, dbias
 
 
@@ -42,22 +41,13 @@ def _laid_out(tensor: Tensor) -> Tensor:
     return tensor.contiguous(memory_format=memory_format(tensor))
 
 
-def _run(
-    name: str,
-    x: Tensor,
-    weight: Tensor,
-    settings: tuple[int, int, int],
-    tensors: tuple[Tensor | None, ...],
-    *results: Tensor,
-) -> None:
+def _run(name: str, x: Tensor, weight: Tensor, settings: tuple[int, int, int], **tensors: Tensor | None) -> None:
     """Call a kernel; x and weight, or tensors like them, tell the sizes."""
     stride, padding, groups = settings
-    (count, _, height, width), (filters, channels, size, _) = x.shape, weight.shape
-    last = (int(not x.is_contiguous()), int(not weight.is_contiguous()))
-    shape = (count, groups, channels, filters // groups, height, width, size, stride, padding, *last)
-    arguments = [
-        *(None if tensor is None else tensor.data_ptr() for tensor in tensors),
-        (c_int64 * len(shape))(*shape),
-        *(result.data_ptr() for result in results),
-    ]
-    run(name, [c_void_p] * len(arguments), *arguments, purpose="a grouped convolution")
+    (images, _, height, width), (filters, inputs, kernel, _) = x.shape, weight.shape
+    run(
+        name, purpose="a grouped convolution", **tensors,
+        images=images, groups=groups, inputs=inputs, filters=filters // groups, height=height, width=width,
+        kernel=kernel, stride=stride, padding=padding,
+        channels_last=int(not x.is_contiguous()), filters_last=int(not weight.is_contiguous()),
+    )  # fmt: skip

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from ctypes import c_double, c_int64, c_void_p
 
 import torch
 from torch import Tensor
@@ -13,10 +12,7 @@ from simroot.errors import ConfigError
 from simroot.ops.native import run
 from simroot.ops.similarity.operator import empty_gradients, empty_output
 
-# Tensors, then sizes of x, templates, kernel, stride and groups, and the order.
-_SIZES = (*[c_int64] * 10, c_double)
-_FORWARD = (*[c_void_p] * 5, *_SIZES)
-_BACKWARD = (*[c_void_p] * 9, *_SIZES)
+_PURPOSE = "an l_p similarity"
 
 
 @torch.library.impl("simroot::lp", "cpu")
@@ -32,12 +28,9 @@ def _lp(
 ) -> Tensor:
     out = empty_output(x, templates, stride)
     x, templates, weights = _laid_out(x, templates, weights)
-    _run(
-        "lp_forward",
-        _FORWARD,
-        (x, templates, weights, None if bias is None else bias.contiguous(), out),
-        _sizes(x, templates, order, p, stride, groups),
-    )
+    bias = None if bias is None else bias.contiguous()
+    sizes = _sizes(x, templates, order, p, stride, groups)
+    run("lp_forward", purpose=_PURPOSE, x=x, z=templates, u=weights, bias=bias, out=out, **sizes)
     return out
 
 
@@ -56,13 +49,11 @@ def _lp_backward(
     found = empty_gradients(x, templates, weights, order, needed)
     dorder = torch.zeros((), dtype=torch.float64) if needed[4] else None
     x, templates, weights = _laid_out(x, templates, weights)
-    wanted = [item if need else None for item, need in zip(found[:4], needed, strict=False)]
-    _run(
-        "lp_backward",
-        _BACKWARD,
-        (grad.contiguous(memory_format=torch.channels_last), x, templates, weights, *wanted, dorder),
-        _sizes(x, templates, order, p, stride, groups),
-    )
+    grad = grad.contiguous(memory_format=torch.channels_last)
+    dx, dz, du, dbias = (item if need else None for item, need in zip(found[:4], needed, strict=False))
+    results = {"dx": dx, "dz": dz, "du": du, "dbias": dbias, "dorder": dorder}
+    sizes = _sizes(x, templates, order, p, stride, groups)
+    run("lp_backward", purpose=_PURPOSE, grad=grad, x=x, z=templates, u=weights, **results, **sizes)
     if dorder is not None:
         found[4].copy_(dorder)
     return found
@@ -78,16 +69,15 @@ def _laid_out(x: Tensor, templates: Tensor, weights: Tensor | None) -> tuple[Ten
 
 def _sizes(
     x: Tensor, templates: Tensor, order: Tensor | None, p: float, stride: Sequence[int], groups: int
-) -> tuple[float, ...]:
+) -> dict[str, float]:
     if order is not None:
         p = order.item()
         if not 0 < p < math.inf:
             raise ConfigError(f"order is {p}, expected a positive number")
-    count, channels, height, width = x.shape
-    r, _, kh, kw = templates.shape
-    return (count, height, width, channels, r, kh, kw, *stride, groups, p)
-
-
-def _run(name: str, types: Sequence[type], tensors: Sequence[Tensor | None], sizes: Sequence[float]) -> None:
-    pointers = (None if tensor is None else tensor.data_ptr() for tensor in tensors)
-    run(name, types, *pointers, *sizes, purpose="an l_p similarity")
+    images, channels, height, width = x.shape
+    r, _, kernel_height, kernel_width = templates.shape
+    return {
+        "images": images, "height": height, "width": width, "channels": channels, "templates": r,
+        "kernel_height": kernel_height, "kernel_width": kernel_width,
+        "step_down": stride[0], "step_right": stride[1], "groups": groups, "order": p,
+    }  # fmt: skip
