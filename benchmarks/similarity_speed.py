@@ -85,7 +85,7 @@ def arithmetic_limit() -> float:
 
     def once() -> float:
         start = time.process_time()
-        run("lp_limit", purpose="the limit of arithmetic", repeats=1_000_000, coordinates=coordinates)
+        run("lp_limit", "the limit of arithmetic", repeats=1_000_000, coordinates=coordinates)
         return 1e9 * (time.process_time() - start) / coordinates.item()
 
     return median(once() for _ in range(50))

@@ -1,11 +1,20 @@
-// Channels-last rows (rows, channels) as one line of vectors. So many rows that they fill whole vectors are a group, and
-// what belongs to a channel is repeated for each row of it: no lane is wasted, whatever the number of channels.
+// Channels-last rows (rows, channels) as one line of vectors. So many rows that they fill whole vectors, and eight or
+// more, are a group, and what belongs to a channel is repeated for each row of it: no lane is wasted, whatever the number
+// of channels, and sums in memory are not waited for.
 #pragma once
+
+#include <type_traits>
 
 #include "kernel.hpp"
 #include "vec.hpp"
 
 namespace SIMROOT_ISA {
+
+// All lanes, where their number may also be a variable.
+using AllLanes = std::integral_constant<int, Vec::width>;
+SIMROOT_INLINE Vec load(const float *p, AllLanes) { return load(p); }
+SIMROOT_INLINE void store(float *p, Vec a, AllLanes) { store(p, a); }
+
 namespace {
 
 constexpr int W = Vec::width;
@@ -24,7 +33,7 @@ struct Rows {
 
     Rows(int64_t rows, int64_t channels) : rows(rows), channels(channels) {
         together = W;
-        while (together > 1 && together / 2 * channels % W == 0) together /= 2;
+        while (together > 1 && together / 2 * channels % W == 0 && together * channels >= 8 * W) together /= 2;
         vectors = together * channels / W;
         chunk = most(1, chunk_floats / (vectors * W)) * together;
     }
@@ -33,7 +42,7 @@ struct Rows {
     int64_t begin(int64_t index) const { return index * chunk; }
     int64_t count(int64_t index) const { return least(chunk, rows - begin(index)); }
 
-    // A value for each channel, repeated for the rows of a group and once more for the last vector read.
+    // A value for each channel, repeated for the rows of a group.
     int64_t floats() const { return vectors * W; }
     void repeat(const float *values, float *to) const {
         for (int64_t i = 0; i < floats(); ++i) to[i] = values[i % channels];

@@ -4,8 +4,7 @@
 // output) or filters x taps (the gradient of the filters) stays in registers while it is summed.
 
 #include "grouped_conv.hpp"
-
-#include <type_traits>
+#include "pieces.hpp"
 
 namespace SIMROOT_ISA {
 namespace {
@@ -14,21 +13,6 @@ namespace {
 constexpr int tile_filters = 4, tile_sums = registers == 32 ? 24 : 12;
 
 constexpr int tile_width(int filters) { return tile_sums / filters < 8 ? tile_sums / filters : 8; }
-
-// body(begin, size) for pieces of [0, total) of nearly equal sizes, at most `largest`; the type of size tells it.
-template <int largest, typename Body>
-SIMROOT_METHOD void with_constant(int64_t begin, int64_t size, const Body &body) {
-    if (size == largest) return body(begin, std::integral_constant<int, largest>());
-    if constexpr (largest > 1) with_constant<largest - 1>(begin, size, body);
-}
-template <int largest, typename Body>
-SIMROOT_METHOD void each_piece(int64_t total, const Body &body) {
-    const int64_t pieces = parts(total, largest);
-    for (int64_t i = 0; i < pieces; ++i) {
-        const int64_t begin = i * total / pieces;
-        with_constant<largest>(begin, (i + 1) * total / pieces - begin, body);
-    }
-}
 
 // sums[o][j] += row(o) column(j). The fewer of the two stay in registers beside the sums.
 template <int rows, int columns, typename Row, typename Column>

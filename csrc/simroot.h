@@ -19,7 +19,8 @@
 #define SIMROOT_KERNELS(X) \
     X(lp_forward) X(lp_backward) X(lp_limit) \
     X(mex_dense_forward) X(mex_dense_backward) X(mex_pool_forward) X(mex_pool_backward) \
-    X(grouped_conv) X(grouped_conv_input) X(grouped_conv_filters)
+    X(grouped_conv) X(grouped_conv_input) X(grouped_conv_filters) \
+    X(batch_norm_act) X(batch_norm_act_backward)
 
 /* The arguments of each kernel, F(type, name) for one: here and nowhere else. From these lines come the structs below,
  * the prototypes, and what simroot_fields() tells callers in other languages. Pointers may be null where it says so. */
@@ -70,6 +71,17 @@
     F(const float *, grad) F(const float *, weights) F(float *, dx) SIMROOT_GROUPED_SIZES(F)
 #define SIMROOT_FIELDS_grouped_conv_filters(F) \
     F(const float *, grad) F(const float *, x) F(float *, dweights) F(float *, dbias) SIMROOT_GROUPED_SIZES(F)
+
+/* Images as rows (rows, channels); `activation` is the number in activation.hpp. weight, bias, residual and gradients may
+ * be null; with a residual the backward pass needs dresidual. mean and var (biased) are those of the batch. */
+#define SIMROOT_NORM_SIZES(F) F(int64_t, rows) F(int64_t, channels) F(int64_t, activation) F(double, eps)
+#define SIMROOT_FIELDS_batch_norm_act(F) \
+    F(const float *, x) F(const float *, weight) F(const float *, bias) F(const float *, residual) F(float *, out) \
+    F(float *, mean) F(float *, var) SIMROOT_NORM_SIZES(F)
+#define SIMROOT_FIELDS_batch_norm_act_backward(F) \
+    F(const float *, grad) F(const float *, x) F(const float *, weight) F(const float *, bias) \
+    F(const float *, residual) F(const float *, mean) F(const float *, var) \
+    F(float *, dx) F(float *, dweight) F(float *, dbias) F(float *, dresidual) SIMROOT_NORM_SIZES(F)
 
 /* struct simroot_NAME_arguments, and the kernel's prototype: not 0 if there was no memory left. */
 #define SIMROOT_FIELD(type, name) type name;

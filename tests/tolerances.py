@@ -36,6 +36,10 @@ TOLERANCES: dict[tuple[str, torch.dtype], Tolerance] = {
         1e-7, "near 0 the slope of beta is a small difference, or half the variance"
     ),
     ("mex_dense.gradient", torch.float32): Tolerance(5e-5, "exponents of some hundreds have an error of 1e-5"),
+    ("batch_norm_act", torch.float64): Tolerance(1e-12, "sums over some thousand rows"),
+    ("batch_norm_act", torch.float32): Tolerance(5e-6, "x - mean loses a digit where the mean is large"),
+    ("batch_norm_act.gradient", torch.float64): Tolerance(1e-11, "differences of sums over some thousand rows"),
+    ("batch_norm_act.gradient", torch.float32): Tolerance(2e-5, "differences of sums over some thousand rows"),
     ("grouped_conv2d", torch.float64): Tolerance(1e-13, "a sum of some hundred products"),
     ("grouped_conv2d", torch.float32): Tolerance(3e-6, "a sum of some hundred products, one after the other"),
     ("grouped_conv2d.gradient", torch.float64): Tolerance(1e-13, "sums of some thousand products"),

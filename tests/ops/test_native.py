@@ -76,9 +76,9 @@ def test_arguments_are_those_of_the_header() -> None:
 @pytest.mark.skipif(not BUILT, reason="built without native kernels")
 def test_arguments_that_are_missing_or_unknown_are_named() -> None:
     with pytest.raises(TypeError, match="lp_limit is given too few or too many arguments: coordinates"):
-        _native.run("lp_limit", purpose="a test", repeats=1)
+        _native.run("lp_limit", "a test", repeats=1)
     with pytest.raises(TypeError, match="coordinate, coordinates"):
-        _native.run("lp_limit", purpose="a test", repeats=1, coordinate=None)
+        _native.run("lp_limit", "a test", repeats=1, coordinate=None)
 
 
 def test_without_a_library_the_reference_is_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,8 @@ from simroot.ops.mex.cost import mex_cost, mex_dense_cost, mex_pool_cost
 from simroot.ops.mex.pooling import global_mex_pool2d, mex_pool2d
 from simroot.ops.native import Kernels, available_kernels, kernels_in_use, use_kernels
 from simroot.ops.noise import multiplicative_noise
+from simroot.ops.norm import batch_norm_act
+from simroot.ops.norm import cpu as _norm_cpu  # noqa: F401
 from simroot.ops.similarity import cpu as _similarity_cpu  # noqa: F401
 from simroot.ops.similarity import gpu as _similarity_gpu  # noqa: F401
 from simroot.ops.similarity import similarity
@@ -22,6 +24,7 @@ __all__ = [
     "Kernels",
     "OpCost",
     "available_kernels",
+    "batch_norm_act",
     "global_mex_pool2d",
     "grouped_conv2d",
     "kernels_in_use",

@@ -179,7 +179,7 @@ def _function(name: str, instruction_set: str) -> Any:
     return prototype(library.address(name, instruction_set))
 
 
-def run(name: str, *, purpose: str, **arguments: Tensor | float | None) -> None:
+def run(name: str, purpose: str, /, **arguments: Tensor | float | None) -> None:
     """Call a kernel of csrc/simroot.h, without the GIL, with as many threads as PyTorch has.
 
     Args:

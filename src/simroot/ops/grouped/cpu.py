@@ -41,12 +41,12 @@ def _laid_out(tensor: Tensor) -> Tensor:
     return tensor.contiguous(memory_format=memory_format(tensor))
 
 
-def _run(name: str, x: Tensor, weight: Tensor, settings: tuple[int, int, int], **tensors: Tensor | None) -> None:
+def _run(name: str, x: Tensor, weight: Tensor, settings: tuple[int, int, int], /, **tensors: Tensor | None) -> None:
     """Call a kernel; x and weight, or tensors like them, tell the sizes."""
     stride, padding, groups = settings
     (images, _, height, width), (filters, inputs, kernel, _) = x.shape, weight.shape
     run(
-        name, purpose="a grouped convolution", **tensors,
+        name, "a grouped convolution", **tensors,
         images=images, groups=groups, inputs=inputs, filters=filters // groups, height=height, width=width,
         kernel=kernel, stride=stride, padding=padding,
         channels_last=int(not x.is_contiguous()), filters_last=int(not weight.is_contiguous()),

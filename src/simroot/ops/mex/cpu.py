@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 from torch import Tensor
 
 from simroot.ops.mex.operator import Size, channels_last
 from simroot.ops.native import run
 
-_run = partial(run, purpose="a MEX kernel")
+_PURPOSE = "a MEX kernel"
 
 
 @torch.library.impl("simroot::mex_dense", "cpu")
 def _mex_dense(x: Tensor, offsets: Tensor, beta: Tensor) -> Tensor:
     x, offsets, beta = x.contiguous(), offsets.contiguous(), beta.contiguous()
     out = x.new_empty((x.shape[0], offsets.shape[0]))
-    _run("mex_dense_forward", x=x, offsets=offsets, beta=beta, out=out, **_sizes(x, offsets))
+    run("mex_dense_forward", _PURPOSE, x=x, offsets=offsets, beta=beta, out=out, **_sizes(x, offsets))
     return out
 
 
@@ -28,7 +26,7 @@ def _mex_dense_backward(
     grad, x, offsets, beta = grad.contiguous(), x.contiguous(), offsets.contiguous(), beta.contiguous()
     dx, doffsets, dbeta = torch.empty_like(x), torch.empty_like(offsets), torch.zeros_like(beta)
     results = {"dx": dx, "doffsets": doffsets, "dbeta": dbeta if beta_needed else None}
-    _run("mex_dense_backward", grad=grad, x=x, offsets=offsets, beta=beta, **results, **_sizes(x, offsets))
+    run("mex_dense_backward", _PURPOSE, grad=grad, x=x, offsets=offsets, beta=beta, **results, **_sizes(x, offsets))
     return dx, doffsets, dbeta
 
 
@@ -36,7 +34,7 @@ def _mex_dense_backward(
 def _mex_pool(x: Tensor, beta: Tensor, kernel_size: Size, stride: Size, padding: Size, size: Size) -> Tensor:
     x, beta = x.contiguous(memory_format=torch.channels_last), beta.contiguous()
     out = channels_last(x, (*x.shape[:2], *size))
-    _run("mex_pool_forward", x=x, beta=beta, out=out, **_geometry(x, out, beta, kernel_size, stride, padding))
+    run("mex_pool_forward", _PURPOSE, x=x, beta=beta, out=out, **_geometry(x, out, beta, kernel_size, stride, padding))
     return out
 
 
@@ -49,7 +47,7 @@ def _mex_pool_backward(
     dx, dbeta = channels_last(x, x.shape), torch.zeros_like(beta)
     results = {"dx": dx, "dbeta": dbeta if beta_needed else None}
     geometry = _geometry(x, grad, beta, kernel_size, stride, padding)
-    _run("mex_pool_backward", grad=grad, x=x, beta=beta, **results, **geometry)
+    run("mex_pool_backward", _PURPOSE, grad=grad, x=x, beta=beta, **results, **geometry)
     return dx, dbeta
 
 

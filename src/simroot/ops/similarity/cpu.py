@@ -30,7 +30,7 @@ def _lp(
     x, templates, weights = _laid_out(x, templates, weights)
     bias = None if bias is None else bias.contiguous()
     sizes = _sizes(x, templates, order, p, stride, groups)
-    run("lp_forward", purpose=_PURPOSE, x=x, z=templates, u=weights, bias=bias, out=out, **sizes)
+    run("lp_forward", _PURPOSE, x=x, z=templates, u=weights, bias=bias, out=out, **sizes)
     return out
 
 
@@ -53,7 +53,7 @@ def _lp_backward(
     dx, dz, du, dbias = (item if need else None for item, need in zip(found[:4], needed, strict=False))
     results = {"dx": dx, "dz": dz, "du": du, "dbias": dbias, "dorder": dorder}
     sizes = _sizes(x, templates, order, p, stride, groups)
-    run("lp_backward", purpose=_PURPOSE, grad=grad, x=x, z=templates, u=weights, **results, **sizes)
+    run("lp_backward", _PURPOSE, grad=grad, x=x, z=templates, u=weights, **results, **sizes)
     if dorder is not None:
         found[4].copy_(dorder)
     return found

@@ -1,0 +1,162 @@
+// Batch normalisation, an optional addition and an activation: y = f((x - mean) weight / sqrt(var + eps) + bias + r).
+//
+// Forward: a pass for the moments, another that normalises. Backward: a pass for the two sums over the rows, another for
+// the gradient of x; both compute the activation's argument again.
+
+#include <cmath>
+#include <type_traits>
+
+#include "affine.hpp"
+#include "moments.hpp"
+
+namespace SIMROOT_ISA {
+namespace {
+
+bool statistics(const Rows &r, const float *x, float *mean, float *var, int threads) {
+    const int64_t chunks = r.chunks(), own = 3 * r.floats();
+    const Memory<float> memory(threads * own);
+    const Parts found(chunks, r.channels);
+    if (!memory.data() || !found.data()) return false;
+    auto task = [&](int64_t k, int worker) {
+        moments_of_chunk(r, x + r.begin(k) * r.channels, r.count(k), memory.data() + worker * own, found.at(k));
+    };
+    parallel(chunks, threads, task);
+    found.merge(chunks, [&](int64_t k) { return r.count(k); }, mean, var);
+    return true;
+}
+
+template <typename Activation, bool adds>
+void normalise(const Rows &r, const Affine &f, const float *x, const float *residual, int64_t count, float *out) {
+    each_vector(r, count, [&](int64_t place, int64_t at, auto lanes) {
+        Vec z = fma(load(x + place, lanes) - load(f.mean + at), load(f.scale + at), load(f.bias + at));
+        if (adds) z = z + load(residual + place, lanes);
+        store(out + place, Activation::value(z), lanes);
+    });
+}
+
+// The gradient by the activation's argument.
+template <typename Activation, bool adds>
+SIMROOT_METHOD Vec slope(Vec grad, Vec d, Vec added, Vec scale, Vec bias) {
+    if (Activation::identity) return grad;
+    Vec z = fma(d, scale, bias);
+    if (adds) z = z + added;
+    return grad * Activation::slope(z);
+}
+
+struct Pass {
+    const float *grad, *x, *residual;
+    float *dresidual, *dx;
+
+    Pass at(int64_t place) const {
+        return {grad + place, x + place, residual ? residual + place : nullptr, dresidual ? dresidual + place : nullptr,
+                dx ? dx + place : nullptr};
+    }
+};
+
+// The sums over a chunk of the gradient by z, and of its products with x - mean, in lanes.
+template <typename Activation, bool adds>
+void sum_gradients(const Rows &r, const Affine &f, const Pass &p, int64_t count, float *sums, float *products) {
+    clear(sums, r.floats());
+    clear(products, r.floats());
+    each_vector(r, count, [&](int64_t place, int64_t at, auto lanes) {
+        const Vec d = load(p.x + place, lanes) - load(f.mean + at);
+        const Vec added = adds ? load(p.residual + place, lanes) : zero();
+        const Vec dz = slope<Activation, adds>(
+            load(p.grad + place, lanes), d, added, load(f.scale + at), load(f.bias + at));
+        if (adds) store(p.dresidual + place, dz, lanes);
+        store(sums + at, load(sums + at) + dz);
+        store(products + at, fma(dz, d, load(products + at)));
+    });
+}
+
+// dx = scale dz - first - second (x - mean)
+template <typename Activation>
+void differentiate(
+    const Rows &r, const Affine &f, const float *first, const float *second, const Pass &p, int64_t count) {
+    each_vector(r, count, [&](int64_t place, int64_t at, auto lanes) {
+        const Vec d = load(p.x + place, lanes) - load(f.mean + at), scale = load(f.scale + at);
+        const Vec dz = slope<Activation, false>(load(p.grad + place, lanes), d, zero(), scale, load(f.bias + at));
+        store(p.dx + place, fnma(d, load(second + at), fma(scale, dz, zero() - load(first + at))), lanes);
+    });
+}
+
+template <typename Activation, bool adds>
+int backward(const simroot_batch_norm_act_backward_arguments &a, int threads) {
+    const Rows r(a.rows, a.channels);
+    const int64_t channels = r.channels, chunks = r.chunks(), size = r.floats();
+    const Memory<float> memory((5 + 2 * threads) * size);
+    const Memory<double> partial(2 * (chunks + 1) * channels);
+    if (!memory.data() || !partial.data()) return 1;
+    const Affine f({a.mean, a.var, a.weight, a.bias, a.eps}, r.channels, r.floats(), memory.data());
+    const Pass pass{a.grad, a.x, a.residual, a.dresidual, a.dx};
+    auto reduce = [&](int64_t k, int worker) {
+        float *sums = memory.data() + (5 + 2 * worker) * size;
+        double *total = partial.data() + 2 * (k + 1) * channels;
+        sum_gradients<Activation, adds>(r, f, pass.at(r.begin(k) * channels), r.count(k), sums, sums + size);
+        for (int64_t i = 0; i < 2 * channels; ++i) total[i] = 0;
+        r.add_lanes(sums, total);
+        r.add_lanes(sums + size, total + channels);
+    };
+    parallel(chunks, threads, reduce);
+    float *first = memory.data() + 3 * size, *second = first + size;
+    double *total = partial.data();
+    for (int64_t i = 0; i < 2 * channels; ++i) total[i] = 0;
+    for (int64_t k = 1; k <= chunks; ++k) {
+        for (int64_t i = 0; i < 2 * channels; ++i) total[i] += total[2 * k * channels + i];
+    }
+    for (int64_t i = 0; i < size; ++i) {
+        const int64_t c = i % channels;
+        const double variance = static_cast<double>(a.var[c]) + a.eps, n = static_cast<double>(a.rows);
+        const double scale = (a.weight ? a.weight[c] : 1) / std::sqrt(variance);
+        first[i] = static_cast<float>(scale * total[c] / n);
+        second[i] = static_cast<float>(scale * total[channels + c] / (variance * n));
+    }
+    for (int64_t c = 0; c < channels; ++c) {
+        if (a.dbias) a.dbias[c] = static_cast<float>(total[c]);
+        if (a.dweight) {
+            a.dweight[c] =
+                static_cast<float>(total[channels + c] / std::sqrt(static_cast<double>(a.var[c]) + a.eps));
+        }
+    }
+    if (!a.dx) return 0;
+    auto finish = [&](int64_t k, int) {
+        Pass own = pass.at(r.begin(k) * channels);
+        if (adds) own.grad = own.dresidual;
+        differentiate<std::conditional_t<adds, Identity, Activation>>(r, f, first, second, own, r.count(k));
+    };
+    parallel(chunks, threads, finish);
+    return 0;
+}
+
+}  // namespace
+}  // namespace SIMROOT_ISA
+
+SIMROOT_KERNEL(batch_norm_act) {
+    using namespace SIMROOT_ISA;
+    if (!a.rows) return 0;
+    const Rows r(a.rows, a.channels);
+    const Memory<float> memory(3 * r.floats());
+    if (!memory.data() || !statistics(r, a.x, a.mean, a.var, threads)) return 1;
+    const Affine f({a.mean, a.var, a.weight, a.bias, a.eps}, r.channels, r.floats(), memory.data());
+    with_activation(a.activation, [&](auto activation) {
+        using Activation = decltype(activation);
+        auto task = [&](int64_t k, int) {
+            const int64_t place = r.begin(k) * r.channels;
+            if (a.residual) {
+                normalise<Activation, true>(r, f, a.x + place, a.residual + place, r.count(k), a.out + place);
+            } else {
+                normalise<Activation, false>(r, f, a.x + place, nullptr, r.count(k), a.out + place);
+            }
+        };
+        parallel(r.chunks(), threads, task);
+    });
+    return 0;
+}
+
+SIMROOT_KERNEL(batch_norm_act_backward) {
+    using namespace SIMROOT_ISA;
+    return with_activation(a.activation, [&](auto activation) {
+        using Activation = decltype(activation);
+        return a.residual ? backward<Activation, true>(a, threads) : backward<Activation, false>(a, threads);
+    });
+}
