@@ -21,7 +21,7 @@ bool statistics(const Rows &r, const float *x, float *mean, float *var, int thre
         moments_of_chunk(r, x + r.begin(k) * r.channels, r.count(k), memory.data() + worker * own, found.at(k));
     };
     parallel(chunks, threads, task);
-    found.merge(chunks, [&](int64_t k) { return r.count(k); }, mean, var);
+    found.merge(chunks, r.channels, [&](int64_t k) { return r.count(k); }, mean, var);
     return true;
 }
 

@@ -27,7 +27,7 @@ struct Moments {
     double *mean, *square;
 };
 
-void moments_of_chunk(const Rows &r, const float *x, int64_t count, float *memory, Moments m) {
+inline void moments_of_chunk(const Rows &r, const float *x, int64_t count, float *memory, Moments m) {
     const int64_t size = r.floats(), channels = r.channels;
     float *shift = memory, *sums = memory + size, *squares = memory + 2 * size;
     clear(shift, size);
@@ -61,22 +61,22 @@ public:
         return {found, found + channels_};
     }
 
-    // Mean and variance of all, given how many rows the parts have.
+    // Mean and variance of all, for the first channels, given how many rows the parts have.
     template <typename Count>
-    void merge(int64_t parts, const Count &count, float *mean, float *var) const {
+    void merge(int64_t parts, int64_t channels, const Count &count, float *mean, float *var) const {
         const Moments all = at(0);
         double rows = static_cast<double>(count(0));
         for (int64_t k = 1; k < parts; ++k) {
             const Moments one = at(k);
             const double added = static_cast<double>(count(k)), share = added / (rows + added);
-            for (int64_t c = 0; c < channels_; ++c) {
+            for (int64_t c = 0; c < channels; ++c) {
                 const double step = one.mean[c] - all.mean[c];
                 all.mean[c] += step * share;
                 all.square[c] += one.square[c] + step * step * rows * share;
             }
             rows += added;
         }
-        for (int64_t c = 0; c < channels_; ++c) {
+        for (int64_t c = 0; c < channels; ++c) {
             mean[c] = static_cast<float>(all.mean[c]);
             var[c] = static_cast<float>(all.square[c] / rows);
         }

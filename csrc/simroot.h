@@ -20,7 +20,8 @@
     X(lp_forward) X(lp_backward) X(lp_limit) \
     X(mex_dense_forward) X(mex_dense_backward) X(mex_pool_forward) X(mex_pool_backward) \
     X(grouped_conv) X(grouped_conv_input) X(grouped_conv_filters) \
-    X(batch_norm_act) X(batch_norm_act_backward)
+    X(batch_norm_act) X(batch_norm_act_backward) \
+    X(pointwise_conv) X(pointwise_conv_backward) X(depthwise_conv) X(depthwise_conv_backward)
 
 /* The arguments of each kernel, F(type, name) for one: here and nowhere else. From these lines come the structs below,
  * the prototypes, and what simroot_fields() tells callers in other languages. Pointers may be null where it says so. */
@@ -82,6 +83,31 @@
     F(const float *, grad) F(const float *, x) F(const float *, weight) F(const float *, bias) \
     F(const float *, residual) F(const float *, mean) F(const float *, var) \
     F(float *, dx) F(float *, dweight) F(float *, dbias) F(float *, dresidual) SIMROOT_NORM_SIZES(F)
+
+/* Convolutions out = f(norm(x)) * weights, where norm has the given mean, var, weight and bias, weight and bias may be
+ * null, and without a mean x is taken as it is. out_mean and out_var are the moments of the result, or null. Backward they
+ * may have gradients grad_mean and grad_var, which need out and out_mean; gradients that nobody needs are null, but those
+ * of what is before the filters come together with dx. */
+#define SIMROOT_CONV_TENSORS(F) \
+    F(const float *, x) F(const float *, mean) F(const float *, var) F(const float *, weight) F(const float *, bias) \
+    F(const float *, weights)
+#define SIMROOT_CONV_RESULTS(F) F(float *, out) F(float *, out_mean) F(float *, out_var)
+#define SIMROOT_CONV_GRADIENTS(F) \
+    F(const float *, grad) F(const float *, grad_mean) F(const float *, grad_var) F(const float *, out) \
+    F(const float *, out_mean) F(float *, dx) F(float *, dmean) F(float *, dvar) F(float *, dweight) \
+    F(float *, dbias) F(float *, dweights)
+#define SIMROOT_POINTWISE_SIZES(F) \
+    F(int64_t, rows) F(int64_t, inputs) F(int64_t, outputs) F(int64_t, activation) F(double, eps)
+#define SIMROOT_FIELDS_pointwise_conv(F) SIMROOT_CONV_TENSORS(F) SIMROOT_CONV_RESULTS(F) SIMROOT_POINTWISE_SIZES(F)
+#define SIMROOT_FIELDS_pointwise_conv_backward(F) \
+    SIMROOT_CONV_TENSORS(F) SIMROOT_CONV_GRADIENTS(F) SIMROOT_POINTWISE_SIZES(F)
+/* Filters (channels, kernel, kernel); kernel 3, 5 or 7, stride 1 or 2, padding below the kernel. */
+#define SIMROOT_DEPTHWISE_SIZES(F) \
+    F(int64_t, images) F(int64_t, height) F(int64_t, width) F(int64_t, channels) F(int64_t, kernel) \
+    F(int64_t, stride) F(int64_t, padding) F(int64_t, activation) F(double, eps)
+#define SIMROOT_FIELDS_depthwise_conv(F) SIMROOT_CONV_TENSORS(F) SIMROOT_CONV_RESULTS(F) SIMROOT_DEPTHWISE_SIZES(F)
+#define SIMROOT_FIELDS_depthwise_conv_backward(F) \
+    SIMROOT_CONV_TENSORS(F) SIMROOT_CONV_GRADIENTS(F) SIMROOT_DEPTHWISE_SIZES(F)
 
 /* struct simroot_NAME_arguments, and the kernel's prototype: not 0 if there was no memory left. */
 #define SIMROOT_FIELD(type, name) type name;

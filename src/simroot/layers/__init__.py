@@ -1,5 +1,6 @@
 """Layers: parameters, constraints and initialisation around one operator each."""
 
+from simroot.layers.accelerate import Acceleration, accelerate, acceleration, restore
 from simroot.layers.blocks.root_module import RootModule2d
 from simroot.layers.folding import Foldable
 from simroot.layers.grouped import GroupedConv2d
@@ -10,6 +11,7 @@ from simroot.layers.root import UnevenConv2d
 from simroot.layers.similarity import Similarity2d, WhitenedSimilarity2d
 
 __all__ = [
+    "Acceleration",
     "Foldable",
     "FoldedContrast2d",
     "FoldedNorm2d",
@@ -24,4 +26,7 @@ __all__ = [
     "Similarity2d",
     "UnevenConv2d",
     "WhitenedSimilarity2d",
+    "accelerate",
+    "acceleration",
+    "restore",
 ]

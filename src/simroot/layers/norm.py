@@ -7,6 +7,8 @@ them away for deployment (``simroot.models.deploy``).
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,6 +20,18 @@ from simroot.layers.grouped import GroupedConv2d
 _SMALLEST_SHARE = 1e-3
 # Channels from which on the share is the batch's.
 _WIDE = 64
+
+
+class BatchNorm(NamedTuple):
+    """What a batch normalisation is made of: arguments of ``F.batch_norm``, in their order."""
+
+    running_mean: Tensor | None
+    running_var: Tensor | None
+    weight: Tensor | None
+    bias: Tensor | None
+    training: bool
+    momentum: float
+    eps: float
 
 
 class FoldedNorm2d(nn.Module):
@@ -284,12 +298,23 @@ class NormalisedConv2d(GroupedConv2d):
             nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.norm is None or self.bias is None:
+            return self._conv_forward(x, self.filters_for(x), self.bias)
+        y = self.norm(self._conv_forward(x, self.filters_for(x), None))
+        return y + self.bias[:, None, None]
+
+    def filters_for(self, x: Tensor) -> Tensor:
+        """The filters, which in training take these images into account."""
         if self.patches is not None and self.training:
             self.patches.update(x.detach())
-        if self.norm is None or self.bias is None:
-            return self._conv_forward(x, self.filters(), self.bias)
-        y = self.norm(self._conv_forward(x, self.filters(), None))
-        return y + self.bias[:, None, None]
+        return self.filters()
+
+    def batch_norm(self) -> BatchNorm | None:
+        """What follows the convolution, if that is a batch normalisation."""
+        norm = self.norm
+        if type(norm) is not FoldedNorm2d or norm.scale != 1:
+            return None
+        return BatchNorm(norm.mean, norm.var, None, self.bias, norm.training, norm.momentum, norm.eps)
 
     def filters(self) -> Tensor:
         """The filters that the images meet, (out_channels, in_channels / groups, k, k), before normalisation."""

@@ -11,6 +11,8 @@ from simroot.ops.mex import gpu as _mex_gpu  # noqa: F401
 from simroot.ops.mex import mex, mex_dense
 from simroot.ops.mex.cost import mex_cost, mex_dense_cost, mex_pool_cost
 from simroot.ops.mex.pooling import global_mex_pool2d, mex_pool2d
+from simroot.ops.narrow import cpu as _narrow_cpu  # noqa: F401
+from simroot.ops.narrow import narrow_conv2d
 from simroot.ops.native import Kernels, available_kernels, kernels_in_use, use_kernels
 from simroot.ops.noise import multiplicative_noise
 from simroot.ops.norm import batch_norm_act
@@ -35,6 +37,7 @@ __all__ = [
     "mex_pool2d",
     "mex_pool_cost",
     "multiplicative_noise",
+    "narrow_conv2d",
     "similarity",
     "similarity_cost",
     "use_kernels",

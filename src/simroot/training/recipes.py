@@ -73,6 +73,8 @@ class Recipe:
         precision: ``"32"``, or ``"bf16"`` for automatic mixed precision with bfloat16.
         channels_last: keep image tensors channels-last in memory.
         compile: compile the network with ``torch.compile``.
+        accelerate: train on the processor by native kernels (``simroot.layers.accelerate``), unless compiled;
+            measured to be faster, but not yet the default.
         patience: end the training when neither accuracy nor loss on the validation images was better in so many epochs
             than before; None goes on to the last.
         seed: of the initial weights, the order of the images, augmentation and noise.
@@ -112,6 +114,7 @@ class Recipe:
     precision: Precision = "32"
     channels_last: bool = True
     compile: bool = False
+    accelerate: bool = False
     patience: int | None = None
     seed: int = 0
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from simroot.layers.norm import NormalisedConv2d
+from simroot.layers.norm import BatchNorm, NormalisedConv2d
 
 
 class ScaledConv2d(NormalisedConv2d):
@@ -21,9 +21,14 @@ class ScaledConv2d(NormalisedConv2d):
         self.gain = nn.Parameter(torch.ones(out_channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        y, norm = self._conv_forward(x, self.filters(), None), self.norm
+        norm = self.batch_norm()
         assert norm is not None
-        return F.batch_norm(y, norm.mean, norm.var, self.gain, self.bias, norm.training, norm.momentum, norm.eps)
+        return F.batch_norm(self._conv_forward(x, self.filters_for(x), None), *norm)
+
+    def batch_norm(self) -> BatchNorm | None:
+        """What follows the convolution, with the learned scale."""
+        found = super().batch_norm()
+        return None if found is None else found._replace(weight=self.gain)
 
     @torch.no_grad()
     def folded(self) -> nn.Conv2d:

@@ -1,0 +1,136 @@
+"""A training step, forward and backward, of accelerated networks against PyTorch's own, channels-last.
+
+    python benchmarks/accelerated_step.py --out results/accelerated_step.json
+
+Both sides have the same weights and images and are checked first: results and gradients are compared with float64, and
+the accelerated network may not be further away than three times PyTorch's distance. Then they take turns; of each side
+the fastest turn counts, in seconds of all processors together, so that neighbours disturb the ratio little.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from simroot.layers import accelerate
+from simroot.models import create_model
+from simroot.training.environment import versions
+from simroot.training.session import keep_freed_memory
+
+# Name in the table, registry name or torchvision's, overrides, side of the images.
+NETWORKS: list[tuple[str, str, dict[str, Any], int]] = [
+    ("simnet_mobile 65K", "simnet_mobile", {"channels": 10.0, "depth": 3}, 32),
+    ("mobilenet_v3_compact 65K", "mobilenet_v3_compact", {"channels": 7.5, "depth": 3}, 32),
+    ("mobilenet_v2_compact 65K", "mobilenet_v2_compact", {"channels": 8.75, "depth": 3}, 32),
+    ("bsconv_wrn_s", "bsconv_wrn_s", {}, 32),
+    ("simnet_mixed root 4, 5K", "simnet_mixed", {"channels": 11.25, "depth": 1, "degree": 4}, 32),
+    ("simnet_mixed root 4, 20K", "simnet_mixed", {"channels": 25.0, "depth": 1, "degree": 4}, 32),
+    ("simnet_mixed root 4, 65K", "simnet_mixed", {"channels": 25.25, "degree": 4}, 32),
+    ("resnet20", "resnet20", {}, 32),
+    ("torchvision mobilenet_v3_small", "torchvision:mobilenet_v3_small", {}, 96),
+]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the comparison and print what came out."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="*", default=[], help="networks whose name contains one of these words")
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--repeats", type=int, default=8)
+    parser.add_argument("--threads", type=int, nargs="*", default=[1])
+    parser.add_argument("--compile", action="store_true", help="compare with torch.compile, too: minutes for each")
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args(argv)
+    keep_freed_memory()
+    rows = []
+    for network in NETWORKS:
+        if not arguments.only or any(word in network[0] for word in arguments.only):
+            for threads in arguments.threads:
+                torch.set_num_threads(threads)
+                rows.append(measure(network, threads, arguments))
+                print(rows[-1], file=sys.stderr, flush=True)
+    print_rows(rows)
+    result = {"batch_size": arguments.batch_size, "rows": rows, "versions": versions()}
+    if arguments.out:
+        arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def build(name: str, overrides: dict[str, Any]) -> nn.Module:
+    """A network with the same weights on every call, without dropout, for whose numbers the sides would take turns."""
+    torch.manual_seed(0)
+    if name.startswith("torchvision:"):
+        import torchvision
+
+        model: nn.Module = getattr(torchvision.models, name.split(":")[1])(num_classes=10)
+    else:
+        model = create_model(name, **overrides)
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return model.to(memory_format=torch.channels_last).train()
+
+
+def measure(
+    network: tuple[str, str, dict[str, Any], int], threads: int, arguments: argparse.Namespace
+) -> dict[str, Any]:
+    """The row of one network."""
+    title, name, overrides, side = network
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(arguments.batch_size, 3, side, side, generator=generator).to(memory_format=torch.channels_last)
+    labels = torch.randint(0, 10, (arguments.batch_size,), generator=generator)
+    sides: dict[str, Callable[[Tensor], Tensor]] = {"pytorch": build(name, overrides)}
+    sides["simroot"] = accelerate(build(name, overrides))
+    check(build(name, overrides), images[:16], labels[:16])
+    if arguments.compile:
+        sides["compiled"] = torch.compile(build(name, overrides))
+    best = dict.fromkeys(sides, float("inf"))
+    for repeat in range(arguments.repeats + 1):
+        for key, model in sides.items():
+            start = time.process_time()
+            F.cross_entropy(model(images), labels).backward()
+            if repeat:  # the first turn warms up
+                best[key] = min(best[key], time.process_time() - start)
+    others = min(seconds for key, seconds in best.items() if key != "simroot")
+    milliseconds = {f"{key}_ms": round(1e3 * seconds, 1) for key, seconds in best.items()}
+    return {"network": title, "threads": threads, **milliseconds, "ratio": round(others / best["simroot"], 2)}
+
+
+def check(model: nn.Module, images: Tensor, labels: Tensor) -> None:
+    """Stop if the accelerated network is further from float64 than PyTorch's own."""
+
+    def gradients(side: nn.Module, x: Tensor) -> Tensor:
+        F.cross_entropy(side(x), labels).backward()
+        return torch.cat([p.grad.flatten().double() for p in side.parameters() if p.grad is not None])
+
+    exact = gradients(copy.deepcopy(model).double(), images.double())
+    ours, theirs = gradients(accelerate(copy.deepcopy(model)), images), gradients(model, images)
+    distance, limit = (ours - exact).norm() / exact.norm(), 3 * (theirs - exact).norm() / exact.norm() + 1e-5
+    if not distance <= limit:
+        raise SystemExit(f"the gradients are {distance:.2g} from float64, PyTorch's {limit / 3:.2g}")
+
+
+def print_rows(rows: list[dict[str, Any]]) -> None:
+    """The figures as a table."""
+    table = Table(title="A training step, forward and backward", title_justify="left")
+    for column in rows[0]:
+        table.add_column(column, justify="left" if column == "network" else "right")
+    for row in rows:
+        table.add_row(*map(str, row.values()))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,266 @@
+// A 1x1 convolution of rows of channels, out = f(norm(x)) weights^T, with the moments of the result, and its gradients.
+//
+// A chunk of rows is normalised into the nearest cache, multiplied by the filters, whose lanes are outputs, and the
+// moments of what comes out are taken while it is still there. Backward, all gradients of a chunk are found together.
+// Sums over the rows of a chunk are floats, those over the chunks of a piece too, over the pieces doubles.
+
+#include "affine.hpp"
+#include "moments.hpp"
+#include "pieces.hpp"
+
+namespace SIMROOT_ISA {
+namespace {
+
+constexpr int tile_sums = registers == 32 ? 24 : 12;
+// Rows of a chunk divide into whole tiles; pieces of the rows depend on the shape alone.
+constexpr int64_t tile_rows = 24, most_pieces = 64, chunk_numbers = 12288;
+
+// The filters as panels: for each two vectors of outputs, or the last one, what belongs to each input in turn.
+class Panels {
+public:
+    Panels(int64_t outputs, int64_t inputs) : memory_(parts(outputs, W) * W * inputs), outputs_(outputs), inputs_(inputs) {}
+
+    template <typename Weight>
+    bool pack(const Weight &weight) const {
+        if (!memory_.data()) return false;
+        float *to = memory_.data();
+        for (int64_t first = 0; first < outputs_; first += 2 * W) {
+            const int64_t lanes = parts(least(2 * W, outputs_ - first), W) * W;
+            for (int64_t k = 0; k < inputs_; ++k) {
+                for (int64_t i = first; i < first + lanes; ++i) *to++ = i < outputs_ ? weight(i, k) : 0;
+            }
+        }
+        return true;
+    }
+    const float *at(int64_t first) const { return memory_.data() + first * inputs_; }
+
+private:
+    Memory<float> memory_;
+    int64_t outputs_, inputs_;
+};
+
+template <int rows, int vectors>
+void multiply_tile(const float *a, int64_t inputs, const float *panel, float *out, int64_t outputs, int lanes) {
+    Vec sums[rows][vectors];
+    SIMROOT_UNROLL
+    for (int r = 0; r < rows; ++r) {
+        SIMROOT_EACH(vectors) sums[r][i] = zero();
+    }
+    for (int64_t k = 0; k < inputs; ++k, panel += vectors * W) {
+        Vec b[vectors];
+        SIMROOT_EACH(vectors) b[i] = load(panel + i * W);
+        SIMROOT_UNROLL
+        for (int r = 0; r < rows; ++r) {
+            const Vec x = set1(a[r * inputs + k]);
+            SIMROOT_EACH(vectors) sums[r][i] = fma(x, b[i], sums[r][i]);
+        }
+    }
+    SIMROOT_UNROLL
+    for (int r = 0; r < rows; ++r) {
+        float *to = out + r * outputs;
+        SIMROOT_EACH(vectors - 1) store(to + i * W, sums[r][i]);
+        if (lanes == W) {
+            store(to + (vectors - 1) * W, sums[r][vectors - 1]);
+        } else {
+            store(to + (vectors - 1) * W, sums[r][vectors - 1], lanes);
+        }
+    }
+}
+
+// out[r][o] = sum_k a[r][k] weights[o][k]
+void multiply(const float *a, int64_t rows, int64_t inputs, const Panels &panels, float *out, int64_t outputs) {
+    for (int64_t first = 0; first < outputs; first += 2 * W) {
+        const int64_t left = least(2 * W, outputs - first);
+        const int lanes = static_cast<int>((left - 1) % W + 1);
+        const auto tiles = [&](auto count) {
+            constexpr int vectors = decltype(count)::value;
+            each_piece<tile_sums / vectors>(rows, [&](int64_t row, auto several) {
+                multiply_tile<decltype(several)::value, vectors>(
+                    a + row * inputs, inputs, panels.at(first), out + row * outputs + first, outputs, lanes);
+            });
+        };
+        if (left > W) {
+            tiles(std::integral_constant<int, 2>());
+        } else {
+            tiles(std::integral_constant<int, 1>());
+        }
+    }
+}
+
+template <int rows, int vectors, bool whole>
+void add_tile(
+    const float *g, int64_t g_step, const float *a, int64_t a_step, int64_t count, float *out, int64_t out_step, int lanes) {
+    Vec sums[rows][vectors];
+    SIMROOT_UNROLL
+    for (int r = 0; r < rows; ++r) {
+        SIMROOT_EACH(vectors) sums[r][i] = load(out + r * out_step + i * W);
+    }
+    for (int64_t k = 0; k < count; ++k, g += g_step, a += a_step) {
+        Vec b[vectors];
+        SIMROOT_EACH(vectors) b[i] = whole || i + 1 < vectors ? load(a + i * W) : load(a + i * W, lanes);
+        SIMROOT_UNROLL
+        for (int r = 0; r < rows; ++r) {
+            const Vec x = set1(g[r]);
+            SIMROOT_EACH(vectors) sums[r][i] = fma(x, b[i], sums[r][i]);
+        }
+    }
+    SIMROOT_UNROLL
+    for (int r = 0; r < rows; ++r) {
+        SIMROOT_EACH(vectors) store(out + r * out_step + i * W, sums[r][i]);
+    }
+}
+
+// out[o][k] += sum_r g[r][o] a[r][k]; rows of out are whole vectors.
+void add_products(const float *g, int64_t outputs, const float *a, int64_t inputs, int64_t count, float *out) {
+    const int64_t step = parts(inputs, W) * W;
+    for (int64_t first = 0; first < inputs; first += 2 * W) {
+        const int64_t left = least(2 * W, inputs - first);
+        const int lanes = static_cast<int>((left - 1) % W + 1);
+        const auto tiles = [&](auto count_of_vectors, auto whole) {
+            constexpr int vectors = decltype(count_of_vectors)::value;
+            each_piece<tile_sums / vectors>(outputs, [&](int64_t o, auto several) {
+                add_tile<decltype(several)::value, vectors, decltype(whole)::value>(
+                    g + o, outputs, a + first, inputs, count, out + o * step + first, step, lanes);
+            });
+        };
+        using Two = std::integral_constant<int, 2>;
+        using One = std::integral_constant<int, 1>;
+        if (left > W) {
+            lanes == W ? tiles(Two(), std::true_type()) : tiles(Two(), std::false_type());
+        } else {
+            lanes == W ? tiles(One(), std::true_type()) : tiles(One(), std::false_type());
+        }
+    }
+}
+
+struct Shape {
+    int64_t rows, inputs, outputs, chunk, chunks, pieces;
+
+    Shape(int64_t rows, int64_t inputs, int64_t outputs) : rows(rows), inputs(inputs), outputs(outputs) {
+        chunk = most(1, least(10, chunk_numbers / (inputs + outputs) / tile_rows)) * tile_rows;
+        chunks = parts(rows, chunk);
+        pieces = least(chunks, most_pieces);
+    }
+    int64_t count(int64_t k) const { return least(chunk, rows - k * chunk); }
+};
+
+// f(norm(x)) of a chunk.
+void activate(int64_t activation, const Rows &r, const Affine &f, const float *x, int64_t count, float *to) {
+    with_activation(activation, [&](auto kind) {
+        each_vector(r, count, [&](int64_t place, int64_t at, auto lanes) {
+            const Vec z = fma(load(x + place, lanes) - load(f.mean + at), load(f.scale + at), load(f.bias + at));
+            store(to + place, decltype(kind)::value(z), lanes);
+        });
+    });
+}
+
+// From the gradient by f(norm(x)), in dx: that by x; and the sums of that by norm(x) and of its products with x - mean.
+void differentiate(
+    int64_t activation, const Rows &r, const Affine &f, const float *x, int64_t count, float *dx, float *sums,
+    float *products) {
+    with_activation(activation, [&](auto kind) {
+        each_vector(r, count, [&](int64_t place, int64_t at, auto lanes) {
+            const Vec d = load(x + place, lanes) - load(f.mean + at), scale = load(f.scale + at);
+            const Vec dz = load(dx + place, lanes) * decltype(kind)::slope(fma(d, scale, load(f.bias + at)));
+            store(sums + at, load(sums + at) + dz);
+            store(products + at, fma(dz, d, load(products + at)));
+            store(dx + place, dz * scale, lanes);
+        });
+    });
+}
+
+int forward(const simroot_pointwise_conv_arguments &a, int threads) {
+    const Shape s(a.rows, a.inputs, a.outputs);
+    const Rows in(s.rows, s.inputs), out(s.rows, s.outputs);
+    const Panels panels(s.outputs, s.inputs);
+    const int64_t own = s.chunk * s.inputs + 3 * out.floats();
+    const Memory<float> memory(3 * in.floats() + threads * own);
+    const Parts found(a.out_mean ? s.chunks : 0, s.outputs);
+    if (!memory.data() || !found.data()) return 1;
+    if (!panels.pack([&](int64_t o, int64_t k) { return a.weights[o * s.inputs + k]; })) return 1;
+    const Affine f({a.mean, a.var, a.weight, a.bias, a.eps}, s.inputs, in.floats(), memory.data());
+    auto task = [&](int64_t k, int worker) {
+        float *scratch = memory.data() + 3 * in.floats() + worker * own;
+        const int64_t count = s.count(k);
+        const float *x = a.x + k * s.chunk * s.inputs;
+        float *y = a.out + k * s.chunk * s.outputs;
+        if (a.mean) activate(a.activation, in, f, x, count, scratch);
+        multiply(a.mean ? scratch : x, count, s.inputs, panels, y, s.outputs);
+        if (a.out_mean) moments_of_chunk(out, y, count, scratch + s.chunk * s.inputs, found.at(k));
+    };
+    parallel(s.chunks, threads, task);
+    if (a.out_mean) found.merge(s.chunks, s.outputs, [&](int64_t k) { return s.count(k); }, a.out_mean, a.out_var);
+    return 0;
+}
+
+int backward(const simroot_pointwise_conv_backward_arguments &a, int threads) {
+    const Shape s(a.rows, a.inputs, a.outputs);
+    const Rows in(s.rows, s.inputs), out(s.rows, s.outputs);
+    const Panels panels(s.inputs, s.outputs);
+    const int64_t step = parts(s.inputs, W) * W, size = a.dweights ? s.outputs * step : 0;
+    const int64_t shared = 3 * (in.floats() + out.floats());
+    const int64_t own = s.chunk * (s.inputs + s.outputs) + 2 * in.floats();
+    const Memory<float> memory(shared + threads * own + s.pieces * size);
+    const Memory<double> sums(2 * (s.pieces + 1) * s.inputs);
+    if (!memory.data() || !sums.data()) return 1;
+    if (!panels.pack([&](int64_t i, int64_t o) { return a.weights[o * s.inputs + i]; })) return 1;
+    const Norm norm{a.mean, a.var, a.weight, a.bias, a.eps};
+    const Affine f(norm, s.inputs, in.floats(), memory.data());
+    const Correction correction(
+        a.out_mean, a.grad_mean, a.grad_var, s.rows, s.outputs, out.floats(), memory.data() + 3 * in.floats());
+    float *products = memory.data() + shared + threads * own;
+    auto task = [&](int64_t piece, int worker) {
+        float *values = memory.data() + shared + worker * own, *grads = values + s.chunk * s.inputs;
+        float *lanes_of_sums = grads + s.chunk * s.outputs;
+        double *total = sums.data() + 2 * (piece + 1) * s.inputs;
+        for (int64_t i = 0; i < 2 * s.inputs; ++i) total[i] = 0;
+        clear(products + piece * size, size);
+        for (int64_t k = piece * s.chunks / s.pieces; k < (piece + 1) * s.chunks / s.pieces; ++k) {
+            const int64_t count = s.count(k);
+            const float *x = a.x + k * s.chunk * s.inputs, *g = a.grad + k * s.chunk * s.outputs;
+            if (a.out_mean) {
+                const float *y = a.out + k * s.chunk * s.outputs;
+                each_vector(out, count, [&](int64_t place, int64_t at, auto lanes) {
+                    const Vec d = load(y + place, lanes) - load(correction.mean + at);
+                    const Vec whole = load(g + place, lanes) + load(correction.first + at);
+                    store(grads + place, fma(d, load(correction.second + at), whole), lanes);
+                });
+                g = grads;
+            }
+            if (a.dweights) {
+                if (a.mean) activate(a.activation, in, f, x, count, values);
+                add_products(g, s.outputs, a.mean ? values : x, s.inputs, count, products + piece * size);
+            }
+            if (!a.dx) continue;
+            float *dx = a.dx + k * s.chunk * s.inputs;
+            multiply(g, count, s.outputs, panels, dx, s.inputs);
+            if (!a.mean) continue;
+            clear(lanes_of_sums, 2 * in.floats());
+            differentiate(a.activation, in, f, x, count, dx, lanes_of_sums, lanes_of_sums + in.floats());
+            in.add_lanes(lanes_of_sums, total);
+            in.add_lanes(lanes_of_sums + in.floats(), total + s.inputs);
+        }
+    };
+    parallel(s.pieces, threads, task);
+    double *total = sums.data();
+    for (int64_t i = 0; i < 2 * s.inputs; ++i) {
+        total[i] = 0;
+        for (int64_t piece = 1; piece <= s.pieces; ++piece) total[i] += total[2 * piece * s.inputs + i];
+    }
+    if (a.mean) NormGradients{a.dmean, a.dvar, a.dweight, a.dbias}.set(norm, s.inputs, total, total + s.inputs);
+    for (int64_t o = 0; a.dweights && o < s.outputs; ++o) {
+        for (int64_t i = 0; i < s.inputs; ++i) {
+            double sum = 0;
+            for (int64_t piece = 0; piece < s.pieces; ++piece) sum += products[piece * size + o * step + i];
+            a.dweights[o * s.inputs + i] = static_cast<float>(sum);
+        }
+    }
+    return 0;
+}
+
+}  // namespace
+}  // namespace SIMROOT_ISA
+
+SIMROOT_KERNEL(pointwise_conv) { return SIMROOT_ISA::forward(a, threads); }
+
+SIMROOT_KERNEL(pointwise_conv_backward) { return SIMROOT_ISA::backward(a, threads); }

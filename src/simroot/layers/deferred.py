@@ -1,0 +1,145 @@
+"""Normalisations, additions and activations that wait until it is known who reads them.
+
+A convolution that follows does them where it reads; before anything else they are done in one operator. These functions
+take the place of the modules' calls in networks that `accelerate` has changed. In evaluation, and wherever no kernel
+serves, they are those calls.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import has_torch_function
+
+from simroot import ops
+from simroot.layers.norm import BatchNorm, NormalisedConv2d
+from simroot.ops.narrow import Moments, Norm, fits_kernel
+from simroot.ops.native import has_native
+from simroot.ops.norm import ACTIVATIONS
+
+
+@dataclass(frozen=True)
+class Deferred:
+    """``f(norm(x) + residual)`` that has not been computed yet; with moments, their running averages have been."""
+
+    x: Tensor
+    norm: BatchNorm
+    moments: Moments | None
+    activation: str = "none"
+    residual: Tensor | None = None
+
+    def value(self) -> Tensor:
+        """The tensor."""
+        mean, var, weight, bias, training, momentum, eps = self.norm
+        if self.moments is not None:
+            mean = var = None
+        return ops.batch_norm_act(
+            self.x, mean, var, weight, bias, training, momentum, eps, activation=self.activation, residual=self.residual
+        )
+
+    def for_filters(self) -> Norm | None:
+        """What a convolution does to x first, if that is all there is to be done."""
+        if self.moments is None or self.residual is not None:
+            return None
+        return Norm(*self.moments, self.norm.weight, self.norm.bias, self.norm.eps, self.activation)
+
+
+Value = Tensor | Deferred
+
+
+def value(x: Value) -> Tensor:
+    """The tensor itself."""
+    return x.value() if isinstance(x, Deferred) else x
+
+
+def activate(x: Value, activation: str) -> Value:
+    """``f(x)``."""
+    return replace(x, activation=activation) if isinstance(x, Deferred) else ACTIVATIONS[activation](x)
+
+
+def add(x: Value, residual: Tensor) -> Value:
+    """``x + residual``."""
+    return replace(x, residual=residual) if isinstance(x, Deferred) else x + residual
+
+
+def convolve(conv: nn.Conv2d, x: Value) -> Tensor:
+    """The convolution of a module without bias."""
+    if isinstance(x, Tensor) and not (conv.training and _served(x)):
+        y: Tensor = conv(x)
+        return y
+    return _convolved(conv, x, moments=False)[0]
+
+
+def convolve_and_normalise(conv: nn.Conv2d, norm: nn.BatchNorm2d | None, x: Value, moments: bool) -> Value:
+    """A convolution and the batch normalisation behind it, which is its own if ``norm`` is None.
+
+    Args:
+        conv: without bias, or a ``NormalisedConv2d``.
+        norm: the module that follows.
+        x: images.
+        moments: whether another convolution reads the result, so that the normalisation can be left to it.
+    """
+    found = _batch_norm(conv if norm is None else norm)
+    tensor = x.x if isinstance(x, Deferred) else x
+    if found is None or not found.training or not _served(tensor):
+        y = conv(value(x))
+        result: Tensor = y if norm is None else norm(y)
+        return result
+    _count(norm)
+    y, statistics = _convolved(conv, x, moments=moments)
+    if statistics is not None and found.running_mean is not None and found.running_var is not None:
+        rows = y.numel() // y.shape[1]
+        with torch.no_grad():
+            found.running_mean.lerp_(statistics.mean, found.momentum)
+            found.running_var.lerp_(statistics.var * (rows / (rows - 1)), found.momentum)
+    return Deferred(y, found, statistics)
+
+
+def normalise(norm: nn.BatchNorm2d, x: Tensor) -> Value:
+    """A batch normalisation by itself."""
+    found = _batch_norm(norm)
+    if found is None or not found.training or not _served(x):
+        y: Tensor = norm(x)
+        return y
+    _count(norm)
+    return Deferred(x, found, None)
+
+
+def _convolved(conv: nn.Conv2d, x: Value, *, moments: bool) -> tuple[Tensor, Moments | None]:
+    tensor, norm = (x.x, x.for_filters()) if isinstance(x, Deferred) else (x, None)
+    stride, padding, groups = int(conv.stride[0]), int(conv.padding[0]), conv.groups
+    # By itself a small depthwise convolution is PyTorch's.
+    worth = norm is not None or moments or conv.kernel_size[0] != 3
+    if not worth or not fits_kernel(tensor, conv.weight, stride, padding, groups):
+        images = value(x)
+        filters = conv.filters_for(images) if isinstance(conv, NormalisedConv2d) else conv.weight
+        return conv._conv_forward(images, filters, None), None
+    if isinstance(x, Deferred) and norm is None:
+        tensor = x.value()
+    filters = conv.filters_for(tensor) if isinstance(conv, NormalisedConv2d) else conv.weight
+    return ops.narrow_conv2d(tensor, filters, stride, padding, groups, norm=norm, moments=moments)
+
+
+def _served(x: Tensor) -> bool:
+    """Whether kernels serve these images; under modes and hooks that watch a network, its modules are called."""
+    if x.ndim != 4 or has_torch_function((x,)) or not has_native(x) or torch.is_autocast_enabled("cpu"):
+        return False
+    return x.numel() > x.shape[1] and x.is_contiguous(memory_format=torch.channels_last)
+
+
+def _batch_norm(module: Any) -> BatchNorm | None:
+    if isinstance(module, NormalisedConv2d):
+        return module.batch_norm()
+    momentum = module.momentum
+    if momentum is None:  # the average of all batches, this one counted
+        momentum = 0.0 if module.num_batches_tracked is None else 1 / (float(module.num_batches_tracked) + 1)
+    mean, var = module.running_mean, module.running_var
+    return BatchNorm(mean, var, module.weight, module.bias, module.training or mean is None, momentum, module.eps)
+
+
+def _count(norm: nn.BatchNorm2d | None) -> None:
+    if norm is not None and norm.training and norm.num_batches_tracked is not None:
+        norm.num_batches_tracked.add_(1)

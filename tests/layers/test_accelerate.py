@@ -1,0 +1,148 @@
+"""Accelerated networks: the same results and gradients, names and modules, and the way back."""
+
+import copy
+import pickle
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from simroot import create_model
+from simroot.layers import accelerate, acceleration, restore
+from simroot.ops import use_kernels
+
+LAST = torch.channels_last
+
+
+class Foreign(nn.Module):
+    """What networks of others look like: functions, a module used twice, an addition, a branch."""
+
+    def __init__(self, *, branch: bool = False) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(3, 12, 1, bias=False), nn.BatchNorm2d(12)
+        self.conv2, self.bn2 = nn.Conv2d(12, 12, 3, 1, 1, groups=12, bias=False), nn.BatchNorm2d(12, momentum=None)
+        self.conv3, self.bn3 = nn.Conv2d(12, 12, 1, bias=False), nn.BatchNorm2d(12)
+        self.relu, self.branch = nn.ReLU(inplace=True), branch
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.branch and x.mean() > 0:
+            x = x + 1
+        x = self.relu(self.bn1(self.conv1(x)))
+        y = F.silu(self.bn2(self.conv2(x)))
+        y = self.bn3(self.conv3(y))
+        y += x
+        return self.relu(y).mean((2, 3))
+
+
+def small_mobile() -> nn.Module:
+    return create_model("mobilenet_v3_compact", image_size=16)
+
+
+def small_blueprint() -> nn.Module:
+    return create_model("bsconv_wrn_s", image_size=16, depth=1)
+
+
+def small_residual() -> nn.Module:
+    return create_model("resnet20", image_size=16, depth=1)
+
+
+NETWORKS: list[Callable[[], nn.Module]] = [Foreign, small_mobile, small_blueprint, small_residual]
+
+
+def images() -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(24, 3, 16, 16, generator=generator).to(memory_format=LAST)
+
+
+def seeded(network: Callable[[], nn.Module]) -> nn.Module:
+    torch.manual_seed(0)
+    return network().to(memory_format=LAST).train()
+
+
+def step(model: nn.Module, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+    y = model(x)
+    loss = (y * torch.linspace(-1, 1, y.shape[1], dtype=y.dtype)).square().sum()
+    return y.detach(), list(torch.autograd.grad(loss, list(model.parameters())))
+
+
+def far(one: Tensor, other: Tensor) -> float:
+    return float((one.double() - other.double()).norm() / other.double().norm().clamp(min=1e-3))
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_results_gradients_and_statistics_are_those_of_the_network(network: Callable[[], nn.Module]) -> None:
+    plain = seeded(network)
+    exact, fast = copy.deepcopy(plain).double(), accelerate(copy.deepcopy(plain))
+    assert acceleration(fast)
+    assert list(fast.state_dict()) == list(plain.state_dict())
+    expected, gradients = step(exact, images().double())
+    y, found = step(fast, images())
+    theirs = step(plain, images())[1]
+    assert far(y, expected) < 1e-5
+    for name, ours, other, true in zip(dict(plain.named_parameters()), found, theirs, gradients, strict=True):
+        # Gradients that cancel are noise in either: ours may have as much of it as PyTorch's.
+        assert far(ours, true) < max(1e-4, 3 * far(other, true)), name
+    for name, buffer in fast.named_buffers():
+        assert far(buffer, exact.get_buffer(name)) < 1e-3, name
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_evaluation_is_the_networks_own_to_the_bit(network: Callable[[], nn.Module]) -> None:
+    plain = seeded(network)
+    fast = accelerate(copy.deepcopy(plain)).eval()
+    assert torch.equal(fast(images()), plain.eval()(images()))
+
+
+def test_without_kernels_training_is_the_networks_own_to_the_bit() -> None:
+    plain = seeded(Foreign)
+    fast = accelerate(copy.deepcopy(plain))
+    with use_kernels("reference"):
+        (y, gradients), (expected, others) = step(fast, images()), step(plain, images())
+    assert torch.equal(y, expected)
+    assert all(torch.equal(one, other) for one, other in zip(gradients, others, strict=True))
+    assert fast.state_dict()["bn2.num_batches_tracked"] == 1
+
+
+def test_the_way_back_copies_and_pickles() -> None:
+    fast = accelerate(seeded(Foreign))
+    again = accelerate(fast)
+    assert again is fast
+    expected = step(copy.deepcopy(fast), images())
+    for copied in (copy.deepcopy(fast), pickle.loads(pickle.dumps(fast))):
+        y, gradients = step(copied, images())
+        assert torch.equal(y, expected[0])
+        assert all(torch.equal(one, other) for one, other in zip(gradients, expected[1], strict=True))
+        assert copied.__dict__["forward"].module is copied
+    assert restore(fast) is fast
+    assert not acceleration(fast)
+    assert not any("forward" in module.__dict__ for module in fast.modules())
+
+
+def test_what_was_found_is_told() -> None:
+    found = acceleration(accelerate(seeded(Foreign)))
+    assert {item.module for item in found} == {""}
+    text = str(found)
+    assert "3 x depthwise or 1x1 convolution" in text
+    assert "2 x batch normalisation and activation where the next convolution reads" in text
+    assert "1 x batch normalisation and what follows it in one operator" in text
+    assert "expected of a training step" in text
+    assert str(acceleration(accelerate(nn.Linear(2, 2)))).startswith("nothing to accelerate")
+
+
+def test_what_cannot_be_traced_and_what_has_hooks_is_left_alone() -> None:
+    assert not acceleration(accelerate(Foreign(branch=True)))
+    hooked = seeded(Foreign)
+    seen: list[Tensor] = []
+    hooked.get_submodule("bn2").register_forward_hook(lambda module, arguments, y: seen.append(y))
+    accelerate(hooked)
+    step(hooked, images())
+    assert len(seen) == 1
+
+
+def test_others_see_the_modules_operations() -> None:
+    program = torch.export.export(accelerate(seeded(Foreign)).eval(), (images(),))
+    names = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
+    assert not any("simroot" in name for name in names)
+    assert "aten.conv2d.default" in names
