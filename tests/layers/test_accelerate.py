@@ -125,8 +125,8 @@ def test_what_was_found_is_told() -> None:
     assert {item.module for item in found} == {""}
     text = str(found)
     assert "3 x depthwise or 1x1 convolution" in text
-    assert "2 x batch normalisation and activation where the next convolution reads" in text
-    assert "1 x batch normalisation and what follows it in one operator" in text
+    assert "1 x batch normalisation and activation where the next convolution reads" in text
+    assert "2 x batch normalisation and what follows it in one operator" in text
     assert "expected of a training step" in text
     assert str(acceleration(accelerate(nn.Linear(2, 2)))).startswith("nothing to accelerate")
 
