@@ -37,6 +37,7 @@ NOT_RUN = {
     r"--resume": "its run is a training that was stopped; tests/training do it",
     r"--milliseconds": "fits a cost model first, which takes minutes; tests/design do it",
     r"^make": "tests/export/c do it",
+    r"^cmake": "builds the kernels: tests/test_extending.py does it",
     r"^(pytest|ruff|python)": "the tests themselves",
 }
 # Options that make a line short: trainings of one epoch, comparisons of two networks, times of a moment.

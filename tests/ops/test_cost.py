@@ -26,7 +26,7 @@ def test_similarity(settings: dict[str, object], per_coordinate: int) -> None:
 
 def test_unknown_kind() -> None:
     with pytest.raises(ConfigError, match="kind is 'cosine'"):
-        similarity_cost(1, 1, 1, kind="cosine")
+        similarity_cost(1, 1, 1, kind="cosine")  # type: ignore[arg-type]
 
 
 def test_mex() -> None:

@@ -58,7 +58,7 @@ class Acceleration(tuple[Replaced, ...]):
         counts = Counter(item.what for item in self)
         lines = [f"{number} x {what}" for what, number in counts.most_common()]
         whole = counts[_IN_PLACE] / max(1, sum(number for what, number in counts.items() if what != _CONVOLUTION))
-        gain = "1.5 to 3" if whole >= 0.3 else "1.1 to 1.5"
+        gain = "1.2 to 1.6" if whole >= 0.3 else "1.0 to 1.2"
         return "\n".join([*lines, f"expected of a training step on the CPU, channels-last: {gain} times as fast"])
 
 

@@ -24,6 +24,7 @@ from simroot.borrowed.from_torch import OpOverload
 from simroot.ops.cost import TRANSCENDENTAL as EXP
 from simroot.ops.cost import OpCost
 from simroot.ops.mex.cost import mex_cost, mex_dense_cost, mex_pool_cost
+from simroot.ops.similarity import Kind
 from simroot.ops.similarity.cost import similarity_cost
 
 Formula = Callable[..., OpCost]
@@ -255,7 +256,7 @@ def _similarity(
     weights: Tensor | None = None,
     *,
     order: float | Tensor = 2.0,
-    kind: str = "lp",
+    kind: Kind = "lp",
     bias: Tensor | None = None,
     **kwargs: Any,
 ) -> OpCost:
