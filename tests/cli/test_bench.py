@@ -24,6 +24,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing, "ROUNDS", 3)
 
 
+@pytest.mark.slow
 def test_networks_side_by_side(simroot: Simroot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     out = tmp_path / "new" / "folder"

@@ -67,6 +67,7 @@ def test_a_folder_that_cannot_be_written_to_is_named(
         prediction.read(tmp_path / "simroot" / "none.json")
 
 
+@pytest.mark.slow
 def test_all_that_is_fitted_to_can_be_built() -> None:
     for model, overrides in times._FITTED:
         assert prediction.work(deployed(model, overrides), CIFAR_10.input_size)

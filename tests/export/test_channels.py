@@ -103,6 +103,7 @@ class Fine(nn.Module):
         return scores
 
 
+@pytest.mark.slow
 def test_a_layer_that_needs_more_than_8_bits_stays_in_float(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     require_onnx()
     import onnx

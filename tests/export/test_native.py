@@ -113,6 +113,7 @@ def test_graphs_that_do_not_fit_are_errors(change: dict[str, Any], message: str)
         run(model(z, u, b, attributes), np.ones((1, 3, 4, 4), np.float32), 1)
 
 
+@pytest.mark.slow
 def test_a_network_with_the_operator(tmp_path: Path) -> None:
     plain, size = network("l1")
     found = to_onnx(plain, tmp_path / "a.onnx", size, custom_operator=True)

@@ -127,6 +127,7 @@ def test_what_the_file_says_of_itself(tmp_path: Path) -> None:
     assert b".py" not in (tmp_path / "a.onnx").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("writer", [to_onnx, to_openvino, to_torch_export])
 def test_a_file_that_differs_does_not_appear(writer: Any, tmp_path: Path) -> None:
     require_openvino()

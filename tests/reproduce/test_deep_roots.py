@@ -19,7 +19,7 @@ UNITS = {"2": (1e5, 1e8), "4": (1e7, 1e9), "5": (1e7, 1e12), "6": (1e7, 1e9)}
 
 
 # ResNet-200 seven times takes seconds.
-_SLOW = ("deep-roots-table-4", "deep-roots-table-5")
+_SLOW = ("deep-roots-table-4", "deep-roots-table-5", "deep-roots-table-6")
 
 
 @pytest.fixture(

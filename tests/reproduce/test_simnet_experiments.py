@@ -132,6 +132,7 @@ def test_frontiers_networks_fill_their_budget(budget: int) -> None:
         assert least * budget < parameters(deployed(network.model, network.overrides)) <= budget, network.name
 
 
+@pytest.mark.slow
 def test_registered_networks_are_recognised_on_the_frontier() -> None:
     """Another experiment's run of the plain model serves this one, too."""
     by_name = {family.name: family for family in FAMILIES}

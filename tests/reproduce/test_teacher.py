@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from simroot.data import from_arrays
@@ -13,6 +14,7 @@ from simroot.training import RECIPES
 from simroot.trials.experiment import Finished
 
 
+@pytest.mark.slow
 def test_one_network_of_ours_for_long() -> None:
     (trial,) = experiment("teacher").trials(200, 3)
     assert trial.model.startswith("simnet")

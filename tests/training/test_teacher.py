@@ -121,6 +121,7 @@ def test_a_run_sees_images_of_its_own_size_and_normalisation(run: Run, data: Ima
     assert teacher.seconds > 0
 
 
+@pytest.mark.slow
 def test_a_file_knows_its_classes_and_normalises_by_itself(run: Run, data: ImageData, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     facts: Any = {"classes": ("cat", "bee", "ant"), "mean": run.mean, "std": run.std}

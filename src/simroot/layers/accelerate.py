@@ -6,11 +6,12 @@ activations is replaced by one that calls the same modules in the same order thr
 
 from __future__ import annotations
 
+import inspect
 import operator
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any, TypeVar
 
 import torch
@@ -112,11 +113,22 @@ class _Forward:
         self._function: Callable[..., Any] | None = None
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
+        if not self.module.training:
+            return type(self.module).forward(self.module, *arguments, **named)
         if self._function is None:
             namespace = dict(self.names)
             exec(self.source, namespace)
             self._function = namespace["forward"]
         return self._function(self.module, *arguments, **named)
+
+    # What looks at a forward, as torch.export does, sees the module's own.
+    @property
+    def __code__(self) -> CodeType:
+        return type(self.module).forward.__code__
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(type(self.module).forward.__get__(self.module))
 
     def __getstate__(self) -> dict[str, Any]:
         names = {name: value for name, value in self.names.items() if not isinstance(value, ModuleType)}
