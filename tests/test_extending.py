@@ -97,7 +97,11 @@ def test_what_the_page_adds_works(project: Path) -> None:
     if reason := build(project):
         pytest.skip(reason)
     tries = [block for block in BLOCKS if block.startswith("# try it")]
-    script = "\n".join(tries)
+    # An editable installation would find its own sources before those on PYTHONPATH.
+    copy_first = (
+        "import sys\nsys.meta_path[:] = [each for each in sys.meta_path if 'editable' not in each.__module__]\n"
+    )
+    script = copy_first + "\n".join(tries)
     environment = {**os.environ, "PYTHONPATH": str(project / "src")}
     done = subprocess.run(
         [sys.executable, "-c", script], env=environment, cwd=project, capture_output=True, text=True, check=False

@@ -48,6 +48,8 @@ SHORTER = {
     r"^simroot reproduce.*--data (?!.*--quick)": "--quick",
     r"^simroot bench": "--seconds 0.01",
     r"^simroot (pretrain|train.*--pretrain( |$))": "--limit 30",
+    r"^simroot pretrain": "--patches 2000",
+    r"^simroot train.*--pretrain$": "--pretrain.patches 2000",
 }
 
 
@@ -144,6 +146,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / folder / f"{index}.png")
     Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "one.jpg")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")  # tables leave columns out where there is less room
     return tmp_path
 
 
