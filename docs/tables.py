@@ -220,7 +220,18 @@ def defaults_trials() -> str:
     return markdown(["images", "channels", "recipe", "MACs", "last epoch (%)", "best (%)"], rows, left=3)
 
 
+def accelerated() -> str:
+    """Training steps of accelerated networks against PyTorch's own."""
+    found = result("accelerated_step")
+    rows = [
+        (row["network"], f"{row['pytorch_ms']:.0f}", f"{row['simroot_ms']:.0f}", f"{row['ratio']:.2f}")
+        for row in found["rows"]
+    ]
+    return markdown(("network", "PyTorch (ms)", "accelerated (ms)", "times as fast"), rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
+    "accelerated": accelerated,
     "frontier": partial(reported, "compact-frontier", 1),
     "frontier-sizes": frontier_sizes,
     "learning-rates": partial(reported, "learning-rates"),

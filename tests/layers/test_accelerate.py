@@ -75,7 +75,7 @@ def far(one: Tensor, other: Tensor) -> float:
 def test_results_gradients_and_statistics_are_those_of_the_network(network: Callable[[], nn.Module]) -> None:
     plain = seeded(network)
     exact, fast = copy.deepcopy(plain).double(), accelerate(copy.deepcopy(plain))
-    assert acceleration(fast)
+    assert bool(acceleration(fast)) == (network is not small_residual)  # full convolutions alone are PyTorch's
     assert list(fast.state_dict()) == list(plain.state_dict())
     expected, gradients = step(exact, images().double())
     y, found = step(fast, images())
@@ -128,7 +128,8 @@ def test_what_was_found_is_told() -> None:
     assert "1 x batch normalisation and activation where the next convolution reads" in text
     assert "2 x batch normalisation and what follows it in one operator" in text
     assert "expected of a training step" in text
-    assert str(acceleration(accelerate(nn.Linear(2, 2)))).startswith("nothing to accelerate")
+    for left in (nn.Linear(2, 2), create_model("resnet20")):  # full convolutions alone are PyTorch's
+        assert str(acceleration(accelerate(left))).startswith("nothing to accelerate")
 
 
 def test_what_cannot_be_traced_and_what_has_hooks_is_left_alone() -> None:

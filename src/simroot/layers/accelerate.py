@@ -55,7 +55,7 @@ class Acceleration(tuple[Replaced, ...]):
 
     def __str__(self) -> str:
         if not self:
-            return "nothing to accelerate: no depthwise or 1x1 convolution, and no batch normalisation"
+            return "nothing to accelerate: no depthwise or 1x1 convolution that a kernel is made for"
         counts = Counter(item.what for item in self)
         lines = [f"{number} x {what}" for what, number in counts.most_common()]
         whole = counts[_IN_PLACE] / max(1, sum(number for what, number in counts.items() if what != _CONVOLUTION))
@@ -72,9 +72,10 @@ def accelerate(model: Network) -> Network:
     """Have a network's separable layers and normalisations computed by native kernels in training.
 
     Depthwise and 1x1 convolutions, ``nn.BatchNorm2d`` and the activations and additions behind it are found in the
-    traced forward of every module; one that cannot be traced is left as it is, and so are its parts with hooks. Results
-    and gradients are the same but for rounding. Parameters, buffers, modules and their names stay; evaluation, other
-    devices and dtypes, exports and counters see the modules as before. The network should be channels-last.
+    traced forward of every module; one that cannot be traced is left as it is, and so are its parts with hooks. A
+    network without such convolutions is left to PyTorch, which is faster there, as for resnet20. Results and gradients
+    are the same but for rounding. Parameters, buffers, modules and their names stay; evaluation, other devices and
+    dtypes, exports and counters see the modules as before. The network should be channels-last.
 
     Args:
         model: any network; it is changed.
@@ -83,7 +84,8 @@ def accelerate(model: Network) -> Network:
         The same object. ``acceleration(model)`` tells what was found, ``restore(model)`` undoes it.
     """
     restore(model)
-    _visit(model)
+    if any(map(_is_narrow, model.modules())):
+        _visit(model)
     return model
 
 
