@@ -71,12 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def build(name: str, overrides: dict[str, Any]) -> nn.Module:
     """A network with the same weights on every call, without dropout, for whose numbers the sides would take turns."""
     torch.manual_seed(0)
-    if name.startswith("torchvision:"):
-        import torchvision
-
-        model: nn.Module = getattr(torchvision.models, name.split(":")[1])(num_classes=10)
-    else:
-        model = create_model(name, **overrides)
+    model = create_model(name, **overrides)
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0

@@ -87,7 +87,8 @@ int backward(const simroot_batch_norm_act_backward_arguments &a, int threads) {
     const Memory<float> memory((5 + 2 * threads) * size);
     const Memory<double> partial(2 * (chunks + 1) * channels);
     if (!memory.data() || !partial.data()) return 1;
-    const Affine f({a.mean, a.var, a.weight, a.bias, a.eps}, r.channels, r.floats(), memory.data());
+    const Norm norm{a.mean, a.var, a.weight, a.bias, a.eps};
+    const Affine f(norm, channels, size, memory.data());
     const Pass pass{a.grad, a.x, a.residual, a.dresidual, a.dx};
     auto reduce = [&](int64_t k, int worker) {
         float *sums = memory.data() + (5 + 2 * worker) * size;
@@ -106,18 +107,12 @@ int backward(const simroot_batch_norm_act_backward_arguments &a, int threads) {
     }
     for (int64_t i = 0; i < size; ++i) {
         const int64_t c = i % channels;
-        const double variance = static_cast<double>(a.var[c]) + a.eps, n = static_cast<double>(a.rows);
-        const double scale = (a.weight ? a.weight[c] : 1) / std::sqrt(variance);
+        const double variance = norm.variance(c), n = static_cast<double>(a.rows);
+        const double scale = norm.gain(c) / std::sqrt(variance);
         first[i] = static_cast<float>(scale * total[c] / n);
         second[i] = static_cast<float>(scale * total[channels + c] / (variance * n));
     }
-    for (int64_t c = 0; c < channels; ++c) {
-        if (a.dbias) a.dbias[c] = static_cast<float>(total[c]);
-        if (a.dweight) {
-            a.dweight[c] =
-                static_cast<float>(total[channels + c] / std::sqrt(static_cast<double>(a.var[c]) + a.eps));
-        }
-    }
+    NormGradients{nullptr, nullptr, a.dweight, a.dbias}.set(norm, channels, total, total + channels);
     if (!a.dx) return 0;
     auto finish = [&](int64_t k, int) {
         Pass own = pass.at(r.begin(k) * channels);

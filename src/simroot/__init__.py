@@ -30,24 +30,6 @@ if TYPE_CHECKING:
     )
     from simroot.models import create_model, list_models
 
-_ROOMS = (
-    "data",
-    "design",
-    "engines",
-    "estimators",
-    "export",
-    "layers",
-    "measure",
-    "models",
-    "ops",
-    "pretraining",
-    "reproduce",
-    "roots",
-    "training",
-    "trials",
-)
-_MODEL_NAMES = ("create_model", "list_models")
-
 __all__ = [
     "__version__",
     "create_model",
@@ -67,6 +49,9 @@ __all__ = [
     "training",
     "trials",
 ]
+
+_MODEL_NAMES = ("create_model", "list_models")
+_ROOMS = frozenset(__all__) - {"__version__", *_MODEL_NAMES}
 
 
 def __getattr__(name: str) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import logging
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 
 _LONGEST_MESSAGE = 1000
@@ -40,6 +40,12 @@ def _cut(text: str, longest: int) -> str:
         return text
     tail = (longest - 3) // 3
     return f"{text[: longest - 3 - tail]}...{text[-tail:]}"
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """At most so many names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
 
 
 class _Repr(reprlib.Repr):

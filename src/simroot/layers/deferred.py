@@ -10,15 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.overrides import has_torch_function
 
 from simroot import ops
 from simroot.layers.norm import BatchNorm, NormalisedConv2d
 from simroot.ops.narrow import Moments, Norm, fits_kernel
-from simroot.ops.native import has_native
-from simroot.ops.norm import ACTIVATIONS
+from simroot.ops.native import serves_images
+from simroot.ops.norm import ACTIVATIONS, move_averages
 
 
 @dataclass(frozen=True)
@@ -90,11 +88,8 @@ def convolve_and_normalise(conv: nn.Conv2d, norm: nn.BatchNorm2d | None, x: Valu
         return result
     _count(norm)
     y, statistics = _convolved(conv, x, moments=moments)
-    if statistics is not None and found.running_mean is not None and found.running_var is not None:
-        rows = y.numel() // y.shape[1]
-        with torch.no_grad():
-            found.running_mean.lerp_(statistics.mean, found.momentum)
-            found.running_var.lerp_(statistics.var * (rows / (rows - 1)), found.momentum)
+    if statistics is not None:
+        move_averages(found.running_mean, found.running_var, *statistics, y.numel() // y.shape[1], found.momentum)
     return Deferred(y, found, statistics)
 
 
@@ -125,9 +120,7 @@ def _convolved(conv: nn.Conv2d, x: Value, *, moments: bool) -> tuple[Tensor, Mom
 
 def _served(x: Tensor) -> bool:
     """Whether kernels serve these images; under modes and hooks that watch a network, its modules are called."""
-    if x.ndim != 4 or has_torch_function((x,)) or not has_native(x) or torch.is_autocast_enabled("cpu"):
-        return False
-    return x.numel() > x.shape[1] and x.is_contiguous(memory_format=torch.channels_last)
+    return serves_images(x) and x.numel() > x.shape[1]
 
 
 def _batch_norm(module: Any) -> BatchNorm | None:

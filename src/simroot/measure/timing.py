@@ -268,7 +268,7 @@ def _load(candidate: Candidate, engine: Engine, threads: int, batch: int, progre
         def load() -> tuple[Loaded, Callable[[], Any]]:
             loaded = load_file(file, engine, threads, images.shape)
             if loaded.threads not in (None, threads):
-                found = _threads_text(loaded.threads or 0)
+                found = counted(loaded.threads or 0, "thread")
                 raise ConfigError(f"{engine.name} runs {file.name} with {found}; expected {threads}")
             run = loaded.bind(_input(file, loaded, images))
             with told(file, "run"):
@@ -279,7 +279,7 @@ def _load(candidate: Candidate, engine: Engine, threads: int, batch: int, progre
         (loaded, run), grown = peak_growth(load)
     error = None if candidate.network is None else _error(candidate, engine, images, loaded, run)
     progress(
-        f"{candidate.name} in {engine.name}, {_threads_text(threads)}, batch {batch}: "
+        f"{candidate.name} in {engine.name}, {counted(threads, 'thread')}, batch {batch}: "
         + ("no network to compare with" if error is None else f"outputs agree to {error:.0e}")
     )
     memory = None if grown is None else grown + loaded.weights
@@ -360,7 +360,3 @@ def _turn(run: Callable[[], Any], seconds: float) -> list[float]:
 def _summary(known: Latency, times: Sequence[float]) -> Latency:
     lower, median, upper = statistics.quantiles(times, n=4, method="inclusive")
     return dataclasses.replace(known, median=median, quartiles=(lower, upper), repeats=len(times))
-
-
-def _threads_text(count: int) -> str:
-    return counted(count, "thread")

@@ -174,12 +174,11 @@ def _saved(name: str) -> ModelEntry:
         """The root network as it was saved; what it was built with stays."""
         if arguments:
             raise ConfigError(f"{name} was saved with its arguments; received {', '.join(arguments)} beside it")
-        network = load_rootified(name)
         asked = {"classes": (num_classes, entry.num_classes), "channels": (in_channels, entry.in_channels)}
         for what, (received, own) in asked.items():
             if received != own:
                 raise ConfigError(f"{name} is a network for {own} {what}; received {received}")
-        return network
+        return load_rootified(name)
 
     size = found.input_size
     entry = ModelEntry(name, build, f"{found.model} with filter groups", size[1], size[0], found.classes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from simroot.errors import ConfigError, SimrootError, nearest, quoted
+from simroot.images.preparation import sides
 from simroot.models.building import require_positive
 from simroot.models.memory import require_memory
 from simroot.roots.regroup import rootify
@@ -171,6 +172,12 @@ def model_entry(name: str) -> ModelEntry:
     raise ConfigError(f"unknown model {quoted(name)}; {nearest(name, list_models())}")
 
 
+def of_library(name: str) -> bool:
+    """Whether a word names another library's network, such as ``torchvision:resnet18``."""
+    source, colon, _ = name.partition(":")
+    return bool(colon) and source in SOURCES
+
+
 def names_network(name: str) -> bool:
     """Whether a word names a network: a registered one, another library's, or a file of ``simroot rootify``."""
     return name in _ENTRIES or _source(name) is not None
@@ -214,7 +221,7 @@ def create_model(name: str, num_classes: int = 10, in_channels: int = 3, **overr
     model = _built(entry, num_classes, in_channels, overrides)
     if groups is None:
         return model
-    size = _sides(overrides.get("image_size", entry.image_size))
+    size = sides(overrides.get("image_size", entry.image_size))
     return rootify(model, groups, example_input=torch.zeros(1, in_channels, *size))
 
 
@@ -222,7 +229,7 @@ def _built(entry: ModelEntry, num_classes: int, in_channels: int, overrides: Map
     name, build = entry.name, functools.partial(entry.build, num_classes, in_channels, **overrides)
     try:
         if any(number >= _MANY for number in _numbers([num_classes, in_channels, overrides])):
-            size = _sides(overrides.get("image_size", entry.image_size))
+            size = sides(overrides.get("image_size", entry.image_size))
             require_memory(name, build, (in_channels, *size))
         return build()
     except SimrootError:
@@ -233,10 +240,6 @@ def _built(entry: ModelEntry, num_classes: int, in_channels: int, overrides: Map
         given = ", ".join(f"{override}={quoted(value)}" for override, value in overrides.items())
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise ConfigError(f"{name} cannot be built with {given or 'its defaults'}: {reason}") from error
-
-
-def _sides(size: int | Sequence[int]) -> tuple[int, ...]:
-    return (size, size) if isinstance(size, int) else tuple(size)
 
 
 def _numbers(value: Any) -> Iterator[float]:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.overrides import has_torch_function
 
 from simroot.borrowed.from_torch import constant_when_compiled
 from simroot.errors import ConfigError
@@ -22,6 +23,10 @@ VARIABLE = "SIMROOT_KERNELS"
 """Environment variable: ``auto`` (the default), ``reference`` for none, or an instruction set such as ``avx2``."""
 
 REFERENCE = "reference"
+
+SMALLEST = 2**14
+"""Below so many numbers PyTorch's own operations on images are called faster."""
+
 _CHOSEN = f"chosen by {VARIABLE}"
 _INTERFACE = 3  # SIMROOT_INTERFACE of csrc/simroot.h
 _TYPES = {"int64_t": ctypes.c_int64, "double": ctypes.c_double}  # all others are pointers
@@ -149,6 +154,25 @@ def has_native(x: Tensor) -> bool:
     """Whether native kernels are in use and serve `x`."""
     suitable = x.device.type == "cpu" and x.dtype == torch.float32 and not without_branches()
     return suitable and _kernels_chosen() and native()
+
+
+def serves_images(x: Tensor, *others: Tensor) -> bool:
+    """Whether native kernels serve images (N, C, H, W) as they lie in memory, channels-last, beside other tensors.
+
+    Under modes that watch a network, and under autocast, they do not.
+    """
+    if x.ndim != 4 or has_torch_function((x, *others)) or not has_native(x) or torch.is_autocast_enabled("cpu"):
+        return False
+    return x.is_contiguous(memory_format=torch.channels_last)
+
+
+def laid_out(**tensors: Tensor | None) -> dict[str, Tensor | None]:
+    """Images channels-last, all else contiguous, as kernels read them."""
+    formats = {4: torch.channels_last}
+    return {
+        name: None if one is None else one.contiguous(memory_format=formats.get(one.ndim, torch.contiguous_format))
+        for name, one in tensors.items()
+    }
 
 
 @constant_when_compiled

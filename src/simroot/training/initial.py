@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from simroot.errors import CheckpointError, counted, quoted
+from simroot.errors import CheckpointError, counted, listed, quoted
 from simroot.models.image_sizes import read_back
 from simroot.training.checkpoint_file import fitting
 from simroot.training.run import CONFIG, WEIGHTS, build_model, read_config, read_weights
@@ -130,12 +130,7 @@ def _with_rows(tensor: Tensor, own: Tensor, rows: Sequence[tuple[int, int]], cla
 def _told(start: Start, anew: Sequence[str], count: int, classes: Sequence[str]) -> tuple[str, ...]:
     lines = [f"initial weights from {start.path}: {count - len(anew)} of {counted(count, 'tensor')} fit"]
     if anew:
-        lines[0] += f"; {counted(len(anew), 'tensor')} start anew: {_few(anew)}"
+        lines[0] += f"; {counted(len(anew), 'tensor')} start anew: {listed(anew, _NAMED)}"
     if classes:
-        lines.append(f"{counted(len(classes), 'class', 'classes')} keep their rows: {_few(classes)}")
+        lines.append(f"{counted(len(classes), 'class', 'classes')} keep their rows: {listed(classes, _NAMED)}")
     return tuple(lines)
-
-
-def _few(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f"{', '.join(names[:_NAMED])}{more}"

@@ -20,15 +20,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from simroot.data import ImageData
-from simroot.errors import CheckpointError, ConfigError, SimrootError, quoted
+from simroot.errors import CheckpointError, ConfigError, SimrootError, listed, quoted
 from simroot.export import Predictor
 from simroot.images.preparation import sides
-from simroot.models.naming import build_network
-from simroot.models.registry import model_entry
+from simroot.models import create_model, model_entry
+from simroot.models.registry import of_library
 from simroot.training.checkpoint_file import fitting
 from simroot.training.run import load_run, read_weights
 
-_LIBRARIES = ("torchvision:", "tv:", "timm:")
 # What torchvision's weights, and most of timm's, were trained with.
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _NAMED = 5  # classes that a message names
@@ -84,7 +83,7 @@ def teacher_config(source: str | Path | None, weights: str | Path | None) -> dic
                 f"teacher_weights is {weights} without a teacher; name one: torchvision:NAME or timm:NAME"
             )
         return None
-    place = str(source) if str(source).startswith(_LIBRARIES) else str(Path(source).resolve())
+    place = str(source) if of_library(str(source)) else str(Path(source).resolve())
     return {"source": place, "weights": None if weights is None else str(Path(weights).resolve())}
 
 
@@ -96,7 +95,7 @@ def open_teacher(config: Mapping[str, Any], data: ImageData) -> Teacher:
     """
     source, weights = config["source"], config.get("weights")
     try:
-        if source.startswith(_LIBRARIES):
+        if of_library(source):
             return _of_library(source, weights, data)
         if weights is not None:
             raise ConfigError(
@@ -147,7 +146,7 @@ def _of_library(name: str, weights: str | None, data: ImageData) -> Teacher:
             f"it has no weights here; add --teacher-weights FILE.safetensors, trained on {_few(data.classes)}"
         )
     with torch.random.fork_rng(devices=[]):  # the weights are drawn for nothing
-        network = build_network(name, {"num_classes": len(data.classes)})
+        network = create_model(name, len(data.classes))
     if not Path(weights).is_file():
         raise CheckpointError(f"{weights} does not exist")
     failure = f"{weights} does not fit it with these {len(data.classes)} classes, {_few(data.classes)}"
@@ -179,5 +178,4 @@ def _columns(classes: Sequence[str], data: ImageData) -> list[int]:
 
 
 def _few(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f"{', '.join(quoted(name) for name in names[:_NAMED])}{more}"
+    return listed([quoted(name) for name in names], _NAMED)

@@ -19,6 +19,7 @@ from simroot.files import appearing
 from simroot.images.preparation import as_image_size, size_name
 from simroot.models import create_model, model_entry
 from simroot.models.image_sizes import recorded
+from simroot.models.registry import of_library
 from simroot.pretraining import classify, pretrain
 from simroot.pretraining.saved import REPORT
 from simroot.training import Recipe, Run, for_data, recipe, resume, train
@@ -299,7 +300,7 @@ def command(config: Mapping[str, Any]) -> str:
         words += ["--initial", _place(start)]
     if teacher := config.get("teacher"):
         source_of, weights = teacher["source"], teacher["weights"]
-        words += ["--teacher", source_of if ":" in source_of else _place(Path(source_of))]
+        words += ["--teacher", source_of if of_library(source_of) else _place(Path(source_of))]
         words += ["--teacher-weights", _place(Path(weights))] if weights else []
     words += settings(model["overrides"])
     usual = for_data(

@@ -11,15 +11,12 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.overrides import has_torch_function
 
 from simroot.ops.narrow.plain import Norm, plain_conv
-from simroot.ops.native import has_native
+from simroot.ops.native import SMALLEST, serves_images
 
 __all__ = ["Moments", "Norm", "fits_kernel", "narrow_conv2d"]
 
-# Below so many numbers PyTorch's own operations are called faster.
-_SMALLEST = 2**14
 # Channels above which PyTorch's matrix products are as fast and nothing is left to be gained.
 _WIDEST = 256
 
@@ -36,11 +33,9 @@ def fits_kernel(x: Tensor, filters: Tensor, stride: int, padding: int, groups: i
 
     Depthwise 3 x 3, 5 x 5 and 7 x 7 with stride 1 or 2, and 1 x 1 with stride 1, in groups too, up to 256 channels.
     """
-    if x.ndim != 4 or x.numel() < _SMALLEST or filters.ndim != 4 or filters.dtype != x.dtype:
+    if not serves_images(x, filters) or x.numel() < SMALLEST or filters.ndim != 4 or filters.dtype != x.dtype:
         return False
-    if has_torch_function((x, filters)) or not has_native(x) or torch.is_autocast_enabled("cpu"):
-        return False
-    if not x.is_contiguous(memory_format=torch.channels_last) or x.shape[1] != filters.shape[1] * groups:
+    if x.shape[1] != filters.shape[1] * groups:
         return False
     (outputs, _, kernel, kernel_width), channels = filters.shape, x.shape[1]
     if kernel != kernel_width or outputs % groups:

@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 
 from simroot.ops.narrow.operator import empty_gradients, empty_output
-from simroot.ops.native import run
-from simroot.ops.norm.plain import ACTIVATIONS
+from simroot.ops.native import laid_out, run
+from simroot.ops.norm.plain import NUMBERS
 
 _PURPOSE = "a convolution"
-_NUMBERS = {name: number for number, name in enumerate(ACTIVATIONS)}
 
 
 @torch.library.impl("simroot::narrow_conv", "cpu")
@@ -32,11 +31,12 @@ def _narrow_conv(
 ) -> tuple[Tensor, Tensor, Tensor]:
     found = empty_output(x, mean, var, weight, bias, eps, activation, filters, stride, padding, groups, moments)
     out, out_mean, out_var = found
-    given = _laid_out(x=x, mean=mean, var=var, weight=weight, bias=bias, weights=_dense(filters, groups))
+    given = laid_out(x=x, mean=mean, var=var, weight=weight, bias=bias)
     results = {"out": out, "out_mean": out_mean if moments else None, "out_var": out_var if moments else None}
     if out.numel():
         kind, sizes = _sizes(x, filters, stride, padding)
-        run(kind, _PURPOSE, **given, **results, **sizes, activation=_NUMBERS[activation], eps=eps)
+        weights = _dense(filters, groups).contiguous()
+        run(kind, _PURPOSE, **given, weights=weights, **results, **sizes, activation=NUMBERS[activation], eps=eps)
     return found
 
 
@@ -69,16 +69,16 @@ def _backward(
     corrected = grad_mean is not None or grad_var is not None
     dense = _dense(filters, groups)
     dfilters = torch.empty_like(dense) if needed[5] else None
-    given = _laid_out(
+    given = laid_out(
         grad=grad, grad_mean=grad_mean, grad_var=grad_var, out=out if corrected else None,
-        out_mean=out_mean if corrected else None, x=x, mean=mean, var=var, weight=weight, bias=bias, weights=dense,
+        out_mean=out_mean if corrected else None, x=x, mean=mean, var=var, weight=weight, bias=bias,
     )  # fmt: skip
     names = ("dx", "dmean", "dvar", "dweight", "dbias")
     results = {name: tensor if tensor.numel() else None for name, tensor in zip(names, found, strict=False)}
     kind, sizes = _sizes(x, filters, stride, padding)
     run(
-        f"{kind}_backward", _PURPOSE, **given, **results, dweights=dfilters, **sizes,
-        activation=_NUMBERS[activation], eps=eps,
+        f"{kind}_backward", _PURPOSE, **given, weights=dense.contiguous(), **results, dweights=dfilters, **sizes,
+        activation=NUMBERS[activation], eps=eps,
     )  # fmt: skip
     if dfilters is not None:
         found[5].copy_(_blocks(dfilters, groups) if dense is not filters else dfilters)
@@ -109,13 +109,3 @@ def _sizes(x: Tensor, filters: Tensor, stride: int, padding: int) -> tuple[str, 
         "images": images, "height": height, "width": width, "channels": channels,
         "kernel": kernel, "stride": stride, "padding": padding,
     }  # fmt: skip
-
-
-def _laid_out(*, weights: Tensor, **tensors: Tensor | None) -> dict[str, Tensor | None]:
-    """Images channels-last, all else contiguous."""
-    formats = {4: torch.channels_last}
-    found = {
-        name: None if one is None else one.contiguous(memory_format=formats.get(one.ndim, torch.contiguous_format))
-        for name, one in tensors.items()
-    }
-    return {**found, "weights": weights.contiguous()}

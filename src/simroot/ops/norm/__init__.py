@@ -5,16 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.overrides import has_torch_function
 
 from simroot.errors import ConfigError
-from simroot.ops.native import has_native
+from simroot.ops.native import SMALLEST, serves_images
 from simroot.ops.norm.plain import ACTIVATIONS, activated
 
-__all__ = ["ACTIVATIONS", "batch_norm_act"]
-
-# Below so many numbers PyTorch's own operations are called faster.
-_SMALLEST = 2**14
+__all__ = ["ACTIVATIONS", "batch_norm_act", "move_averages"]
 
 
 def batch_norm_act(
@@ -62,23 +58,28 @@ def batch_norm_act(
         z = F.batch_norm(x, running_mean, running_var, weight, bias, use_batch, momentum, eps)
         return activated(z, residual, activation)
     y, mean, var = torch.ops.simroot.batch_norm_act(x, weight, bias, residual, eps, activation)
-    if running_mean is not None and running_var is not None:
-        rows = x.numel() // x.shape[1]
-        with torch.no_grad():
-            running_mean.lerp_(mean, momentum)
-            running_var.lerp_(var * (rows / (rows - 1)), momentum)
+    move_averages(running_mean, running_var, mean, var, x.numel() // x.shape[1], momentum)
     return y
+
+
+@torch.no_grad()
+def move_averages(
+    running_mean: Tensor | None, running_var: Tensor | None, mean: Tensor, var: Tensor, rows: int, momentum: float
+) -> None:
+    """Move running statistics, if there are some, towards those of so many rows; ``var`` is divided by their number."""
+    if running_mean is not None and running_var is not None:
+        running_mean.lerp_(mean, momentum)
+        running_var.lerp_(var * (rows / (rows - 1)), momentum)
 
 
 def _has_kernel(x: Tensor, residual: Tensor | None, *vectors: Tensor | None) -> bool:
     """Whether these tensors fit each other and the kernel."""
-    if x.ndim != 4 or x.numel() < _SMALLEST or x.numel() == x.shape[1]:
+    if x.ndim != 4 or x.numel() < SMALLEST or x.numel() == x.shape[1]:
         return False
     shapes = [(vector, x.shape[1:2]) for vector in vectors] + [(residual, x.shape)]
     given = [(tensor, shape) for tensor, shape in shapes if tensor is not None]
-    tensors = [x, *(tensor for tensor, _ in given)]
-    if has_torch_function(tensors) or not has_native(x) or torch.is_autocast_enabled("cpu"):
+    if not serves_images(x, *(tensor for tensor, _ in given)):
         return False
-    fits = all(tensor.shape == shape for tensor, shape in given)
-    alike = all(tensor.dtype == x.dtype and tensor.device == x.device for tensor in tensors)
-    return fits and alike and x.is_contiguous(memory_format=torch.channels_last)
+    return all(
+        tensor.shape == shape and (tensor.dtype, tensor.device) == (x.dtype, x.device) for tensor, shape in given
+    )

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from simroot.ops.native import run
+from simroot.ops.native import laid_out, run
 from simroot.ops.norm.operator import empty_gradients, empty_output
-from simroot.ops.norm.plain import ACTIVATIONS
+from simroot.ops.norm.plain import NUMBERS
 
 _PURPOSE = "a batch normalisation"
-_NUMBERS = {name: number for number, name in enumerate(ACTIVATIONS)}
 
 
 @torch.library.impl("simroot::batch_norm_act", "cpu")
@@ -20,7 +19,7 @@ def _batch_norm_act(
     x: Tensor, weight: Tensor | None, bias: Tensor | None, residual: Tensor | None, eps: float, activation: str
 ) -> tuple[Tensor, Tensor, Tensor]:
     out, mean, var = empty_output(x, weight, bias, residual, eps, activation)
-    given = _laid_out(x=x, weight=weight, bias=bias, residual=residual)
+    given = laid_out(x=x, weight=weight, bias=bias, residual=residual)
     run("batch_norm_act", _PURPOSE, **given, out=out, mean=mean, var=var, **_sizes(x, activation), eps=eps)
     return out, mean, var
 
@@ -44,21 +43,12 @@ def _backward(
         dresidual = torch.empty_like(
             x, memory_format=torch.channels_last
         )  # the kernel keeps the gradient before the normalisation there
-    given = _laid_out(grad=grad, x=x, weight=weight, bias=bias, residual=residual, mean=mean, var=var)
+    given = laid_out(grad=grad, x=x, weight=weight, bias=bias, residual=residual, mean=mean, var=var)
     results = {"dx": dx, "dweight": dweight, "dbias": dbias, "dresidual": dresidual}
     run("batch_norm_act_backward", _PURPOSE, **given, **results, **_sizes(x, activation), eps=eps)
     return found
 
 
-def _laid_out(**tensors: Tensor | None) -> dict[str, Tensor | None]:
-    """Images channels-last, all else contiguous."""
-    formats = {4: torch.channels_last}
-    return {
-        name: None if one is None else one.contiguous(memory_format=formats.get(one.ndim, torch.contiguous_format))
-        for name, one in tensors.items()
-    }
-
-
 def _sizes(x: Tensor, activation: str) -> dict[str, int]:
     images, channels, height, width = x.shape
-    return {"rows": images * height * width, "channels": channels, "activation": _NUMBERS[activation]}
+    return {"rows": images * height * width, "channels": channels, "activation": NUMBERS[activation]}

@@ -23,6 +23,10 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+# Name -> the number by which kernels know it.
+NUMBERS = {name: number for number, name in enumerate(ACTIVATIONS)}
+
+
 def activated(z: Tensor, residual: Tensor | None, activation: str) -> Tensor:
     """``f(z + residual)``."""
     return ACTIVATIONS[activation](z if residual is None else z + residual)
