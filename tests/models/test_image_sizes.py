@@ -17,6 +17,7 @@ FAMILIES = {
     "simnet_mixed": {"channels": 4, "depth": 1, "degree": 2},
     "simnet_mixed_twin": {"channels": 4, "depth": 1},
     "simnet_mobile": {"channels": 4, "depth": 1},
+    "simnet_residual": {"channels": 4, "depth": 1},
     "resnet20": {"channels": 4, "depth": 1},
     "mobilenet_v2_compact": {"channels": 4, "depth": 1},
     "mobilenet_v3_compact": {"channels": 4, "depth": 1},

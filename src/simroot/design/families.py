@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from itertools import accumulate
+from typing import Any
 
 from simroot.design.budgets import Budget, widest
 from simroot.design.tasks import CIFAR_10, Task, deployed, parameters
@@ -19,22 +22,49 @@ _LEAST = (10_000, 36_000)
 # Filter groups of the root SimNets.
 _DEGREE = 4
 
+# Of our residual networks: channels come in multiples of so many and grow from stage to stage by so much; kernel size
+# and channels of a group, stage by stage.
+_MULTIPLE, _GROWTH = 4, 2.0
+_KERNELS, _GROUPS = (3, 3, 3), (1, 2, 4)
 
-class Shape(Protocol):
-    """Width, from 1 on, and depth -> overrides."""
+# What a search chooses among: in any family, in those of MobileNet's blocks, and in our residual networks.
+_DEPTHS: Mapping[str, Sequence[Any]] = {"depth": (1, 2, 3, 4)}
+_MOBILE: Mapping[str, Sequence[Any]] = {**_DEPTHS, "expansion": (2, 3, 4, 6)}
+_RESIDUAL: Mapping[str, Sequence[Any]] = {
+    **_DEPTHS,
+    "growth_2": (1.5, 2.0, 3.0),
+    "growth_3": (1.0, 1.5, 2.0),
+    **{f"kernel_{stage}": (3, 5) for stage in (1, 2, 3)},
+    **{f"group_{stage}": (1, 2, 4, 8) for stage in (1, 2, 3)},
+    "rank": (0.25, 0.5, 1.0),
+    "expansion": (1, 2, 3),
+    "templates": (0.0, 0.25, 0.5, 1.0),
+}
 
-    def __call__(self, width: int, depth: int) -> Mapping[str, Any]: ...
+
+# Width, from 1 on, depth, and further choices -> overrides.
+Shape = Callable[..., Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
 class Family:
-    """Networks of one kind in all sizes; ``ours`` are the SimNets, ``pretrained`` ones start from pre-training."""
+    """Networks of one kind in all sizes.
+
+    Attributes:
+        name: of the family.
+        model: its name in the registry.
+        shape: width, depth and choices -> overrides.
+        ours: whether they are SimNets.
+        pretrained: whether they start from pre-training.
+        choices: what a search chooses among beside the width: argument of ``shape`` -> its values.
+    """
 
     name: str
     model: str
     shape: Shape
     ours: bool = False
     pretrained: bool = False
+    choices: Mapping[str, Sequence[Any]] = field(default_factory=lambda: _DEPTHS, hash=False)
 
     def at(self, budget: Budget, task: Task = CIFAR_10, times: Times | None = None) -> Network:
         """The widest within a budget, as deep as its parameters are for; ``times`` as for ``widest``.
@@ -48,6 +78,13 @@ class Family:
             overrides = widest(self.model, budget, deep, task, times)
         network = Network(self.name, self.model, _changes(self.model, overrides))
         return pretrained(network) if self.pretrained else network
+
+    def chosen(
+        self, choices: Mapping[str, Any], budget: Budget, task: Task = CIFAR_10, times: Times | None = None
+    ) -> Network:
+        """The widest within a budget with these choices; arguments and errors as for ``at``."""
+        shape = partial(self.shape, **{"depth": 1, **choices})
+        return Network(self.name, self.model, _changes(self.model, widest(self.model, budget, shape, task, times)))
 
 
 def _depth(size: int) -> int:
@@ -72,8 +109,8 @@ def _three_grids(width: int, depth: int) -> Mapping[str, Any]:
     return {"channels": 1 + (width - 1) / 4}
 
 
-def _deepening(width: int, depth: int) -> Mapping[str, Any]:
-    return {**_three_grids(width, depth), "depth": depth}
+def _deepening(width: int, depth: int, **chosen: Any) -> Mapping[str, Any]:
+    return {**_three_grids(width, depth), "depth": depth, **chosen}
 
 
 def _grouped(width: int, depth: int) -> Mapping[str, Any]:
@@ -81,13 +118,25 @@ def _grouped(width: int, depth: int) -> Mapping[str, Any]:
     return {"channels": _DEGREE + (width - 1) / 4, "depth": depth}
 
 
+def _residual(width: int, depth: int, **chosen: Any) -> Mapping[str, Any]:
+    """Every stage has ``growth`` times the channels of the one before, in multiples of four and of its groups."""
+    kernels, groups = (
+        [chosen.pop(f"{name}_{stage}", usual) for stage, usual in enumerate(each, start=1)]
+        for name, each in (("kernel", _KERNELS), ("group", _GROUPS))
+    )
+    shares = accumulate((1.0, *(chosen.pop(f"growth_{stage}", _GROWTH) for stage in (2, 3))), operator.mul)
+    steps = [math.lcm(_MULTIPLE, group) for group in groups]
+    channels = [step * max(1, round(width * share / step)) for share, step in zip(shares, steps, strict=True)]
+    return {"channels": channels, "depth": depth, "kernel_size": kernels, "group_width": groups, **chosen}
+
+
 def _plain(width: int, depth: int) -> Mapping[str, Any]:
     """Without shortcuts two layers a grid learn faster than three, at 65K parameters, too."""
     return _deepening(width, min(depth, 2))
 
 
-def _mobile(width: int, depth: int) -> Mapping[str, Any]:
-    return {**_grouped(width, depth), "groups": _DEGREE}
+def _mobile(width: int, depth: int, **chosen: Any) -> Mapping[str, Any]:
+    return {**_grouped(width, depth), "groups": _DEGREE, **chosen}
 
 
 def _root(width: int, depth: int) -> Mapping[str, Any]:
@@ -111,12 +160,12 @@ FAMILIES = (
     Family("resnet", "resnet20", _deepening),
     Family("simnet_mixed_twin", "simnet_mixed_twin", _plain),
     Family(f"simnet_mixed, root {_DEGREE}", "simnet_mixed", _root, ours=True),
-    Family("simnet_mobile", "simnet_mobile", _mobile, ours=True),
-    Family("simnet_pyramid", "simnet_pyramid", _three_grids, ours=True),
-    Family("mobilenet_v3_compact", "mobilenet_v3_compact", _deepening),
+    Family("simnet_mobile", "simnet_mobile", _mobile, ours=True, choices=_MOBILE),
+    Family("simnet_pyramid", "simnet_pyramid", _three_grids, ours=True, choices={}),
+    Family("mobilenet_v3_compact", "mobilenet_v3_compact", _deepening, choices=_MOBILE),
     Family("simnet_pyramid", "simnet_pyramid", _three_grids, ours=True, pretrained=True),
-    Family("mobilenet_v2_compact", "mobilenet_v2_compact", _deepening),
-    Family("simnet2", "simnet2", _two_stages, ours=True),
+    Family("mobilenet_v2_compact", "mobilenet_v2_compact", _deepening, choices=_MOBILE),
+    Family("simnet2", "simnet2", _two_stages, ours=True, choices={}),
     Family(f"simnet_mixed_twin, root {_DEGREE}", "simnet_mixed_twin", _root),
 )
 
@@ -125,5 +174,13 @@ RIVALS = (
     Family("bsconv_wrn_s", "bsconv_wrn_s", _wide_residual),
     Family("bsconv_wrn_u", "bsconv_wrn_u", _wide_residual),
     Family("tiniest", "tiniest", _in_fours),
-    Family("mlperf_resnet8", "mlperf_resnet8", _three_grids),
+    Family("mlperf_resnet8", "mlperf_resnet8", _three_grids, choices={}),
 )
+
+# Our answer to them, and the ConvNet of its shape.
+ANSWERS = (
+    Family("simnet_residual", "simnet_residual", _residual, ours=True, choices=_RESIDUAL),
+    Family("simnet_residual_twin", "simnet_residual_twin", _residual),
+)
+
+ALL = (*FAMILIES, *ANSWERS, *RIVALS)

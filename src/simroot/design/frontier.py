@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from simroot.data import ImageData
-from simroot.design.families import FAMILIES, RIVALS
+from simroot.design.families import ALL
 from simroot.design.tasks import deployed, task_of
 from simroot.design.times import ENGINE, THREADS
 from simroot.measure import Candidate, compare
@@ -17,7 +17,7 @@ from simroot.trials.runs import Trial
 # How long each network is measured, all taking turns.
 _SECONDS = 1.0
 
-_OURS = {family.model for family in FAMILIES if family.ours}
+_OURS = {family.model for family in ALL if family.ours}
 
 
 def trials(
@@ -65,7 +65,7 @@ def report(by_budget: Mapping[str, Sequence[Network]], finished: Sequence[Finish
     )
     figure = Figure(figsize=(12, 5), dpi=120, layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    convnets = {family.name for family in (*FAMILIES, *RIVALS) if not family.ours}
+    convnets = {family.name for family in ALL if not family.ours}
     plot_against(left, runs, lambda network: runs[network][0].row["macs"], "MACs", convnets)
     plot_against(right, runs, times.__getitem__, "milliseconds an image", convnets)
     return Report(text, figure, {"milliseconds": _time_facts(times)})

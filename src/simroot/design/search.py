@@ -12,7 +12,7 @@ from simroot.data import ImageData
 from simroot.data.progress import watched
 from simroot.design import frontier
 from simroot.design.budgets import Budget
-from simroot.design.families import FAMILIES, RIVALS, Family
+from simroot.design.families import ALL, Family
 from simroot.design.tasks import Task, deployed
 from simroot.design.times import Times
 from simroot.errors import ConfigError
@@ -24,7 +24,7 @@ from simroot.trials.networks import Network, accuracy, trained, trials
 log = logging.getLogger(__name__)
 
 # What a design looks at: pre-trained networks have the shape of those that start from random weights.
-CANDIDATES = {family.name: family for family in (*FAMILIES, *RIVALS) if not family.pretrained}
+CANDIDATES = {family.name: family for family in ALL if not family.pretrained}
 
 
 @dataclass(frozen=True)

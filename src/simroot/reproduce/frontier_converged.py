@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from simroot.data import ImageData
 from simroot.design import frontier
 from simroot.design.budgets import Budget
-from simroot.design.families import FAMILIES, RIVALS
+from simroot.design.families import ANSWERS, FAMILIES, RIVALS
 from simroot.reproduce.compact_frontier import BUDGETS
 from simroot.trials.experiment import Experiment, Finished, Report
 from simroot.trials.networks import Network
@@ -23,9 +23,9 @@ _LEADING = ("simnet_mixed, root 4", "simnet_mobile", "simnet_mixed_twin, root 4"
 
 @functools.cache
 def networks(budget: int) -> tuple[Network, ...]:
-    """The leading families' and the rivals' networks within a budget."""
+    """The leading families', our answer's and the rivals' networks within a budget."""
     leading = [family for name in _LEADING for family in FAMILIES if family.name == name]
-    return tuple(family.at(Budget(parameters=budget)) for family in (*leading, *RIVALS))
+    return tuple(family.at(Budget(parameters=budget)) for family in (*leading, *ANSWERS, *RIVALS))
 
 
 def _trials(epochs: int, seed: int) -> list[Trial]:

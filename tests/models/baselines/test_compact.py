@@ -19,7 +19,8 @@ from simroot.models.baselines.stages import stage_channels
 from simroot.models.simnets.architecture import SimNet
 
 CONVNETS = ["resnet20", "mobilenet_v2_compact", "mobilenet_v3_compact", "convnet_plain"]
-FAMILIES = [*CONVNETS, "simnet_pyramid", "simnet_pyramid_twin", "simnet_mixed", "simnet_mixed_twin", "simnet_mobile"]
+SIMNETS = ["simnet_pyramid", "simnet_pyramid_twin", "simnet_mixed", "simnet_mixed_twin", "simnet_mobile"]
+FAMILIES = [*CONVNETS, *SIMNETS, "simnet_residual", "simnet_residual_twin"]
 
 
 def parameters(name: str, **overrides: Any) -> int:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.simnets.reference import simnet_reference, trained
 from simroot.errors import ConfigError
-from simroot.layers import GroupedConv2d, MexPool2d, Similarity2d
+from simroot.layers import GroupedConv2d, MexPool2d
 from simroot.layers.blocks.inverted_residual import InvertedResidual
 from simroot.layers.blocks.scaled import ScaledConv2d
 from simroot.layers.norm import PatchWhitening
@@ -21,15 +22,6 @@ from simroot.training import Recipe
 from simroot.training.optim import parameter_groups
 
 CASES = [{}, {"depth": 1}, {"depth": 3}, {"degree": 4}, {"order": 1.0}]
-
-
-def trained(name: str, channels: float = 4, **overrides: Any) -> nn.Module:
-    """The network after some batches in training, in evaluation: its statistics are no longer the first ones."""
-    torch.manual_seed(0)
-    model = create_model(name, channels=channels, **overrides).train()
-    for _ in range(3):
-        model(torch.randn(16, 3, 32, 32))
-    return model.eval()
 
 
 def parameters(model: nn.Module) -> int:
@@ -51,26 +43,6 @@ def reference(model: nn.Sequential, x: Tensor) -> Tensor:
         else:
             x = torch.maximum(x, torch.zeros_like(x))  # MEX of x and 0 at beta = inf
     return simnet_reference(simnet, x)
-
-
-def simnet_reference(simnet: SimNet, x: Tensor) -> Tensor:
-    """Its one whitened similarity, MEX classification and global MEX, of features in float64."""
-    conv, similarity = simnet.similarities[0].conv, simnet.similarities[0].similarity
-    assert isinstance(conv, nn.Conv2d)
-    assert isinstance(similarity, Similarity2d)
-    assert conv.bias is not None
-    y = F.conv2d(x, conv.weight.double(), conv.bias.double(), groups=conv.groups)
-    z, u = similarity.templates.double().flatten(1), similarity.weights
-    assert u is not None
-    distances = (y[:, None] - z[None, :, :, None, None]).abs() ** float(similarity.order)
-    s = -(u.double().flatten(1)[None, :, :, None, None] * distances).sum(2)
-    if similarity.bias is not None:
-        s = s + similarity.bias.double()[:, None, None]
-    classifier, pool = simnet.classifier, simnet.global_pool
-    beta, offsets = float(classifier.beta), classifier.offsets.double()
-    scores = torch.log(torch.exp(beta * (s[:, None] + offsets[None, :, :, None, None])).mean(2)) / beta
-    gamma = float(pool.beta)
-    return scores.mean((2, 3)) if gamma == 0 else torch.log(torch.exp(gamma * scores).mean((2, 3))) / gamma
 
 
 def test_size_by_hand() -> None:

@@ -3,3 +3,4 @@
 from simroot.models.simnets import linear_then_lp as linear_then_lp
 from simroot.models.simnets import papers as papers
 from simroot.models.simnets import pyramid as pyramid
+from simroot.models.simnets import residual as residual
