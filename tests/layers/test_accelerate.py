@@ -128,7 +128,8 @@ def test_what_was_found_is_told() -> None:
     assert "1 x batch normalisation and activation where the next convolution reads" in text
     assert "2 x batch normalisation and what follows it in one operator" in text
     assert "expected of a training step" in text
-    for left in (nn.Linear(2, 2), create_model("resnet20")):  # full convolutions alone are PyTorch's
+    bottleneck = nn.Sequential(nn.Conv2d(8, 8, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3))
+    for left in (nn.Linear(2, 2), create_model("resnet20"), bottleneck):  # full convolutions are PyTorch's
         assert str(acceleration(accelerate(left))).startswith("nothing to accelerate")
 
 

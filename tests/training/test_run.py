@@ -102,7 +102,7 @@ def test_damaged_config(tmp_path: Path, text: str, expected: str) -> None:
 
 def test_numbers_with_exponents(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(GOOD.replace("recipe: {}", "recipe: {learning_rate: 1e-3}"))
-    assert read_config(tmp_path)["recipe"] == {"learning_rate": 0.001}
+    assert read_config(tmp_path)["recipe"]["learning_rate"] == 0.001
 
 
 def test_damaged_summary(run_directory: Path) -> None:

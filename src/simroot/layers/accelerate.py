@@ -55,12 +55,20 @@ class Acceleration(tuple[Replaced, ...]):
 
     def __str__(self) -> str:
         if not self:
-            return "nothing to accelerate: no depthwise or 1x1 convolution that a kernel is made for"
+            return "nothing to accelerate: no two depthwise or 1x1 convolutions in a row that kernels are made for"
         counts = Counter(item.what for item in self)
-        lines = [f"{number} x {what}" for what, number in counts.most_common()]
         whole = counts[_IN_PLACE] / max(1, sum(number for what, number in counts.items() if what != _CONVOLUTION))
         gain = "1.2 to 1.6" if whole >= 0.3 else "1.0 to 1.2"
-        return "\n".join([*lines, f"expected of a training step on the CPU, channels-last: {gain} times as fast"])
+        return "\n".join(
+            [*self._lines(), f"expected of a training step on the CPU, channels-last: {gain} times as fast"]
+        )
+
+    def in_words(self) -> str:
+        """What has been replaced, in one line."""
+        return ", ".join(self._lines())
+
+    def _lines(self) -> list[str]:
+        return [f"{number} x {what}" for what, number in Counter(item.what for item in self).most_common()]
 
 
 _IN_PLACE = "batch normalisation and activation where the next convolution reads"
@@ -73,8 +81,8 @@ def accelerate(model: Network) -> Network:
 
     Depthwise and 1x1 convolutions, ``nn.BatchNorm2d`` and the activations and additions behind it are found in the
     traced forward of every module; one that cannot be traced is left as it is, and so are its parts with hooks. A
-    network without such convolutions is left to PyTorch, which is faster there, as for resnet20. Results and gradients
-    are the same but for rounding. Parameters, buffers, modules and their names stay; evaluation, other devices and
+    network without two such convolutions in a row is left to PyTorch, which is faster there, as for resnet20 and
+    DenseNet. Results and gradients are the same but for rounding. Parameters, buffers, modules and their names stay; evaluation, other devices and
     dtypes, exports and counters see the modules as before. The network should be channels-last.
 
     Args:
@@ -86,6 +94,8 @@ def accelerate(model: Network) -> Network:
     restore(model)
     if any(map(_is_narrow, model.modules())):
         _visit(model)
+        if all(item.what != _IN_PLACE for item in acceleration(model)):
+            restore(model)
     return model
 
 

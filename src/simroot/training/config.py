@@ -87,7 +87,8 @@ def read_whole(file: Path) -> dict[str, Any]:
     try:
         config = read_yaml(file)
         require(config, Config, "")
-        config["recipe"] = with_numbers(config["recipe"])
+        # A run of before it could be chosen was trained without kernels, and goes on so.
+        config["recipe"] = {"accelerate": False, **with_numbers(config["recipe"])}
         config["model"]["overrides"] = with_numbers(config["model"]["overrides"])
         Recipe.from_dict(config["recipe"])
         data = config["data"]

@@ -19,8 +19,9 @@ from simroot.data import ImageData
 from simroot.data.classes import class_lines
 from simroot.errors import CheckpointError, counted
 from simroot.files import remove_torn
-from simroot.layers import accelerate, restore
+from simroot.layers import accelerate, acceleration, restore
 from simroot.models.memory import require_memory
+from simroot.ops.native import native
 from simroot.training.averaging import Averaging
 from simroot.training.callbacks import ProgressBar, RunWriter, StatisticsWarning
 from simroot.training.checkpoint_file import read_checkpoint, restored
@@ -281,9 +282,10 @@ def _fit(
             size = " x ".join(map(str, teacher.shape))
             log.info("%.0f%% of the loss imitates %s, which sees images of %s", 100 * recipe.distil, teacher.name, size)
         _all_in_training(model)
-        if recipe.accelerate and not recipe.compile and trainer.strategy.root_device.type == "cpu":
-            accelerate(model)
+        if recipe.accelerate and not recipe.compile and trainer.strategy.root_device.type == "cpu" and native():
             stack.callback(restore, model)
+            if found := acceleration(accelerate(model)):
+                log.info("native kernels train %s (recipe field accelerate: true or false)", found.in_words())
         try:
             with failures_told(config["model"]["name"], recipe, data):
                 trainer.fit(module, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
