@@ -229,6 +229,7 @@ def test_second_derivatives(adds: bool) -> None:
         assert_close("batch_norm_act.gradient", one, other)
 
 
+@pytest.mark.without_kernels
 @pytest.mark.parametrize("name", ["none", "silu"])
 def test_double_precision_by_differences(name: str) -> None:
     case = Case(2, 2, 3, 2, adds=True)

@@ -53,6 +53,7 @@ def test_a_template_that_is_nan_is_not_hidden(p: float, dtype: torch.dtype) -> N
         assert p == 1 or gradient[:, 0].isnan().all()  # NaN has no sign
 
 
+@pytest.mark.without_kernels
 @pytest.mark.parametrize(("kind", "p"), [("lp", 1.0), ("lp", 2.0), ("lp", 1.37), ("linear", 2.0)])
 def test_missing_coordinates_of_a_recorded_graph(kind: Kind, p: float) -> None:
     x, z = normal(2, 3, 5, 5), normal(4, 3, 2, 2, seed=1)
@@ -81,6 +82,7 @@ def test_an_outlier_does_not_spoil_the_others(beta: float, outlier: float, where
         assert_close("mex_dense", one, other)
 
 
+@pytest.mark.without_kernels
 @pytest.mark.parametrize("beta", [0.0, INF, -INF, 1e-8, -1e-4, 0.3, -5.0])
 def test_recorded_graphs_take_any_beta(beta: float) -> None:
     x, offsets = normal(2, 5, 6, 6), normal(4, 5, seed=1)
@@ -94,6 +96,7 @@ def test_recorded_graphs_take_any_beta(beta: float) -> None:
         assert_close("mex_dense", recorded(call, x), call(x.double()))
 
 
+@pytest.mark.without_kernels
 @pytest.mark.parametrize("beta", [0.0, 1e-6, 2.0])
 def test_recorded_layers_with_a_learned_beta(beta: float) -> None:
     x = normal(2, 5, 6, 6)

@@ -254,6 +254,7 @@ def test_second_derivatives(shape: Any) -> None:
         assert_close("grouped_conv2d.gradient", found, one.double())
 
 
+@pytest.mark.without_kernels
 def test_double_precision_by_differences() -> None:
     case = Case(1, 2, 2, 3, (4, 5), 3, 1, 1)
     assert torch.autograd.gradcheck(lambda *t: case.convolved(t), case.learned(torch.float64))
@@ -280,6 +281,7 @@ class Layer(torch.nn.Module):
         return ops.grouped_conv2d(x, weight, None, 1, 1, 4)
 
 
+@pytest.mark.without_kernels
 def test_exported_graphs_hold_pytorchs_convolution() -> None:
     case = Case(*SERVED[0])
     program = torch.export.export(Layer(), (case.x, case.weight))

@@ -264,6 +264,7 @@ def test_operators_are_well_registered(shape: Shape) -> None:
     torch.library.opcheck(torch.ops.simroot.narrow_conv.default, arguments)
 
 
+@pytest.mark.without_kernels
 def test_double_precision_by_differences() -> None:
     case = Case(depthwise(1, 2, (4, 4), 3, 1, 1))
 

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.autograd import gradcheck, gradgradcheck
 from torch.overrides import TorchFunctionMode
 
 from simroot import ops
@@ -93,6 +92,7 @@ def test_receptive_fields(p: float, groups: int, padding_value: float) -> None:
     assert_close("similarity", y, *reference(x, z + 3, u, p=p, **geometry))
 
 
+@pytest.mark.without_kernels
 @pytest.mark.parametrize("padding_value", [0.0, NAN])
 def test_linear(padding_value: float) -> None:
     x, (z, u, b) = images(), parameters(c=2, kh=3, kw=3)
@@ -194,38 +194,6 @@ def test_float32_gradients_are_those_of_float64(p: float, shift: float) -> None:
         assert_close("similarity.gradient", single, double)
 
 
-@pytest.mark.parametrize("weighted", [True, False])
-@pytest.mark.parametrize("p", [2.0, 1.0, 0.5, 1.37, 3.0])
-def test_gradcheck(p: float, weighted: bool) -> None:
-    x, (z, u, b) = images(n=1, c=2, h=3, w=3, dtype=torch.float64), parameters(2, 1, 2, 2, torch.float64)
-    tensors = tuple(t.requires_grad_() for t in (x, z, b, *([u] if weighted else [])))
-
-    def function(x: Tensor, z: Tensor, b: Tensor, u: Tensor | None = None) -> Tensor:
-        return ops.similarity(x, z, u, order=p, bias=b, stride=(1, 2), padding=1, groups=2)
-
-    assert gradcheck(function, tensors)
-
-
-@pytest.mark.parametrize(
-    ("p", "learned"), [(2.0, False), (1.0, False), (3.0, False), (1.5, False), (1.37, True), (3.0, True)]
-)
-def test_gradgradcheck(p: float, learned: bool) -> None:
-    x, (z, u, _) = images(n=1, c=2, h=3, w=2, dtype=torch.float64), parameters(2, 2, 2, 1, torch.float64)
-    order = torch.tensor(p, dtype=torch.float64, requires_grad=learned)
-    tensors = tuple(t.requires_grad_() for t in (x, z, u)) + ((order,) if learned else ())
-
-    def function(x: Tensor, z: Tensor, u: Tensor, q: Tensor = order) -> Tensor:
-        return ops.similarity(x, z, u, order=q)
-
-    assert gradcheck(function, tensors)
-    assert gradgradcheck(function, tensors)
-
-
-def test_second_derivative_does_not_follow_inputs_computed_from_each_other() -> None:
-    x = images(n=1, c=2, h=1, w=1, dtype=torch.float64).requires_grad_()
-    assert gradgradcheck(lambda x: ops.similarity(x, x**2 + 0.3, order=3.0), (x,))
-
-
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9, 1.0, 1.37, 2.0])
 def test_ties_have_gradient_zero(p: float) -> None:
     x = torch.tensor([[0.0, 1.0, -2.0]], requires_grad=True)
@@ -243,14 +211,7 @@ def test_ties_have_gradient_zero(p: float) -> None:
     assert all(gradient is None or gradient.isfinite().all() for gradient in second)
 
 
-def test_a_learned_order_of_two_has_a_gradient() -> None:
-    x, (z, u, _) = images(dtype=torch.float64), parameters(dtype=torch.float64)
-    order = torch.tensor([2.0], dtype=torch.float64, requires_grad=True)
-    assert gradcheck(lambda q: ops.similarity(x, z, u, order=q), (order,))
-    with torch.no_grad():
-        assert_close("similarity", ops.similarity(x, z, u, order=order), *reference(x, z, u))
-
-
+@pytest.mark.without_kernels
 def test_tiles_cover_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tiles so small that images, rows and groups are all divided give the same results."""
     x, (z, u, _) = images(n=3, dtype=torch.float64), parameters(c=2, kh=3, kw=2, dtype=torch.float64)
@@ -281,6 +242,7 @@ def test_autocast_computes_in_float32(p: float) -> None:
         assert ops.similarity(x.bfloat16(), z, u, order=p).dtype == torch.float32
 
 
+@pytest.mark.without_kernels
 @pytest.mark.parametrize("p", [2.0, 1.0, 1.37])
 def test_recorded_graphs(p: float) -> None:
     class Net(torch.nn.Module):
@@ -293,19 +255,11 @@ def test_recorded_graphs(p: float) -> None:
     assert_close("similarity", exported, *reference(x, z, u, p=p, padding=(1, 1)))
 
 
+@pytest.mark.without_kernels
 @pytest.mark.parametrize("p", [2.0, 1.37])
 def test_meta_tensors_have_the_shape(p: float) -> None:
     x, (z, u, _) = images().to("meta"), (t.to("meta") for t in parameters(kh=3, kw=3))
     assert ops.similarity(x, z, u, order=p, stride=2).shape == (2, 6, 3, 2)
-
-
-def test_functional_gradient() -> None:
-    x, (z, u, _) = images(dtype=torch.float64), parameters(dtype=torch.float64)
-    for p in (2.0, 1.0, 1.37):
-        found = torch.func.grad(lambda z, p=p: ops.similarity(x, z, u, order=p).sum())(z)
-        leaf = z.clone().requires_grad_()
-        (expected,) = torch.autograd.grad(ops.similarity(x, leaf, u, order=p).sum(), leaf)
-        assert_close("similarity.gradient", found, expected)
 
 
 def test_is_one_call_for_a_function_mode() -> None:
