@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import importlib
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+import simroot.models
 from simroot.errors import ConfigError
 from simroot.export import to_onnx
 from simroot.layers import (
@@ -143,6 +145,10 @@ def test_folding_changes_nothing_but_what_it_gives(layer: nn.Module) -> None:
     assert all(torch.equal(before[name], value) for name, value in layer.state_dict().items())
     assert torch.equal(layer(x), expected)
     torch.testing.assert_close(layer.folded().eval()(x), expected, rtol=1e-3, atol=1e-3)  # float32 rounding
+
+
+def test_its_first_address_gives_the_function() -> None:
+    assert importlib.import_module("simroot.models.deploy").deploy is deploy is simroot.models.deploy
 
 
 def test_layers_of_a_class_of_ones_own_are_folded() -> None:

@@ -16,7 +16,7 @@ from simroot.cli.values import image_size, override, positive, positive_number, 
 from simroot.engines import ENGINES, is_network_file, readers
 from simroot.errors import ConfigError, SimrootError, counted
 from simroot.files import write_text
-from simroot.images.preparation import ImageSize, as_image_size, sides
+from simroot.images.preparation import ImageSize
 
 if TYPE_CHECKING:
     from simroot.measure import Candidate, Comparison, Latency
@@ -162,13 +162,12 @@ def named_candidate(word: str, image_size: ImageSize | None = None, num_classes:
     name, overrides = name_and_overrides(word)
     entry = model_entry(name)
     try:
-        options = dict(map(override, overrides))
+        given = dict(map(override, overrides))
     except argparse.ArgumentTypeError as error:
         raise ConfigError(f"{word}: {error}") from error
-    options.setdefault("image_size", image_size or entry.image_size)
+    options, size = entry.arguments(given, num_classes=num_classes, image_size=image_size)
     torch.manual_seed(0)
-    model = create_model(name, num_classes or entry.num_classes, entry.in_channels, **options)
-    size = (entry.in_channels, *sides(as_image_size(options["image_size"])))
+    model = create_model(name, **options)
     return Candidate(word, size, network=model, macs=_macs(model, size))
 
 

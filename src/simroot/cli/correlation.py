@@ -83,7 +83,7 @@ def _network_and_images(arguments: argparse.Namespace) -> tuple[str, nn.Module, 
     from simroot.data import load, loader
     from simroot.data.crop import Crop
     from simroot.data.splits import stratified
-    from simroot.models import create_model, names_network
+    from simroot.models import create_model, model_entry, names_network
     from simroot.training import chosen_images, load_run
 
     given = vars(arguments)
@@ -100,9 +100,14 @@ def _network_and_images(arguments: argparse.Namespace) -> tuple[str, nn.Module, 
     else:
         data = load(**source)
         split, mean, std = data.val, data.mean, data.std
-        overrides = {"image_size": data.image_size, **dict(given.get("set", []))}
+        options, _ = model_entry(arguments.model).arguments(
+            dict(given.get("set", [])),
+            num_classes=len(data.classes),
+            in_channels=data.channels,
+            image_size=data.image_size,
+        )
         torch.manual_seed(0)
-        model = create_model(arguments.model, len(data.classes), data.channels, **overrides)
+        model = create_model(arguments.model, **options)
         title = f"{arguments.model} (untrained) on {data.name}, validation images"
     if given.get("images", len(split)) < len(split):
         split = split.subset(stratified(split.labels, arguments.images, seed=0)[0])

@@ -13,7 +13,7 @@ from simroot.cli.output import count_text, percent, print_json, print_table, siz
 from simroot.cli.values import add_model_overrides, image_shape, positive
 from simroot.engines import is_network_file, open_file
 from simroot.errors import ConfigError, ExportError, counted
-from simroot.images.preparation import as_image_size, sides
+from simroot.images.preparation import as_image_size
 
 if TYPE_CHECKING:
     from torch import nn
@@ -167,8 +167,6 @@ def network_arguments(arguments: argparse.Namespace) -> tuple[dict[str, Any], tu
     from simroot.models import model_entry
 
     entry = model_entry(arguments.model)
-    channels, height, width = arguments.input_size or entry.input_size
-    num_classes = arguments.num_classes or entry.num_classes
-    overrides = {"image_size": as_image_size((height, width)), **dict(arguments.set or [])}
-    options = {"num_classes": num_classes, "in_channels": channels, **overrides}
-    return options, (channels, *sides(as_image_size(overrides["image_size"])))
+    channels, *sides = arguments.input_size or entry.input_size
+    overrides, size = dict(arguments.set or []), as_image_size(sides)
+    return entry.arguments(overrides, num_classes=arguments.num_classes, in_channels=channels, image_size=size)

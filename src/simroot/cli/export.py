@@ -16,7 +16,6 @@ from simroot.cli.device import print_memory, print_verified
 from simroot.cli.output import percent, print_facts, print_json, print_table, require_folder
 from simroot.cli.values import add_model_overrides, positive
 from simroot.errors import ConfigError, ExportError, counted
-from simroot.images.preparation import as_image_size, sides
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -173,10 +172,9 @@ def _untrained(arguments: argparse.Namespace) -> tuple[str, nn.Module, tuple[int
 
     if arguments.int8:
         raise ConfigError("--int8 needs the images of a trained network's run")
-    entry, overrides = model_entry(arguments.model), dict(vars(arguments).get("set", []))
-    size = sides(as_image_size(overrides.get("image_size", entry.image_size)))
-    model = create_model(entry.name, entry.num_classes, entry.in_channels, **overrides)
-    return f"{entry.name}, untrained", model, (entry.in_channels, *size), {"name": entry.name}, Path()
+    entry = model_entry(arguments.model)
+    options, size = entry.arguments(dict(vars(arguments).get("set", [])))
+    return f"{entry.name}, untrained", create_model(entry.name, **options), size, {"name": entry.name}, Path()
 
 
 def _images(arguments: argparse.Namespace, trained: Run) -> dict[str, Any]:

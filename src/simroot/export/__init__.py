@@ -10,7 +10,7 @@ from simroot.lazy import serve
 
 if TYPE_CHECKING:
     from simroot.export.c import to_c
-    from simroot.export.checked import ACCURACY_LOSS, AGREEMENT, TOLERANCE, Exported, Options
+    from simroot.export.checked import ACCURACY_LOSS, AGREEMENT, FILE_TOLERANCE, TOLERANCE, Exported, Options
     from simroot.export.description import Description
     from simroot.export.evaluation import FileEvaluation, evaluate_file
     from simroot.export.predictor import Predictor
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ACCURACY_LOSS",
     "AGREEMENT",
+    "FILE_TOLERANCE",
     "TOLERANCE",
     "Description",
     "Exported",
@@ -38,7 +39,7 @@ serve(
     c=("to_c",),
     description=("Description",),
     evaluation=("FileEvaluation", "evaluate_file"),
-    checked=("ACCURACY_LOSS", "AGREEMENT", "TOLERANCE", "Exported", "Options"),
+    checked=("ACCURACY_LOSS", "AGREEMENT", "FILE_TOLERANCE", "TOLERANCE", "Exported", "Options"),
     predictor=("Predictor",),
     write=("to_onnx", "to_openvino", "to_torch_export"),
 )

@@ -24,12 +24,14 @@ from simroot.files import appearing
 from simroot.images.preparation import Preparation
 from simroot.modules import processing
 
-TOLERANCE = 1e-3
+FILE_TOLERANCE = 1e-3
 """Largest difference of a float32 file's scores from the network's, as a share of the largest score.
 
 Engines add the terms of a sum in other orders: thousands of terms in float32 differ by up to some 1e-4 of the result,
 usually by 1e-6. A wrong graph differs by far more.
 """
+
+TOLERANCE = FILE_TOLERANCE  # its first name
 
 ACCURACY_LOSS = 0.01
 """Largest loss of accuracy by int8, where labels tell it."""
@@ -58,7 +60,7 @@ class Options(TypedDict, total=False):
         cost: of one input, ``simroot.measure.count(...).as_dict()``: what ``simroot cost FILE`` says.
         calibration: inputs that show the range of every activation, some hundred of them: the file computes
             convolutions and dense layers in int8, similarities and MEX in float32. None: all of it in float32.
-        tolerance: of a float32 file; see ``TOLERANCE``.
+        tolerance: of a float32 file; see ``FILE_TOLERANCE``.
         custom_operator: write similarities of an order other than 2 as simroot's own operator, which the engine finds
             in a library of simroot's native kernels: much faster than standard operators, and nothing for other
             engines.
@@ -162,7 +164,7 @@ class Job:
         network = Deployed(copy.deepcopy(model).cpu().float().eval(), description)
         reference = _scores(network, inputs, description)
         form = Deployed(graph_form(model, _lp(options, suffix)).cpu(), description).eval()
-        tolerance = options.get("tolerance", TOLERANCE)
+        tolerance = options.get("tolerance", FILE_TOLERANCE)
         return cls(path, description, form, inputs, reference, labels, calibration, tolerance)
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from simroot.layers.parametrizations import Parametrised, Positive, SoftPositive
 from simroot.ops.similarity import Kind
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
 # A weight moves at most at a quarter of a slope's rate, as its gradient, a square, has heavy tails; at less where a
 # similarity has few of them and each counts for much.
@@ -159,6 +159,17 @@ class Similarity2d(Parametrised):
         return f"{c * self.groups}, {n}, kernel_size={k}, kind={self.kind}, order={order:g}, groups={self.groups}"
 
 
+class SimilarityOptions(TypedDict, total=False):
+    """Keyword arguments of ``Similarity2d`` that a ``WhitenedSimilarity2d`` passes on; see there."""
+
+    order: float
+    bias: bool
+    from_origin: bool
+    learn_order: bool
+    learn_templates: bool
+    learn_weights: bool
+
+
 class WhitenedSimilarity2d(nn.Module):
     """Convolution followed by an l_p similarity with receptive field 1 x 1: "conv -> l_p-sim" (section 4.2).
 
@@ -170,7 +181,6 @@ class WhitenedSimilarity2d(nn.Module):
         whitened: channels of the convolution, the dimension d of the whitened patches.
         templates: templates of the similarity.
         kernel_size: height and width of the convolution.
-        order: p of the similarity.
         stride: stride of the convolution.
         padding: zero padding of the convolution.
         groups: groups of the convolution.
@@ -178,11 +188,8 @@ class WhitenedSimilarity2d(nn.Module):
         noise: sigma of the multiplicative noise.
         norm: False for a plain convolution.
         whiten: learn the filters in coordinates in which patches of the input are white.
-        bias: an additive bias per template.
-        from_origin: add a constant so that whitened patches of zeros have a similarity of the bias.
-        learn_order: True to learn p.
-        learn_templates: False to fix the templates.
-        learn_weights: False to fix the weights.
+        **similarity: ``order``, ``bias``, ``from_origin``, ``learn_order``, ``learn_templates`` and ``learn_weights``
+            of the ``Similarity2d``.
     """
 
     def __init__(
@@ -192,7 +199,6 @@ class WhitenedSimilarity2d(nn.Module):
         templates: int,
         kernel_size: int,
         *,
-        order: float = 2.0,
         stride: int = 1,
         padding: int = 0,
         groups: int = 1,
@@ -200,35 +206,13 @@ class WhitenedSimilarity2d(nn.Module):
         noise: float = 0.0,
         norm: bool = True,
         whiten: bool = False,
-        bias: bool = False,
-        from_origin: bool = False,
-        learn_order: bool = False,
-        learn_templates: bool = True,
-        learn_weights: bool = True,
+        **similarity: Unpack[SimilarityOptions],
     ) -> None:
         super().__init__()
-        self.conv = NormalisedConv2d(
-            in_channels,
-            whitened,
-            kernel_size,
-            stride=stride,
-            padding=padding,
-            groups=groups,
-            norm=norm,
-            whiten=whiten,
-        )
+        geometry = {"stride": stride, "padding": padding, "groups": groups}
+        self.conv = NormalisedConv2d(in_channels, whitened, kernel_size, norm=norm, whiten=whiten, **geometry)
         self.noise = MultiplicativeNoise(noise) if noise else None
-        self.similarity = Similarity2d(
-            whitened,
-            templates,
-            order=order,
-            groups=similarity_groups,
-            bias=bias,
-            from_origin=from_origin,
-            learn_order=learn_order,
-            learn_templates=learn_templates,
-            learn_weights=learn_weights,
-        )
+        self.similarity = Similarity2d(whitened, templates, groups=similarity_groups, **similarity)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv(x)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 ENGINES = tuple(_ENGINES)
 """Names of the engines that there are."""
 
-TOLERANCE = 1e-3
+ENGINE_TOLERANCE = 1e-3
 """Largest difference between the outputs of an engine and of eager float32, as a share of the largest output. Engines
 sum in other orders and use other approximations of exp and log: in float32 they differ by 1e-7 to 1e-4, in bfloat16 by
 1e-2."""
@@ -128,8 +128,8 @@ def latency(
 ) -> Latency:
     """Time a network, deployed (normalisations folded away), or a file of one, on the CPU in float32.
 
-    Its outputs are checked first against the network's in eager float32 (``TOLERANCE``). Then it is run on the same
-    input, N(0,1), until ``seconds`` have passed. In eager and compile the input is channels-last already.
+    Its outputs are checked first against the network's in eager float32 (``ENGINE_TOLERANCE``). Then it is run on the
+    same input, N(0,1), until ``seconds`` have passed. In eager and compile the input is channels-last already.
 
     Args:
         model_or_path: a network, or a file that an engine reads.
@@ -322,10 +322,11 @@ def _error(
         )
     difference = float(np.abs(found - expected).max())
     largest = float(np.abs(expected).max())
-    if not difference <= TOLERANCE * largest:  # NaN is no agreement
+    if not difference <= ENGINE_TOLERANCE * largest:  # NaN is no agreement
         raise MismatchError(
             f"the outputs of {candidate.name} in {engine.name} differ by up to {difference:.2g} from those of the "
-            f"network in eager float32, which reach {largest:.2g}; expected at most {TOLERANCE:g} of that: not timed"
+            f"network in eager float32, which reach {largest:.2g}; expected at most {ENGINE_TOLERANCE:g} of that: "
+            "not timed"
         )
     return difference / largest if largest else 0.0
 

@@ -1,11 +1,14 @@
 """Networks: the registry, the SimNets, and what they are compared with."""
 
+import sys
+
 from simroot.layers import Foldable
 from simroot.models import baselines as baselines
+from simroot.models import deployment
 from simroot.models import simnets as simnets
 from simroot.models.baselines.googlenet import AuxiliaryScores
 from simroot.models.baselines.relu_twin import relu_twin
-from simroot.models.deploy import deploy
+from simroot.models.deployment import deploy
 from simroot.models.naming import build_network, load_rootified
 from simroot.models.registry import (
     ModelEntry,
@@ -37,3 +40,6 @@ __all__ = [
     "rootify",
     "rootify_with_report",
 ]
+
+# The function's first address was a module of its name.
+sys.modules[f"{__name__}.deploy"] = deployment

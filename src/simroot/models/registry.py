@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from simroot.errors import ConfigError, SimrootError, nearest, quoted
-from simroot.images.preparation import sides
+from simroot.images.preparation import ImageSize, as_image_size, sides
 from simroot.models.building import require_positive
 from simroot.models.memory import require_memory
 from simroot.roots.regroup import rootify
@@ -56,6 +56,27 @@ class ModelEntry:
         """Names and defaults of the keyword arguments that ``create_model`` passes on to the builder."""
         parameters = inspect.signature(self.build).parameters.values()
         return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+
+    def arguments(
+        self,
+        overrides: Mapping[str, Any],
+        *,
+        num_classes: int | None = None,
+        in_channels: int | None = None,
+        image_size: ImageSize | None = None,
+    ) -> tuple[dict[str, Any], tuple[int, int, int]]:
+        """All arguments of ``create_model``, the entry's own where none is given, and the shape (C, H, W) of an image.
+
+        Args:
+            overrides: the builder's keyword arguments; an ``image_size`` among them counts more than that below.
+            num_classes: number of classes.
+            in_channels: channels of the images.
+            image_size: their side or (height, width).
+        """
+        given = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}
+        own: dict[str, Any] = {key: getattr(self, key) for key, value in given.items() if value is None}
+        found = {**given, **own, **overrides}
+        return found, (found["in_channels"], *sides(as_image_size(found["image_size"])))
 
     @property
     def open(self) -> bool:

@@ -16,11 +16,8 @@ Sizes = tuple[int, int]
 @functools.cache
 def registry_layers(name: str, **overrides: object) -> tuple[LayerSize, ...]:
     """Layers of a registered network with its default classes and image size."""
-    entry = model_entry(name)
-    layers = layer_sizes(
-        lambda: create_model(name, entry.num_classes, entry.in_channels, **overrides), entry.input_size
-    )
-    return tuple(layers)
+    arguments, size = model_entry(name).arguments(overrides)
+    return tuple(layer_sizes(lambda: create_model(name, **arguments), size))
 
 
 def total(layers: Sequence[LayerSize]) -> Sizes:
