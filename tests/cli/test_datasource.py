@@ -55,6 +55,9 @@ def test_words_that_name_data_are_read_back_as_they_were(tmp_path: Path, monkeyp
         "validation": 0.25,
         "train": "a",
         "val": tmp_path / "elsewhere",
+        "image_column": "a file",
+        "split_column": "",
+        "image_root": tmp_path / "images",
     }
     (tmp_path / "other").mkdir()
     for folder, place in ((tmp_path, "my data"), (tmp_path / "other", str(tmp_path / "my data"))):
@@ -62,7 +65,7 @@ def test_words_that_name_data_are_read_back_as_they_were(tmp_path: Path, monkeyp
         words = shlex.split(shlex.join(data_words(source)))
         assert words[:2] == ["--data", place]
         found = data_source(parsed(train, *words))
-        paths = {name: Path(found[name]).resolve() for name in ("name_or_path", "val")}
+        paths = {name: Path(found[name]).resolve() for name in ("name_or_path", "val", "image_root")}
         assert found | paths == source
     named = data_words({"name_or_path": "cifar10", "data_root": tmp_path})
     assert named == ["--data", "cifar10", "--data-root", str(tmp_path)]

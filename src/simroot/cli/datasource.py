@@ -10,10 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from simroot.cli.values import background, image_size, pixel_range, share_or_count
+from simroot.data.columns import COLUMN_ARGUMENTS
 from simroot.errors import ConfigError, LineFormatter
 from simroot.images.preparation import FITS
 
-_KEYS = ("data_root", "image_size", "fit", "pixel_range", "background", "limit", "check", "validation")
+_KEYS = (
+    "data_root",
+    "image_size",
+    "fit",
+    "pixel_range",
+    "background",
+    "limit",
+    "check",
+    "validation",
+    *COLUMN_ARGUMENTS,
+)
 
 
 def add_data_arguments(parser: argparse.ArgumentParser, default: str) -> argparse._ArgumentGroup:
@@ -30,9 +41,20 @@ def add_data_arguments(parser: argparse.ArgumentParser, default: str) -> argpars
         "--data",
         metavar="NAME|PATH",
         help=f"{', '.join(NAMES)}, or a folder or an archive (.tar, .tar.gz, .zip) of class folders, which may lie in "
-        f"train/ and val/ or test/ (default: {default})",
+        "train/ and val/ or test/, or a table (.csv, .tsv, .jsonl), Parquet or shards ({000..099}.tar); see "
+        f"docs/data.md (default: {default})",
     )
     group.add_argument("--data-root", type=Path, metavar="DIR", help="folder that holds the files of a NAME")
+    for kind, what in (("image", "the images"), ("label", "their classes"), ("split", "the words train, val and test")):
+        group.add_argument(
+            f"--{kind}-column", metavar="COLUMN", help=f"of a table, the column of {what} (default: found by its name)"
+        )
+    group.add_argument(
+        "--image-root",
+        type=Path,
+        metavar="DIR",
+        help="the folder that the paths of a table start from and stay in (default: the table's)",
+    )
     return group
 
 

@@ -74,6 +74,7 @@ def _run(arguments: argparse.Namespace) -> tuple[str, str, int | None, Evaluatio
 
 def _file(arguments: argparse.Namespace) -> tuple[str, str, None, Evaluation]:
     """Likewise of an exported file, which knows no images; without PyTorch, unless they are those of a named set."""
+    from simroot.data.columns import Columns
     from simroot.data.folders import labelled_test
     from simroot.export import Predictor, evaluate_file
     from simroot.export.evaluation import read_batches
@@ -84,7 +85,7 @@ def _file(arguments: argparse.Namespace) -> tuple[str, str, None, Evaluation]:
     predictor, images = Predictor(arguments.path), source["name_or_path"]
     if isinstance(images, str):
         return title, f"{images}, test images", None, evaluate_file(predictor, _named(predictor, source))
-    _, part = labelled_test(images, predictor.classes)
+    _, part = labelled_test(images, predictor.classes, Columns.of(source))
     found = evaluate_file(predictor, read_batches(predictor, part.files, part.labels))
     return title, f"{images}, images of {part.where} (a file does not know which it was trained on)", None, found
 

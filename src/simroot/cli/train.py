@@ -41,7 +41,7 @@ _LARGE = 2000  # pixels
 
 # What decides where and how a training runs, but not what comes out of it: also good with --resume.
 _PLACE = {"accelerator": "auto", "devices": "auto", "num_nodes": 1, "strategy": "auto"}
-_WITH_RESUME = {"resume", "data", "data_root", "quiet", "threads", "workers", *_PLACE}
+_WITH_RESUME = {"resume", "data", "data_root", "image_root", "quiet", "threads", "workers", *_PLACE}
 _SHARED = "SIMROOT_RUN_DIRECTORY"
 # A training has labels: the classification starts from them where the layers below are pre-trained.
 _OFFSETS = "labels"

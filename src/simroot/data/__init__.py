@@ -1,4 +1,4 @@
-"""Labelled images: named data sets, folders and archives of images, arrays, and the batch loader."""
+"""Labelled images: named sets, folders and archives, tables, shards, arrays, data sets; and the batch loader."""
 
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from simroot.data.decoding import decode
     from simroot.data.loading import load, load_test
     from simroot.data.names import NAMES
+    from simroot.data.objects import from_dataset
     from simroot.data.splits import ImageData, MemorySplit, Split, StreamedSplit
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "StreamedSplit",
     "decode",
     "from_arrays",
+    "from_dataset",
     "load",
     "load_test",
     "loader",
@@ -34,5 +36,6 @@ serve(
     loading=("load", "load_test"),
     batches=("BatchLoader", "loader", "normalise"),
     names=("NAMES",),
+    objects=("from_dataset",),
     splits=("ImageData", "MemorySplit", "Split", "StreamedSplit"),
 )

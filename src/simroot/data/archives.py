@@ -39,7 +39,7 @@ from simroot.images.listing import (
 
 _DAMAGED_MEMBER = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError)
 # RuntimeError: encrypted, or a compression that is not known. ValueError and IndexError: names and sizes of a zip.
-_DAMAGED = (
+DAMAGED = (
     tarfile.TarError,
     zipfile.BadZipFile,
     zlib.error,
@@ -87,7 +87,7 @@ def read_archive(path: Path, budget: int) -> Listing:
         return _listing(watched(members, "reading the archive"), budget, path)
     except DataError:
         raise
-    except _DAMAGED as error:
+    except DAMAGED as error:
         reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(":")
         raise DataError(f"{path} is not a readable .tar, .tar.gz or .zip archive: {reason}") from error
     except OSError as error:
@@ -232,6 +232,18 @@ def _tar_content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]
     content = archive.extractfile(member)
     assert content is not None
     return content
+
+
+def tar_files(path: Path) -> Iterator[tuple[str, int, Callable[[], bytes]]]:
+    """Name, size and a way to read each file of a tar, in their order; raises one of ``DAMAGED`` or OSError."""
+    for member in _tar_members(path):
+        if member.content is not None:
+            yield "/".join(member.parts), member.size, partial(_read, member.content, member.size)
+
+
+def _read(opened: Callable[[], IO[bytes]], size: int) -> bytes:
+    with opened() as stream:
+        return stream.read(size)
 
 
 def _zip_members(path: Path, budget: int) -> Iterator[_Member]:

@@ -205,16 +205,16 @@ def _memory_split(
     images_name: str,
     labels_name: str,
 ) -> MemorySplit:
-    pixels, target = _pixels(np.asarray(images), images_name, image_size is not None), np.asarray(labels)
-    if target.shape != (len(pixels),):
-        raise DataError(f"{labels_name} has shape {target.shape}, expected ({len(pixels)},): one per image")
+    images8, target = pixels(np.asarray(images), images_name, rectangles=image_size is not None), np.asarray(labels)
+    if target.shape != (len(images8),):
+        raise DataError(f"{labels_name} has shape {target.shape}, expected ({len(images8)},): one per image")
     if not np.issubdtype(target.dtype, np.integer):
         raise DataError(f"{labels_name} are {target.dtype}, expected integers")
-    return MemorySplit(to_shape(pixels, image_size, None), torch.from_numpy(target.astype(np.int64)))
+    return MemorySplit(to_shape(images8, image_size, None), torch.from_numpy(target.astype(np.int64)))
 
 
-def _pixels(array: np.ndarray, name: str, rectangles: bool) -> Tensor:
-    """uint8 (N,C,H,W), checked."""
+def pixels(array: np.ndarray, name: str, *, rectangles: bool) -> Tensor:
+    """uint8 (N,C,H,W) of any images that ``from_arrays`` takes, checked; raises DataError."""
     shape = array.shape
     if array.ndim == 3:
         array = array[:, None]

@@ -7,9 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from simroot.data.tree import WHOLE, Part, arrange, part_inside, read_listing, read_tree, top_folders
+from simroot.data.columns import Columns
+from simroot.data.forms import Tables, merged, tables_of
+from simroot.data.tree import WHOLE, Part, Tree, arrange, part_inside, part_of, read_listing, read_tree, top_folders
 from simroot.errors import DataError
 from simroot.images.listing import ImageFile, Listing, name_text
+
+_GUESSED = Columns()
 
 logger = logging.getLogger("simroot")
 
@@ -24,32 +28,41 @@ class Labelled:
 
 
 def labelled_parts(
-    path: Path, train: str | Path | None, val: str | Path | None
+    path: Path, train: str | Path | None, val: str | Path | None, columns: Columns = _GUESSED
 ) -> tuple[tuple[str, ...], Labelled, Labelled | None]:
     """The classes, what to train on, and the validation part if there is one.
 
     Args:
-        path: a folder or an archive.
-        train: the folder inside of it, or a path of its own, whose folders are the classes; None to look for the part.
+        path: a folder or an archive, or a table or shards.
+        train: the folder inside of it, or a path of its own, whose folders are the classes; of a table the part; None
+            to look for the part.
         val: likewise; None to look for it, but not if ``train`` is given.
+        columns: of tables.
 
     Raises:
         DataError: there is no training part, a class has no image, or the parts have different classes.
     """
-    listing = read_listing(path)
-    tree = arrange(listing, path) if train is None else {}
-    chosen = tree.get("train", tree.get(WHOLE)) if train is None else _named(listing, path, train)
-    if chosen is None:
-        raise DataError(f"{path} has {' and '.join(sorted(tree))} but no train folder")
-    held_against = _validation(tree, path) if val is None else _named(listing, path, val)
-    for part in (chosen, held_against):
-        if part and part.empty:
-            empty = ", ".join(name_text("/".join((*part.folder, name))) for name in part.empty)
-            found = f" ({counts})" if (counts := listing.counts()) else ""
-            raise DataError(f"{path}: no image can be read in {empty}{found}: add images, or remove what is no class")
+    tables = tables_of(path)
+    if tables is None:
+        chosen, held_against = _parts_of_folder(path, train, val, columns)
+    else:
+        chosen, held_against = _parts_of_tables(tables, train, val, columns)
+    return _checked(chosen, held_against, path, same=tables is None)
+
+
+def parts_of_tree(tree: Tree, path: Path) -> tuple[tuple[str, ...], Labelled, Labelled | None]:
+    """``labelled_parts`` of rows that have been read."""
+    return _checked(_training(tree, path), _validation(tree, path), path, same=False)
+
+
+def _checked(
+    chosen: Part, held_against: Part | None, path: Path, *, same: bool
+) -> tuple[tuple[str, ...], Labelled, Labelled | None]:
+    """The parts with their classes, which must be the ``same`` if it is said: of rows, those of a part may lack one."""
     classes = tuple(chosen)
     if held_against:
-        only_train, only_val = sorted(set(classes) - set(held_against)), sorted(set(held_against) - set(classes))
+        only_train = sorted(set(classes) - set(held_against)) if same else []
+        only_val = sorted(set(held_against) - set(classes))
         if only_train or only_val:
             raise DataError(
                 f"{path}: training and validation part have different classes (only in training:"
@@ -60,13 +73,45 @@ def labelled_parts(
     return classes, _labelled(chosen, classes), _labelled(held_against, classes) if held_against else None
 
 
-def labelled_test(path: Path, classes: Sequence[str]) -> tuple[str, Labelled]:
+def _parts_of_folder(
+    path: Path, train: str | Path | None, val: str | Path | None, columns: Columns
+) -> tuple[Part, Part | None]:
+    listing = read_listing(path)
+    tree = arrange(listing, path) if train is None else {}
+    chosen = _training(tree, path) if train is None else _named(listing, path, train, columns)
+    held_against = _validation(tree, path) if val is None else _named(listing, path, val, columns)
+    for part in (chosen, held_against):
+        if part and part.empty:
+            empty = ", ".join(name_text("/".join((*part.folder, name))) for name in part.empty)
+            found = f" ({counts})" if (counts := listing.counts()) else ""
+            raise DataError(f"{path}: no image can be read in {empty}{found}: add images, or remove what is no class")
+    return chosen, held_against
+
+
+def _parts_of_tables(
+    tables: Tables, train: str | Path | None, val: str | Path | None, columns: Columns
+) -> tuple[Part, Part | None]:
+    tree, path = tables.read(columns), tables.path
+    chosen = _training(tree, path) if train is None else _part_of_tree(tree, path, train, columns)
+    if val is not None:
+        return chosen, _part_of_tree(tree, path, val, columns)
+    return chosen, _validation(tree, path) if train is None else None
+
+
+def _training(tree: Tree, path: Path) -> Part:
+    if (chosen := tree.get("train", tree.get(WHOLE))) is None:
+        raise DataError(f"{path} has {' and '.join(sorted(tree))} but no train folder")
+    return chosen
+
+
+def labelled_test(path: Path, classes: Sequence[str], columns: Columns = _GUESSED) -> tuple[str, Labelled]:
     """The part ``test``, or else ``val``, or else ``whole``, all class folders, for the classes of a network.
 
     Raises:
         DataError: there are none, or they have a class that the network does not know.
     """
-    tree = read_tree(path)
+    tables = tables_of(path)
+    tree = read_tree(path) if tables is None else tables.read(columns)
     name = next((name for name in ("test", "val", WHOLE) if (found := tree.get(name)) and found.filled), None)
     if name is None:
         raise DataError(f"{path} has only a train folder: expected test or val, or only class folders")
@@ -98,16 +143,33 @@ def _validation(tree: dict[str, Part], path: Path) -> Part | None:
     return None
 
 
-def _named(listing: Listing, path: Path, folder: str | Path) -> Part:
+def _part_of_tree(tree: Tree, path: Path, part: str | Path, columns: Columns) -> Part:
+    """The part of a table's that is called so, all of it (``.``), or else that in a path of its own."""
+    if str(part) == ".":
+        return merged(tree)
+    if isinstance(part, str) and (found := part_of(part)) and found[0] in tree:
+        return tree[found[0]]
+    if (own := _elsewhere(part, columns)) is not None:
+        return own
+    raise DataError(f"{path} has no part {name_text(str(part))}; its parts are {', '.join(tree)}")
+
+
+def _elsewhere(place: str | Path, columns: Columns) -> Part | None:
+    """All of the data set at a path; None if there is nothing."""
+    own = Path(place).expanduser()
+    if (tables := tables_of(own)) is not None:
+        return merged(tables.read(columns))
+    return part_inside(read_listing(own), own, ".") if own.exists() else None
+
+
+def _named(listing: Listing, path: Path, folder: str | Path, columns: Columns) -> Part:
     """The part in a folder inside of the data, or else in a path of its own."""
     own, name = Path(folder).expanduser(), str(folder)
     if path.is_dir() and not (path / own).exists() and own.resolve().is_relative_to(path.resolve()):
         name = own.resolve().relative_to(path.resolve()).as_posix()
     if not Path(name).is_absolute() and (part := part_inside(listing, path, name)) is not None:
         return part
-    if own.exists():
-        part = part_inside(read_listing(own), own, ".")
-        assert part is not None
+    if (part := _elsewhere(own, columns)) is not None:
         return part
     known = ", ".join(top_folders(listing, path)) or "none"
     raise DataError(f"{path} has no folder {name_text(name)}; its folders are {known}")

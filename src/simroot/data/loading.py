@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from simroot.data.arrays import FIFTH, assemble, fitted, hold_out
 from simroot.data.choices import Asked
 from simroot.data.classes import class_line
-from simroot.data.folders import check_known, labelled_parts, labelled_test
+from simroot.data.columns import Columns
+from simroot.data.folders import Labelled, check_known, labelled_parts, labelled_test
+from simroot.data.forms import expanded
 from simroot.data.named import load_named
 from simroot.data.names import NAMES
 from simroot.data.reading import decode_files, log_channels
@@ -20,6 +24,8 @@ from simroot.data.splits import ImageData, MemorySplit, Split
 from simroot.errors import DataError, nearest
 from simroot.images.listing import name_text
 from simroot.images.preparation import AUTO, ImageSize
+
+_ADDRESS = re.compile(r"[a-zA-Z][\w+.-]+:/")
 
 logger = logging.getLogger("simroot")
 
@@ -39,11 +45,17 @@ def load(
     check: bool = True,
     train: str | Path | None = None,
     val: str | Path | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    split_column: str | None = None,
+    image_root: str | Path | None = None,
 ) -> ImageData:
     """Images to train on.
 
     A path is a folder, or a .tar, .tar.gz, .tgz or .zip archive of one, that holds ``train`` and ``val`` or ``test``,
     each with a folder of images per class, or only the class folders; one folder around all that does no harm.
+    Or it is a table, .csv, .tsv or .jsonl, of paths and labels; one or several .parquet files; a folder that the
+    datasets package has saved; or WebDataset shards, as in ``shards/{000..099}.tar``. See ``docs/data.md``.
     Without ``val`` and ``test`` a validation part is held out of the training part. The official test part of a named
     set is never touched: its validation part is held out of the training part too.
 
@@ -71,10 +83,15 @@ def load(
         train: the folder to train on, inside ``name_or_path`` or a path of its own, if the folders' names do not say
             so. Its folders are the classes. Without ``val`` a part of it is held out.
         val: likewise the folder to validate on.
+        image_column: of tables, the column of the images (default: found by its name or type).
+        label_column: likewise of their classes.
+        split_column: likewise of the words train, val and test; empty for none.
+        image_root: the folder that the paths of a table start from and stay in (default: that of the table).
 
     Raises:
         DataError: there is nothing to train on there; the message says why and what to do.
     """
+    columns = Columns(image_column, label_column, split_column, None if image_root is None else Path(image_root))
     name, asked = str(name_or_path), Asked.of(image_size, None, fit, pixel_range, background)
     if name_or_path in NAMES:
         if train is not None or val is not None:
@@ -95,7 +112,7 @@ def load(
             preparation=preparation,
         )
         return replace(data, named=name, origins=_origins("the named set", None))
-    return _load_path(_path(name), asked, validation, seed, limit, check, train, val)
+    return _load_path(_path(name), asked, validation, seed, limit, check, train, val, columns)
 
 
 def load_test(
@@ -109,16 +126,18 @@ def load_test(
     background: str | tuple[int, int, int] = "white",
     data_root: str | Path | None = None,
     download: bool = True,
+    **columns: Any,
 ) -> Split:
     """Images to evaluate a trained network on, for its ``classes`` and prepared as ``Preparation.to_dict`` says.
 
     The official test part of a named set; of a path ``test``, or else ``val``, or else all of its class folders.
+    ``columns`` are those arguments of ``load`` that say where they are in tables.
 
     Raises:
         DataError: there is no such part, or it has a class that the network does not know.
     """
     prepared = Asked.of(image_size, channels, fit, pixel_range, background)
-    return load_labelled(name_or_path, classes, prepared, data_root, download)[1]
+    return load_labelled(name_or_path, classes, prepared, data_root, download, Columns.of(columns))[1]
 
 
 def load_labelled(
@@ -127,6 +146,7 @@ def load_labelled(
     asked: Asked,
     data_root: str | Path | None = None,
     download: bool = True,
+    columns: Columns | None = None,
 ) -> tuple[str, Split]:
     """The images of ``load_test`` and the part that they are: ``"test"``, ``"val"`` or ``"whole"``."""
     name = str(name_or_path)
@@ -138,7 +158,7 @@ def load_labelled(
         preparation = asked.settled(*asked.shape([]), [])
         log_channels(split.images.shape[1], preparation.channels)
         return "test", MemorySplit(fitted(split.images, preparation), index[split.labels])
-    part, found = labelled_test(_path(name), classes)
+    part, found = labelled_test(_path(name), classes, columns or Columns())
     images = decode_files(found.files, torch.tensor(found.labels), asked)[0]
     kind = {"test": "test", "val": "validation"}.get(part, "labelled")
     logger.info("%s", class_line(classes, images.labels, kind, found.where))
@@ -154,8 +174,25 @@ def _load_path(
     check: bool,
     train: str | Path | None,
     val: str | Path | None,
+    columns: Columns,
 ) -> ImageData:
-    classes, first, second = labelled_parts(path, train, val)
+    parts = labelled_parts(path, train, val, columns)
+    return load_files(_title(path), *parts, asked, validation=validation, seed=seed, limit=limit, check=check)
+
+
+def load_files(
+    name: str,
+    classes: tuple[str, ...],
+    first: Labelled,
+    second: Labelled | None,
+    asked: Asked,
+    *,
+    validation: float | int | None = None,
+    seed: int = 0,
+    limit: int | None = None,
+    check: bool = True,
+) -> ImageData:
+    """Data to train on from files with labels; what is not asked for, and the rest, as ``load``."""
     files, labels = list(first.files), list(first.labels)
     if second:
         files, labels = files + second.files, labels + second.labels
@@ -168,7 +205,7 @@ def _load_path(
         in_train = kept < len(first.files)
         train_part, val_part = (split.subset(chosen.nonzero().flatten()) for chosen in (in_train, ~in_train))
     data = assemble(
-        name_text(path.resolve().name),
+        name,
         classes,
         train_part,
         val_part,
@@ -182,6 +219,11 @@ def _load_path(
     return replace(data, origins=_origins(first.where, second.where if second else None))
 
 
+def _title(path: Path) -> str:
+    """What people call data: the name of its file or folder; of a pattern, that of the folder."""
+    return name_text((path if path.exists() else path.parent).resolve().name)
+
+
 def _origins(train: str, val: str | None) -> tuple[str, str]:
     return train, f"{train}, held out" if val is None else val
 
@@ -193,7 +235,9 @@ def _say_namesake(name: str) -> None:
 
 def _path(name: str) -> Path:
     path = Path(name).expanduser()
-    if path.exists():
+    if next(expanded(path)).exists():
         return path
+    if _ADDRESS.match(name):
+        raise DataError(f"{name} is an address: images are read from files; download it first")
     hint = nearest(name, NAMES, most=1, otherwise="expected a path or one of")
     raise DataError(f"there is no data set or file {name}: {hint}")

@@ -141,14 +141,14 @@ def read_image(picture: Picture | bytes, preparation: Preparation, seen: Seen | 
     """
     try:
         source = Path(picture) if isinstance(picture, str) else picture
-        source = source if isinstance(source, Path | bytes) else _encoded(source)
+        source = source if isinstance(source, Path | bytes) else encoded(source)
         return decode_array(source, preparation, seen)
     except Exception as error:  # a decoder may raise anything on damaged bytes
         name = picture if isinstance(picture, str | Path) else f"the {type(picture).__name__}"
         raise DataError(f"{name} cannot be read as an image: {reason(error)}") from error
 
 
-def _encoded(picture: Image.Image | NDArray[np.uint8]) -> bytes:
+def encoded(picture: Image.Image | NDArray[np.uint8]) -> bytes:
     """A file of the same pixels, so that pictures in memory take the way of all others."""
     if isinstance(picture, np.ndarray):
         if picture.dtype != np.uint8 or picture.ndim not in (2, 3) or (picture.ndim == 3 and picture.shape[2] > 4):
@@ -157,9 +157,9 @@ def _encoded(picture: Image.Image | NDArray[np.uint8]) -> bytes:
     image = ImageOps.exif_transpose(picture)
     if image.has_transparency_data:
         image = image.convert("RGBA")
-    encoded = io.BytesIO()
-    image.save(encoded, "TIFF")
-    return encoded.getvalue()
+    content = io.BytesIO()
+    image.save(content, "TIFF")
+    return content.getvalue()
 
 
 def reason(error: BaseException) -> str:

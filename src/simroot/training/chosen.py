@@ -11,6 +11,7 @@ from typing import Any
 from simroot import data as datasets
 from simroot.data import NAMES, ImageData, Split
 from simroot.data.choices import Asked
+from simroot.data.columns import COLUMN_ARGUMENTS, Columns
 from simroot.data.loading import load_labelled
 from simroot.errors import CheckpointError, ConfigError, DataError
 from simroot.training.images import Known, kept_images, read_known
@@ -83,7 +84,8 @@ def _of_other(run: Run, given: Mapping[str, Any], source: Mapping[str, Any] | No
     name, known = str(given["name_or_path"]), read_known(run.path)
     asked = Asked.of(**run.preparation.to_dict())
     try:
-        part, split = load_labelled(given["name_or_path"], run.classes, asked, given.get("data_root"))
+        columns = Columns.of({**_columns(source), **given})
+        part, split = load_labelled(given["name_or_path"], run.classes, asked, given.get("data_root"), columns=columns)
     except DataError:  # as of digits, or of folders that only the run's own arguments can tell apart
         own = _at_another_place(run, given, source, known)
         if own is None:
@@ -102,6 +104,12 @@ def _of_other(run: Run, given: Mapping[str, Any], source: Mapping[str, Any] | No
             return Chosen(f"{name}, validation images", split.subset(indices), calibration)
     title = f"{name}, test images" if part == "test" else f"images of {name}"
     return _without_trained(run, Chosen(title, split, split), known, official=name in NAMES)
+
+
+def _columns(source: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """What the training called the columns of its table: another table is likely to be alike, but lies elsewhere."""
+    names = {*COLUMN_ARGUMENTS} - {"image_root"}
+    return {name: value for name, value in (source or {}).items() if name in names}
 
 
 def _without_trained(run: Run, chosen: Chosen, known: Known | None, *, official: bool) -> Chosen:

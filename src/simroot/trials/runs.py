@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypedDict, get_type_hints
 
 from simroot.data import NAMES, ImageData, loader
+from simroot.data.columns import COLUMN_ARGUMENTS
 from simroot.data.splits import stratified
 from simroot.errors import CheckpointError, ConfigError
 from simroot.files import appearing
@@ -46,8 +47,9 @@ _BATCH = 256
 
 # Arguments of `simroot.data.load` that the command line has; the places among them, and the parts of the data.
 _PARTS = ("train", "val")
-_PLACES = ("data_root", *_PARTS)
-_DATA_OPTIONS = ("image_size", "fit", "pixel_range", "background", "limit", "validation", *_PLACES)
+_PLACES = ("data_root", "image_root", *_PARTS)
+_COLUMNS = tuple(name for name in COLUMN_ARGUMENTS if name not in _PLACES)
+_DATA_OPTIONS = ("image_size", "fit", "pixel_range", "background", "limit", "validation", *_COLUMNS, *_PLACES)
 
 Row = dict[str, Any]
 

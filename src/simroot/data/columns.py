@@ -1,0 +1,99 @@
+"""Which columns of a table hold the images, their labels and the parts that they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from simroot.errors import DataError, listed, quoted
+
+# What columns are called, the likeliest name first; compared in small letters, without blanks and signs.
+_IMAGE = (
+    "image img path file filename filepath imagepath imgpath imagefile imgfile imagename relativepath picture photo"
+)
+_LABEL = "label class category target labels classes labelname classname categoryname species breed tag y"
+_SPLIT = "split subset partition part set"
+_GUESSES = {"image": _IMAGE.split(), "label": _LABEL.split(), "split": _SPLIT.split()}
+_SHOWN = 12  # columns that a message names
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What was said of the columns of tables; None leaves it to their names.
+
+    Attributes:
+        image: the column of the images: paths, or the images themselves.
+        label: of the class names or numbers.
+        split: of the words train, val and test; empty for none.
+        root: the folder that the paths start from and stay in; None for that of the table.
+    """
+
+    image: str | None = None
+    label: str | None = None
+    split: str | None = None
+    root: Path | None = None
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> Columns:
+        """From the arguments of ``simroot.data.load``, others among them."""
+        root = arguments.get("image_root")
+        names = {field.name: arguments.get(f"{field.name}_column") for field in fields(cls) if field.name != "root"}
+        return cls(**names, root=None if root is None else Path(root).expanduser())
+
+
+COLUMN_ARGUMENTS = (*(f"{field.name}_column" for field in fields(Columns) if field.name != "root"), "image_root")
+
+
+class Chosen(NamedTuple):
+    """Names of a table's columns; None where there is none."""
+
+    image: str
+    label: str
+    split: str | None
+
+
+def choose(names: Sequence[str], asked: Columns, where: str, typed: Mapping[str, str] | None = None) -> Chosen:
+    """The columns of a table.
+
+    Args:
+        names: of all columns.
+        asked: what was said of them.
+        where: what to call the table.
+        typed: "image" or "label" -> the column that the table's own types say it is.
+
+    Raises:
+        DataError: one that was asked for is not there, or that of images or labels cannot be told.
+    """
+    found: dict[str, str | None] = {}
+    for kind, guesses in _GUESSES.items():
+        told = getattr(asked, kind)
+        if told:
+            if list(names).count(told) != 1:
+                count = "two columns" if told in names else "no column"
+                raise DataError(f"{where} has {count} {quoted(told)}; its columns are {_shown(names)}")
+            found[kind] = told
+        elif told is None:
+            found[kind] = (typed or {}).get(kind) or _guessed(names, guesses)
+    for kind in ("image", "label"):
+        if not found.get(kind):
+            raise DataError(
+                f"{where}: which column holds the {kind}s? Its columns are {_shown(names)}; name it with"
+                f" --{kind}-column ({kind}_column= of load)"
+            )
+    return Chosen(str(found["image"]), str(found["label"]), found.get("split"))
+
+
+def plain(name: str) -> str:
+    """A column's name as names are compared."""
+    return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
+def _guessed(names: Sequence[str], guesses: Sequence[str]) -> str | None:
+    known = {plain(name): name for name in reversed(names)}
+    return next((known[guess] for guess in guesses if guess in known), None)
+
+
+def _shown(names: Sequence[str]) -> str:
+    return listed([quoted(name)[1:-1] for name in names], _SHOWN) or "none"

@@ -1,0 +1,171 @@
+"""Data sets that are objects of Python: torch's, those of the datasets package, or any pairs of image and label."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from os.path import abspath
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from simroot.data.arrays import pixels
+from simroot.data.choices import Asked
+from simroot.data.columns import Columns
+from simroot.data.folders import Labelled, parts_of_tree
+from simroot.data.loading import load_files
+from simroot.data.progress import watched
+from simroot.data.splits import ImageData
+from simroot.data.tables import Table
+from simroot.data.tree import WHOLE, memory_budget, part_of
+from simroot.errors import DataError, quoted
+from simroot.images.decoding import encoded
+from simroot.images.listing import ImageFile
+from simroot.images.preparation import AUTO, ImageSize
+from simroot.images.salvage import Source
+
+_BATCH = 64
+
+
+def from_dataset(
+    dataset: Any,
+    *,
+    val: Any = None,
+    classes: Sequence[str] | None = None,
+    image_size: ImageSize | None = None,
+    fit: str = AUTO,
+    pixel_range: str | tuple[float, float] = AUTO,
+    background: str | tuple[int, int, int] = AUTO,
+    validation: float | int | None = None,
+    seed: int = 0,
+    limit: int | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    name: str = "data set",
+) -> ImageData:
+    """Data to train on from a data set in Python. All of it is read once, into memory.
+
+    Args:
+        dataset: what gives pairs of image and label: a ``torch.utils.data.Dataset``, or anything else that can be gone
+            through. An image is one of Pillow's, an array or a tensor, a path or the bytes of a file; leave out what
+            normalises it. Or a ``Dataset`` or ``DatasetDict`` of the datasets package.
+        val: likewise the validation part; without, it is held out of the training part.
+        classes: names of the labels 0, 1, ...; by default those that the data set knows, or else the numbers.
+        image_size: as the arguments that follow, of ``simroot.data.load``.
+        fit: see there.
+        pixel_range: see there.
+        background: see there.
+        validation: see there.
+        seed: see there.
+        limit: see there.
+        image_column: of the datasets package, the column of the images (default: found by its type).
+        label_column: likewise of their classes.
+        name: what to call the data.
+
+    Raises:
+        DataError: something else was received, or there is nothing to train on.
+    """
+    asked = Asked.of(image_size, None, fit, pixel_range, background)
+    given = dict(dataset) if isinstance(dataset, Mapping) else {"train" if val is not None else WHOLE: dataset}
+    if val is not None:
+        given["val"] = val
+    if all(hasattr(part, "with_format") and hasattr(part, "features") for part in given.values()):
+        found = _of_datasets(given, Columns(image_column, label_column, ""), name)
+    else:
+        found = _of_pairs(given, classes, name)
+    return load_files(name, *found, asked, validation=validation, seed=seed, limit=limit)
+
+
+Parts = tuple[tuple[str, ...], Labelled, Labelled | None]
+
+
+def _of_datasets(given: Mapping[str, Any], columns: Columns, name: str) -> Parts:
+    """By the rows of the tables behind them, so that they are the same as from the files of such a data set."""
+    from simroot.data.arrow_tables import Schema
+
+    table = Table(Path(name), Path(abspath(".")).anchor)
+    for key, part in given.items():
+        chosen = WHOLE if key == WHOLE or len(given) == 1 else _part(key)
+        schema = Schema(part.features.arrow_schema, columns, name)
+        start = 0
+        for batch in part.with_format("arrow").iter(_BATCH):
+            for row in schema.rows(batch, start):
+                image = abspath(row.image) if isinstance(row.image, str) and row.image else row.image
+                table.add(row._replace(image=image), Path(name), chosen)
+            start += batch.num_rows
+    return parts_of_tree(table.tree(), Path(name))
+
+
+def _of_pairs(given: Mapping[str, Any], classes: Sequence[str] | None, name: str) -> Parts:
+    """In the order in which they come."""
+    found: dict[str, tuple[list[ImageFile], list[Any]]] = {}
+    budget = memory_budget()
+    for key, part in given.items():
+        files, labels = found.setdefault(WHOLE if key == WHOLE or len(given) == 1 else _part(key), ([], []))
+        for number, item in enumerate(watched(_items(part), "reading the data set")):
+            source, label = _pair(item, f"item {number} of {name}")
+            budget -= len(source) if isinstance(source, bytes) else 0
+            if budget < 0:
+                raise DataError(f"{name} holds more images than fit in memory: write them into files")
+            files.append(ImageFile(f"item {number}", source))
+            labels.append(label)
+        classes = classes or getattr(part, "classes", None)
+    every = [label for _, labels in found.values() for label in labels]
+    names, index = _classes(every, classes, name)
+    parts = {part: Labelled(files, [index[label] for label in labels], name) for part, (files, labels) in found.items()}
+    train = parts.get("train", parts.get(WHOLE))
+    if train is None:
+        raise DataError(f"{name} has {', '.join(parts)} but no train part")
+    return names, train, parts.get("val", parts.get("test"))
+
+
+def _part(key: Any) -> str:
+    found = part_of(key) if isinstance(key, str) else None
+    if found is None:
+        raise DataError(f"a part of the data is called {quoted(key)}; expected train, val or test")
+    return found[0]
+
+
+def _items(part: Any) -> Iterator[Any]:
+    if hasattr(part, "__len__") and hasattr(part, "__getitem__"):
+        return (part[number] for number in range(len(part)))  # torch's need not end by themselves
+    if isinstance(part, Iterable):
+        return iter(part)
+    raise DataError(f"the data set is {quoted(part)}; expected one of torch's or of datasets', or pairs")
+
+
+def _pair(item: Any, where: str) -> tuple[Source, Any]:
+    if not isinstance(item, tuple | list) or len(item) != 2:
+        raise DataError(f"{where} is {quoted(item)}; expected an image and its label")
+    image, label = item
+    if isinstance(label, Tensor | np.generic | np.ndarray):
+        label = label.tolist()  # a number of what has no dimensions
+    if isinstance(label, bool) or not isinstance(label, int | str):
+        raise DataError(f"{where} has the label {quoted(label)}; expected a whole number or a word")
+    if isinstance(image, bytes):
+        return image, label
+    if isinstance(image, str | Path):
+        return Path(image), label
+    if isinstance(image, Image.Image):
+        return encoded(image), label
+    array = image.detach().cpu().numpy() if isinstance(image, Tensor) else np.asarray(image)
+    return encoded(pixels(array[None], f"the image of {where}", rectangles=True)[0].permute(1, 2, 0).numpy()), label
+
+
+def _classes(labels: Sequence[Any], classes: Sequence[str] | None, name: str) -> tuple[tuple[str, ...], dict[Any, int]]:
+    """The names of classes in their order, and the number of each label."""
+    kinds = {type(label) for label in labels}
+    if not labels or len(kinds) > 1:
+        raise DataError(f"{name} has {'words and numbers' if kinds else 'no items and no labels'}: expected one kind")
+    if kinds == {str}:
+        names = tuple(classes or sorted(set(labels)))
+        index = {word: number for number, word in enumerate(names)}
+    else:
+        highest = max(labels)
+        names = tuple(classes or map(str, range(min(highest + 1, len(labels)))))
+        index = {number: number for number in range(len(names))}
+    if unknown := [label for label in dict.fromkeys(labels) if label not in index]:
+        raise DataError(f"{name} has the label {quoted(unknown[0])}; its {len(names)} classes do not have it")
+    return names, index

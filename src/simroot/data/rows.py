@@ -1,0 +1,102 @@
+"""A row of a table: where its image is, what its label says; and the checks of both."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from simroot.data.tree import part_of
+from simroot.errors import DataError, quoted
+from simroot.images.listing import class_name
+
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://|data:", re.IGNORECASE)
+_DRIVE = re.compile(r"[a-zA-Z]:[\\/]")
+_WHOLE = re.compile(r"([-+]?\d+)\.0+")
+
+
+class Row(NamedTuple):
+    """One image of a table.
+
+    Attributes:
+        image: its path as the table has it, or its bytes; None if it is missing.
+        name: what the table calls it; rows are put in the order of these names.
+        label: whatever the table says.
+        split: likewise; None if the table has no such column.
+        where: of the table the row is, for people.
+    """
+
+    image: Any
+    name: str
+    label: Any
+    split: Any
+    where: str
+
+    @classmethod
+    def of(cls, cells: Mapping[str, Any], image: str, label: str, split: str | None, where: str) -> Row:
+        """A row of a table with paths, from its cells by their columns."""
+        found = cells.get(image)
+        path = found if isinstance(found, str) else None
+        return cls(found, path or "", cells.get(label), cells.get(split, "") if split else None, where)
+
+
+def label_text(value: Any, where: str) -> str | None:
+    """The class that a label names; None if it names none, as an empty cell and NaN.
+
+    Whole numbers go by their digits, also where a table has made 3.0 of 3.
+
+    Raises:
+        DataError: a number with a fraction, several labels, or something else.
+    """
+    if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool | int):
+        return str(value).lower()
+    if not isinstance(value, str):
+        raise DataError(f"{where}: the label is {quoted(value)}; expected one word or whole number for each image")
+    text = _WHOLE.sub(r"\1", value.strip()) if _WHOLE.fullmatch(value.strip()) else value.strip()
+    return None if text.lower() in ("", "nan") else class_name(text)
+
+
+def part_text(value: Any, where: str) -> str | None:
+    """train, val or test, from a word for it; None if there is none.
+
+    Raises:
+        DataError: for another word.
+    """
+    if value is None or value == "":
+        return None
+    found = part_of(value) if isinstance(value, str) else None
+    if found is None or found[1]:
+        raise DataError(
+            f"{where}: the part is {quoted(value)}; expected train, val or test; name the column of the parts with"
+            " --split-column, or none with --split-column ''"
+        )
+    return found[0]
+
+
+def place_of(text: str, root: Path, where: str) -> Path:
+    """The file that a table's path stands for, inside of a folder; also with Windows' signs.
+
+    Raises:
+        DataError: it is an address, or leads out of the folder.
+    """
+    if _ADDRESS.match(text):
+        raise DataError(f"{where}: {quoted(text)} is an address: images are read from files; download them first")
+    if "\0" in text:
+        raise DataError(f"{where}: {quoted(text)} is no path")
+    if "\\" in text and not (root / text).exists():
+        text = text.replace("\\", "/")
+    base = os.path.abspath(root)
+    path = Path(os.path.normpath(os.path.join(base, text)))
+    if not path.is_relative_to(base) or _DRIVE.match(text):
+        raise DataError(
+            f"{where}: {quoted(text)} leads out of {root}; --image-root names the folder that holds all images"
+            " (image_root= of load)"
+        )
+    return path
