@@ -14,6 +14,7 @@ from simroot.cli.train import choose_recipe
 from simroot.models import model_entry
 from simroot.reproduce import EXPERIMENTS, TABLES
 from simroot.training import Recipe, TrainingInterrupted, for_data, recipe
+from simroot.trials.clusters import Jobs
 from simroot.trials.runs import command
 
 
@@ -55,6 +56,8 @@ def test_unknown_table(simroot: Simroot) -> None:
         (("deep-roots-figure-5", "--data", "digits", "--report-only"), "holds no finished run of Deep Roots, figure 5"),
         (("deep-roots-figure-5", "--seeds", "1,1"), "'1,1' are no seeds; expected different whole numbers"),
         (("deep-roots-figure-5", "--seeds", "one"), "'one' are no seeds"),
+        (("deep-roots-figure-5", "--data", "digits", "--cluster", "host"), "'host'; expected dask:ADDRESS"),
+        (("deep-roots-figure-5", "--jobs", "0"), "--jobs: "),
     ],
 )
 def test_mistakes(
@@ -75,6 +78,23 @@ def test_a_signal(simroot: Simroot, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     result = simroot("reproduce", "--data", "digits", "simnets-compact")
     assert result.code == 128 + signal.SIGTERM
     assert result.err.endswith("--resume runs/nin, or, with the trainings that are left, the same command again\n")
+
+
+def test_jobs(simroot: Simroot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Jobs] = []
+
+    def conduct(*_: Any, jobs: Jobs, **__: Any) -> None:
+        asked.append(jobs)
+        raise TrainingInterrupted("stopped. To go on: the same command again", Path("runs"), "SIGINT")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("simroot.trials.experiment.conduct", conduct)
+    words = ("reproduce", "--data", "digits", "simnets-compact")
+    result = simroot(*words, "--jobs", 2, "--threads", 1)
+    assert result.err.endswith("To go on: the same command again\n")
+    simroot(*words, "--cluster", "dask:tcp://host:8786")
+    assert asked == [Jobs(2, 1), Jobs(cluster="dask:tcp://host:8786")]
+    assert all(jobs.side_by_side for jobs in asked)
 
 
 @pytest.mark.slow

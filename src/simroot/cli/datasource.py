@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -177,10 +178,18 @@ def data_path(text: str, option: str = "--data") -> Path:
     return Path(text).expanduser()
 
 
+class _StandardError(logging.Handler):
+    """Writes to what standard error is at the moment: above bars of progress where there are some."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record as a line."""
+        print(self.format(record), file=sys.stderr, flush=True)
+
+
 @contextmanager
 def logging_to_stderr(*, quiet: bool = False) -> Iterator[None]:
     """Say on standard error what simroot logs, or its warnings alone."""
-    logger, handler = logging.getLogger("simroot"), logging.StreamHandler()
+    logger, handler = logging.getLogger("simroot"), _StandardError()
     handler.setFormatter(LineFormatter())
     level, propagate = logger.level, logger.propagate
     logger.propagate = False  # a library may have given the root logger a handler, which would say it again

@@ -51,7 +51,21 @@ def add_trial_arguments(parser: argparse.ArgumentParser, train_help: str) -> Non
         help="for NAME.json, .md and .png (default: results)",
     )
     group.add_argument(
-        "--threads", type=positive, metavar="N", help="threads inside an operation (default: one a core)"
+        "--threads",
+        type=positive,
+        metavar="N",
+        help="threads of each training (default: one a core, shared by the jobs; 1 with --cluster)",
+    )
+    group.add_argument(
+        "--jobs",
+        type=positive,
+        metavar="N",
+        help="trainings at a time, each in a process (default: 1, or with --cluster one for each worker)",
+    )
+    group.add_argument(
+        "--cluster",
+        metavar="dask:ADDRESS",
+        help="train on the machines of a Dask cluster that see the same folders, as in dask:tcp://host:8786",
     )
 
 
@@ -67,11 +81,13 @@ def conduct_and_print(
     import torch
 
     from simroot.training import TrainingInterrupted
+    from simroot.trials.clusters import Jobs
     from simroot.trials.experiment import conduct
 
     given = vars(arguments)
-    if "threads" in given:
-        torch.set_num_threads(given["threads"])
+    jobs = Jobs(given.get("jobs"), given.get("threads"), given.get("cluster"))
+    if jobs.threads is not None and not jobs.side_by_side:
+        torch.set_num_threads(jobs.threads)
     try:
         path = conduct(
             name,
@@ -84,9 +100,12 @@ def conduct_and_print(
             seeds=arguments.seeds,
             quick=arguments.quick,
             train=not arguments.report_only,
+            jobs=jobs,
             progress=False,  # the log says what a bar would
         )
     except TrainingInterrupted as stopped:
+        if stopped.path == arguments.runs:  # several at a time
+            raise
         more = "or, with the trainings that are left, the same command again"
         raise TrainingInterrupted(f"{stopped}, {more}", stopped.path, stopped.signal) from stopped
     if arguments.json:

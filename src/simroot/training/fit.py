@@ -63,6 +63,10 @@ from simroot.training.trainer import failures_told, make_trainer, require_proces
 log = logging.getLogger(__name__)
 
 
+class StopTraining(Exception):
+    """Raised by a callback, it ends a training as Ctrl-C does: ``TrainingInterrupted`` says how to go on."""
+
+
 class TrainingInterrupted(KeyboardInterrupt):
     """Ctrl-C or SIGTERM ended the training; the message says how to go on.
 
@@ -94,6 +98,7 @@ def train(
     workers: int | None = None,
     progress: bool = True,
     notes: Sequence[str] = (),
+    callbacks: Sequence[Callback] = (),
 ) -> Run:
     """Train a registered network and leave all there is to know about it in a run directory.
 
@@ -121,6 +126,7 @@ def train(
         workers: threads that decode images ahead, per process; None leaves it to the loader.
         progress: show progress on standard error: a bar on a terminal, a line per epoch elsewhere.
         notes: lines for the log, such as why the network was chosen.
+        callbacks: of Lightning's, beside simroot's own; one that raises ``StopTraining`` ends the training.
 
     Returns:
         The run with the weights of its best epoch.
@@ -168,6 +174,7 @@ def train(
                 workers=workers,
                 progress=progress,
                 notes=notes,
+                more=callbacks,
             )
         except TrainingInterrupted:  # a run that can be resumed
             raise
@@ -188,6 +195,7 @@ def resume(
     strategy: str = "auto",
     workers: int | None = None,
     progress: bool = True,
+    callbacks: Sequence[Callback] = (),
 ) -> Run:
     """Go on with the run in a directory from its last complete epoch.
 
@@ -227,7 +235,18 @@ def resume(
             load_weights(checkpoint, model, raw=True)
             if mend and recipe.ema:
                 save_weights(path / RAW, model)
-        return _fit(path, config, model, data, recipe, checkpoint, trainer_options, workers=workers, progress=progress)
+        return _fit(
+            path,
+            config,
+            model,
+            data,
+            recipe,
+            checkpoint,
+            trainer_options,
+            workers=workers,
+            progress=progress,
+            more=callbacks,
+        )
 
 
 def _fit(
@@ -242,6 +261,7 @@ def _fit(
     workers: int | None,
     progress: bool,
     notes: Sequence[str] = (),
+    more: Sequence[Callback] = (),
 ) -> Run:
     console = Console(stderr=True)
     keep_freed_memory()
@@ -251,7 +271,7 @@ def _fit(
         model.compile()
     teacher = open_teacher(config["teacher"], data) if config.get("teacher") else None
     module = Classifier(model, data, recipe, workers, teacher)
-    callbacks: list[Callback] = [RunWriter(path), Averaging(), FreshStatistics(), StatisticsWarning()]
+    callbacks: list[Callback] = [RunWriter(path), Averaging(), FreshStatistics(), StatisticsWarning(), *more]
     if progress and console.is_terminal and first_process():
         callbacks.append(ProgressBar(console))
     with ExitStack() as stack:
@@ -291,7 +311,7 @@ def _fit(
                 trainer.fit(module, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
                 if trainer.is_global_zero:
                     finish(path, module.history, data, trainer.strategy.root_device)
-        except (SystemExit, KeyboardInterrupt) as error:
+        except (SystemExit, KeyboardInterrupt, StopTraining) as error:
             raise _interrupted(path, "SIGTERM" if trainer.received_sigterm else "SIGINT", module) from error
     return load_run(path)
 

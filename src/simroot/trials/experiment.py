@@ -17,6 +17,8 @@ from simroot.errors import CheckpointError, ConfigError, TrainingError
 from simroot.files import write_atomic, write_text
 from simroot.training import Recipe, for_data
 from simroot.training.environment import versions
+from simroot.trials.clusters import Jobs
+from simroot.trials.jobs import complete_all
 from simroot.trials.runs import PRETRAINED, Row, Runs, Trial, data_words, require_figures, row
 from simroot.untrusted.documents import read_json
 from simroot.untrusted.schema import require
@@ -87,6 +89,7 @@ def conduct(
     seeds: Sequence[int] = (0,),
     quick: bool = False,
     train: bool = True,
+    jobs: Jobs | None = None,
     **options: Any,
 ) -> Path:
     """Train what is not trained yet, then write ``NAME.json``, ``NAME.md`` and ``NAME.png``.
@@ -108,6 +111,7 @@ def conduct(
             such, on a few images, to see that everything works: the figures mean nothing, and the files are called
             ``NAME-quick``.
         train: False to report the finished runs alone, and what has been reported before.
+        jobs: how many trainings at a time, and where; one after the other in this process if None.
         **options: where and how to train, as for ``simroot.training.train``.
 
     Returns:
@@ -126,14 +130,16 @@ def conduct(
     reported = [] if quick else _reported(results / f"{name}.json", data)
     length = "" if epochs in (None, experiment.epochs) else f" --epochs {epochs}"
     finished: list[Finished] = []
+    failed: list[Trial] = []
+    if train and jobs is not None and jobs.side_by_side:
+        planned = [trial for seed in seeds for trial in experiment.trials(epochs or experiment.epochs, seed)]
+        failed = complete_all(folder, _quick_ones(planned) if quick else planned, jobs, options)
     for seed in [*seeds, *sorted({found["seed"] for found in reported} - set(seeds))]:
         for trial in experiment.trials(epochs or experiment.epochs, seed):
-            kinds = {_is_simnet(each.trial) for each in finished}
-            if quick and len(finished) >= _QUICK_TRIALS and _is_simnet(trial) in kinds:
+            if quick and _enough([each.trial for each in finished], trial):
                 continue
-            if quick and trial.labels is not None:
-                trial = replace(trial, labels=_QUICK_LABELS)
-            done = _completed(folder, trial, options if train and seed in seeds else None)
+            trial = _with_few_labels(trial) if quick else trial
+            done = _completed(folder, trial, options if train and seed in seeds and trial not in failed else None)
             if done is not None:
                 path, figures = done
                 # `simroot train` alone does not know parts.
@@ -161,6 +167,24 @@ def _completed(folder: Runs, trial: Trial, options: Mapping[str, Any] | None) ->
     except (TrainingError, ConfigError, CheckpointError) as error:
         log.warning("%s is left out: %s", trial.name, error)
         return None
+
+
+def _with_few_labels(trial: Trial) -> Trial:
+    return trial if trial.labels is None else replace(trial, labels=_QUICK_LABELS)
+
+
+def _quick_ones(trials: Sequence[Trial]) -> list[Trial]:
+    """Those that are tried, if none fails."""
+    chosen: list[Trial] = []
+    for trial in trials:
+        if not _enough(chosen, trial):
+            chosen.append(trial)
+    return [_with_few_labels(trial) for trial in chosen]
+
+
+def _enough(tried: Sequence[Trial], trial: Trial) -> bool:
+    """Whether a quick try can do without a trial."""
+    return len(tried) >= _QUICK_TRIALS and _is_simnet(trial) in map(_is_simnet, tried)
 
 
 def _is_simnet(trial: Trial) -> bool:

@@ -6,11 +6,13 @@ import csv
 import json
 import logging
 import shlex
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, fields, replace
 from itertools import count as numbers
 from pathlib import Path
 from typing import Annotated, Any, TypedDict, get_type_hints
+
+from filelock import FileLock
 
 from simroot.data import NAMES, ImageData, loader
 from simroot.data.columns import COLUMN_ARGUMENTS
@@ -136,11 +138,12 @@ class Runs:
         path = self.find(trial)
         return path if path is not None and (path / SUMMARY).exists() else None
 
-    def complete(self, trial: Trial, **options: Any) -> Path:
+    def complete(self, trial: Trial, out: Path | None = None, **options: Any) -> Path:
         """The trial's run directory, after whatever training is left to do.
 
         Args:
             trial: what to train.
+            out: the directory that a new run gets; a free one if None.
             **options: where and how, as for ``simroot.training.train``: ``progress``, ``devices`` and so on.
 
         Raises:
@@ -150,7 +153,7 @@ class Runs:
         if path is None:
             if trial.pretrained:
                 self._pretrain(trial)
-            return self._train(trial, options).path
+            return self._train(trial, out or self.place(trial), options).path
         if (path / SUMMARY).exists():
             log.info("%s: taken from %s", trial.name, path)
             return path
@@ -190,8 +193,15 @@ class Runs:
         return self._start(trial) / WEIGHTS if trial.pretrained else trial.initial
 
     def _pretrain(self, trial: Trial) -> None:
+        """Make the trial's start, once for all trials that share it, also for those that run beside it."""
         if (start := self._start(trial)).exists():
             return
+        start.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(start.with_name(f".{start.name}.lock")):
+            if not start.exists():
+                self._make_start(trial, start)
+
+    def _make_start(self, trial: Trial, start: Path) -> None:
         if trial.labels is not None:
             self._pretrain(replace(trial, labels=None))
             self._relabel(trial, start)
@@ -212,15 +222,18 @@ class Runs:
             temporary.mkdir()
             save_weights(temporary / WEIGHTS, model)
 
-    def _train(self, trial: Trial, options: Mapping[str, Any]) -> Run:
-        data = self._data(trial)
-        stem = f"{trial.model}-{data.name}-{trial.recipe.epochs}-epochs-seed-{trial.recipe.seed}"
-        names = (stem if number == 1 else f"{stem}-{number}" for number in numbers(1))
+    def place(self, trial: Trial, taken: Container[Path] = ()) -> Path:
+        """A directory for the trial's run that does not exist and is not taken."""
+        stem = f"{trial.model}-{self.data.name}-{trial.recipe.epochs}-epochs-seed-{trial.recipe.seed}"
+        paths = (self.folder / (stem if number == 1 else f"{stem}-{number}") for number in numbers(1))
+        return next(path for path in paths if not path.exists() and path not in taken)
+
+    def _train(self, trial: Trial, out: Path, options: Mapping[str, Any]) -> Run:
         return train(
             trial.model,
-            data,
+            self._data(trial),
             trial.recipe,
-            next(path for name in names if not (path := self.folder / name).exists()),
+            out,
             overrides=trial.overrides,
             data_source=self.source if trial.labels is None else None,  # no source knows its labelled part
             initial=self._initial(trial),
