@@ -74,6 +74,18 @@ def test_arguments_are_those_of_the_header() -> None:
 
 
 @pytest.mark.skipif(not BUILT, reason="built without native kernels")
+def test_a_kernel_that_was_not_built_is_named() -> None:
+    with pytest.raises(LookupError, match=r"the library has no kernel nothing; name it in csrc/simroot\.h, then build"):
+        _native.run("nothing", "a test")
+
+
+def test_types_of_c() -> None:
+    kinds = ("const float *", "int64_t", "double", "float", "int", "bool")
+    types = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_double, ctypes.c_float, ctypes.c_int, ctypes.c_bool]
+    assert list(map(_native._type_of, kinds)) == types
+
+
+@pytest.mark.skipif(not BUILT, reason="built without native kernels")
 def test_arguments_that_are_missing_or_unknown_are_named() -> None:
     with pytest.raises(TypeError, match="lp_limit is given too few or too many arguments: coordinates"):
         _native.run("lp_limit", "a test", repeats=1)

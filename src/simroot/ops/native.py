@@ -29,7 +29,6 @@ SMALLEST = 2**14
 
 _CHOSEN = f"chosen by {VARIABLE}"
 _INTERFACE = 3  # SIMROOT_INTERFACE of csrc/simroot.h
-_TYPES = {"int64_t": ctypes.c_int64, "double": ctypes.c_double}  # all others are pointers
 _NAMES = {"linux": "libsimroot.so", "darwin": "libsimroot.so", "win32": "simroot.dll"}
 
 
@@ -63,9 +62,17 @@ class _Library:
 
     def fields(self, name: str) -> list[tuple[str, Any]]:
         """Names and ctypes of a kernel's arguments, as csrc/simroot.h declares them."""
-        declared = self._library.simroot_fields(name.encode()).decode().rstrip(";").split(";")
-        split = (one.rpartition(" ") for one in declared)
-        return [(field, _TYPES.get(kind, ctypes.c_void_p)) for kind, _, field in split]
+        declared = self._library.simroot_fields(name.encode())
+        if declared is None:
+            raise LookupError(
+                f"the library has no kernel {name}; name it in csrc/simroot.h, then build the library again"
+            )
+        split = (one.rpartition(" ") for one in declared.decode().rstrip(";").split(";"))
+        return [(field, _type_of(kind)) for kind, _, field in split]
+
+
+def _type_of(kind: str) -> Any:
+    return ctypes.c_void_p if kind.endswith("*") else getattr(ctypes, f"c_{kind.removesuffix('_t')}")
 
 
 def _openmp() -> int | None:
