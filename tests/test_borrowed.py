@@ -44,7 +44,7 @@ def missing(module: str) -> str | None:
     return None
 
 
-@pytest.mark.parametrize("library", ["torch", "sklearn"])
+@pytest.mark.parametrize("library", ["torch", "sklearn", "lightning"])
 def test_what_is_borrowed_is_there(library: str) -> None:
     assert (reason := missing(f"simroot.borrowed.from_{library}")) is None, reason
 

@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -279,7 +280,7 @@ def _signals_as_on_a_terminal() -> Iterator[None]:
 def test_signals_end_with_the_command_that_goes_on(data: ImageData, out: Path, at_batch: Install, name: str) -> None:
     def action(count: int) -> float:
         if count == 5:
-            os.kill(os.getpid(), getattr(signal, name))
+            signal.raise_signal(getattr(signal, name))
         return 1.0
 
     at_batch(action)
@@ -290,6 +291,19 @@ def test_signals_end_with_the_command_that_goes_on(data: ImageData, out: Path, a
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
     assert len(rows(out)) == 1
     assert not (out / "summary.json").exists()
+
+
+def test_signals_of_others_are_left_alone(data: ImageData, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python does not know the handlers of C code, faulthandler's for one: to set them "back" takes them away."""
+    put, touched = signal.signal, set[int]()
+
+    def seen(number: int, handler: Any) -> Any:
+        touched.add(number)
+        return put(number, handler)
+
+    monkeypatch.setattr("signal.signal", seen)
+    quick(data, out, epochs=1)
+    assert touched == {signal.SIGTERM}
 
 
 def test_a_line_per_epoch_away_from_a_terminal(data: ImageData, out: Path, capsys: pytest.CaptureFixture[str]) -> None:

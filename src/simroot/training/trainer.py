@@ -13,6 +13,7 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, Checkpoint
 
+from simroot.borrowed.from_lightning import leave_other_signals
 from simroot.data import ImageData
 from simroot.errors import ConfigError, TrainingError
 from simroot.training.checkpoints import AtomicCheckpoints
@@ -32,7 +33,7 @@ def make_trainer(
         ConfigError: for devices or a strategy that it does not know or this machine does not have.
     """
     try:
-        return L.Trainer(
+        trainer = L.Trainer(
             **trainer_options,
             max_epochs=recipe.epochs,
             precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
@@ -51,6 +52,8 @@ def make_trainer(
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         chosen = ", ".join(f"{name} {value}" for name, value in trainer_options.items())
         raise ConfigError(f"Lightning cannot train with {chosen}: {' '.join(str(error).split())}") from error
+    leave_other_signals(trainer)
+    return trainer
 
 
 def require_processors(trainer: L.Trainer) -> None:
