@@ -122,8 +122,8 @@ def history(*values: tuple[float, float]) -> list[dict[str, float]]:
     ],
 )
 def test_nothing_moves(rows: list[tuple[float, float]], expected: bool) -> None:
-    assert stalled(history(*rows), 2) is expected
-    assert not stalled(history(*rows), None)
+    assert stalled(history(*rows), Recipe(patience=2)) is expected
+    assert not stalled(history(*rows), Recipe())
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print accuracy and loss, and the accuracy of every class."""
+    """Print accuracy and loss, and how every class does."""
     is_file = is_network_file(arguments.path)
     with logging_to_stderr():
         title, data, left_out, found = (_file if is_file else _run)(arguments)
@@ -43,7 +43,10 @@ def run(arguments: argparse.Namespace) -> int:
                 "accuracy": found.accuracy,
                 "top5": found.top5,
                 "loss": found.loss,
+                "balanced_accuracy": found.balanced_accuracy,
+                "f1": found.macro_f1,
                 "per_class": {label: None if share != share else share for label, share in found.per_class.items()},
+                "classes": found.by_class(),
                 "confusion": found.confusion.tolist(),
             }
         )
@@ -51,15 +54,20 @@ def run(arguments: argparse.Namespace) -> int:
     facts = [("accuracy", percent(found.accuracy))]
     if len(found.per_class) > _FEW_CLASSES:
         facts.append(("among the five highest scores", percent(found.top5)))
+    facts += [("balanced accuracy", percent(found.balanced_accuracy)), ("F1", percent(found.macro_f1))]
     facts += [("loss", f"{found.loss:.4f}"), ("images", count_text(found.count))]
     print_facts(f"{title} on {data}", facts)
     print()
-    images = found.confusion.sum(1).tolist()
     rows = [
-        (label, count_text(number), percent(share))
-        for (label, share), number in zip(found.per_class.items(), images, strict=True)
+        (
+            label,
+            count_text(own["images"]),
+            *(percent(share) for share in (found.precision[label], recall, found.f1[label])),
+        )
+        for (label, own), recall in zip(found.by_class().items(), found.recall.values(), strict=True)
     ]
-    print_table("By class", ["class", "images", "accuracy"], rows, numbers=["images", "accuracy"])
+    numbers = ["images", "precision", "recall", "F1"]
+    print_table("By class", ["class", *numbers], rows, numbers=numbers)
     return 0
 
 

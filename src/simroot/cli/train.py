@@ -330,6 +330,7 @@ def _report(run: Run) -> None:
         f"{run.model_name} on {run.config['data']['name']}",
         [
             ("validation accuracy", percent(summary["accuracy"])),
+            *_chosen_by(summary),
             ("parameters", count_text(summary["parameters"])),
             ("MACs", count_text(summary["macs"])),
             ("FLOPs", count_text(summary["flops"])),
@@ -341,6 +342,13 @@ def _report(run: Run) -> None:
         f"\nNext:\n  simroot evaluate {where}\n  simroot predict {where} IMAGE...\n"
         f"  simroot export {where} --format onnx --int8\n  simroot bench {where}\n  simroot cost {where}"
     )
+
+
+def _chosen_by(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The figure by which the epoch was chosen, where it is another than accuracy and loss."""
+    metric = summary["recipe"].get("metric")
+    names = {"balanced_accuracy": "balanced accuracy", "f1": "F1"}
+    return [(f"validation {names[metric]}", percent(summary[metric]))] if metric in names else []
 
 
 def field_meanings(documented: type) -> dict[str, str]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from simroot.data.augment import Augmentation
+from simroot.data.balance import balanced_order
 from simroot.data.crop import Crop, window
 from simroot.data.splits import Split
 from simroot.errors import ConfigError
@@ -46,6 +47,7 @@ class BatchLoader:
         mirror: each training image is mirrored left to right with probability 1/2.
         augmentation: what else is changed at random in training images.
         augmented_epochs: how many epochs have that augmentation, the first ones; None for all.
+        balanced: each epoch of the training shows all classes alike often, see ``balanced_order``.
         crop: what is seen of each image, see ``simroot.data.crop.window``; of images in memory always the whole.
         seed: of the permutation and of the augmentation.
         rank, world_size: this process and the number of processes.
@@ -68,6 +70,7 @@ class BatchLoader:
         mirror: bool = False,
         augmentation: Augmentation | None = None,
         augmented_epochs: int | None = None,
+        balanced: bool = False,
         crop: Crop = "whole",
         seed: int = 0,
         rank: int = 0,
@@ -93,6 +96,7 @@ class BatchLoader:
             )
         window(crop, train=train)  # refuses what is no crop
         self.split, self.batch_size, self.train, self.crop = split, batch_size, train, crop
+        self.balanced = balanced
         self.shift, self.mirror, self.seed = (shift, mirror, seed) if train else (0, False, seed)
         self._augmentation = augmentation if train and augmentation else None
         self._augmented_epochs = augmented_epochs
@@ -133,7 +137,10 @@ class BatchLoader:
         if not self.train:
             return torch.arange(count), torch.zeros(count, 2, dtype=torch.int64), torch.zeros(count, dtype=torch.bool)
         generator = self._generator()
-        order = torch.randperm(count, generator=generator)
+        if self.balanced:
+            order = balanced_order(self.split.labels, generator)
+        else:
+            order = torch.randperm(count, generator=generator)
         offsets = torch.randint(0, 2 * self.shift + 1, (count, 2), generator=generator)
         mirrored = torch.rand(count, generator=generator) < (0.5 if self.mirror else 0.0)
         return order, offsets, mirrored

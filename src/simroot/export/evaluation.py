@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,12 +52,80 @@ class Evaluation:
         right, images = confusion.diagonal(), confusion.sum(1)
         if not (count := int(images.sum())):
             raise DataError("there is no image to evaluate on")
-        shares = np.divide(right, images, out=np.full(len(classes), np.nan), where=images > 0)
+        shares = _shares(confusion, images)
         per_class = dict(zip(classes, shares.tolist(), strict=True))
         return cls(int(right.sum()) / count, among_five / count, loss / count, per_class, confusion, count)
 
+    @property
+    def precision(self) -> dict[str, float]:
+        """Class name -> share of the images taken for it that are of it; NaN if none is."""
+        return self._named(_shares(self.confusion, self.confusion.sum(0)))
+
+    @property
+    def recall(self) -> dict[str, float]:
+        """Class name -> share of its images that are taken for it; ``per_class`` by its other name."""
+        return self.per_class
+
+    @property
+    def f1(self) -> dict[str, float]:
+        """Class name -> harmonic mean of precision and recall; NaN for a class without images."""
+        return self._named(_f1(self.confusion))
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """The mean of the recalls of the classes that have images."""
+        return balanced_accuracy(self.confusion)
+
+    @property
+    def macro_f1(self) -> float:
+        """The mean of the F1 of the classes that have images."""
+        return macro_f1(self.confusion)
+
+    def by_class(self) -> dict[str, dict[str, Any]]:
+        """Class name -> images, precision, recall and F1, as JSON has them: what there is not is None."""
+        images = self._named(self.confusion.sum(1))
+        figures = {"precision": self.precision, "recall": self.recall, "f1": self.f1}
+        return {
+            name: {"images": count, **{kind: _or_none(values[name]) for kind, values in figures.items()}}
+            for name, count in images.items()
+        }
+
+    def _named(self, values: NDArray[Any]) -> dict[str, Any]:
+        return dict(zip(self.per_class, values.tolist(), strict=True))
+
 
 FileEvaluation = Evaluation
+
+
+def balanced_accuracy(confusion: NDArray[np.int64]) -> float:
+    """The mean recall of the classes with images, from a confusion matrix with rows of true classes."""
+    return float(np.nanmean(_shares(confusion, confusion.sum(1))))
+
+
+def macro_f1(confusion: NDArray[np.int64]) -> float:
+    """The mean F1 of the classes with images, from a confusion matrix."""
+    return float(np.nanmean(_f1(confusion)))
+
+
+# Figures of a confusion matrix by which a recipe can choose an epoch.
+OF_CONFUSION: Mapping[str, Callable[[NDArray[np.int64]], float]] = {
+    "balanced_accuracy": balanced_accuracy,
+    "f1": macro_f1,
+}
+
+
+def _shares(confusion: NDArray[np.int64], of: NDArray[np.int64]) -> NDArray[np.float64]:
+    return np.divide(confusion.diagonal(), of, out=np.full(len(of), np.nan), where=of > 0)
+
+
+def _f1(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
+    """2 TP / (2 TP + FP + FN)."""
+    images, taken = confusion.sum(1), confusion.sum(0)
+    return np.divide(2 * confusion.diagonal(), images + taken, out=np.full(len(images), np.nan), where=images > 0)
+
+
+def _or_none(value: float) -> float | None:
+    return value if value == value else None
 
 
 def evaluate_file(predictor: Predictor, batches: Iterable[Batch]) -> Evaluation:

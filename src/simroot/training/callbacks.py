@@ -15,8 +15,10 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from torch import nn
 
 from simroot.errors import counted
+from simroot.export.evaluation import OF_CONFUSION
 from simroot.layers import FoldedNorm2d
 from simroot.training.module import Classifier, Epoch
+from simroot.training.recipes import Metric, Recipe
 from simroot.training.run import BEST, LAST, METRICS, RAW, WEIGHTS, save_weights
 from simroot.training.writing import write_text
 
@@ -43,13 +45,13 @@ class RunWriter(Checkpoint):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Do not go on with a training that had stopped moving when it was killed."""
         assert isinstance(pl_module, Classifier)
-        trainer.should_stop = stalled(pl_module.history, pl_module.recipe.patience)
+        trainer.should_stop = stalled(pl_module.history, pl_module.recipe)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write what the epoch has brought; every process takes part in making a checkpoint."""
         assert isinstance(pl_module, Classifier)
-        history = pl_module.history
-        if best_row(history) is history[-1]:
+        history, recipe = pl_module.history, pl_module.recipe
+        if best_row(history, recipe.metric) is history[-1]:
             trainer.save_checkpoint(self.path / BEST)
             if trainer.is_global_zero:
                 save_weights(self.path / WEIGHTS, pl_module.evaluated)
@@ -58,10 +60,11 @@ class RunWriter(Checkpoint):
         trainer.save_checkpoint(self.path / LAST)
         if trainer.is_global_zero:
             write_metrics(self.path / METRICS, history)
-            log.info(epoch_line(history[-1], pl_module.recipe.epochs))
-        patience = pl_module.recipe.patience
-        if patience and stalled(history, patience) and len(history) < pl_module.recipe.epochs:
-            log.info("ended after epoch %d: nothing has improved for %s", len(history), counted(patience, "epoch"))
+            log.info(epoch_line(history[-1], recipe.epochs))
+        if recipe.patience and stalled(history, recipe) and len(history) < recipe.epochs:
+            log.info(
+                "ended after epoch %d: nothing has improved for %s", len(history), counted(recipe.patience, "epoch")
+            )
             trainer.should_stop = True
 
 
@@ -128,19 +131,26 @@ class StatisticsWarning(Callback):
             )
 
 
-def best_row(history: list[Epoch]) -> Epoch:
-    """The first epoch with the highest validation accuracy."""
-    return max(history, key=lambda row: row["val_accuracy"])
+def best_row(history: list[Epoch], metric: Metric = "accuracy") -> Epoch:
+    """The first epoch that is the best on the validation images."""
+    return max(history, key=lambda row: _goodness(row, metric))
 
 
-def stalled(history: list[Epoch], patience: int | None) -> bool:
-    """Whether neither validation accuracy nor loss was better in the last ``patience`` epochs than before them."""
+def stalled(history: list[Epoch], recipe: Recipe) -> bool:
+    """Whether neither metric nor validation loss was better in the last ``patience`` epochs than before them."""
+    patience = recipe.patience
     if patience is None or len(history) <= patience:
         return False
     before, since = history[:-patience], history[-patience:]
-    accuracies = [max(row["val_accuracy"] for row in rows) for rows in (before, since)]
-    losses = [min(row["val_loss"] for row in rows) for rows in (before, since)]
-    return accuracies[1] <= accuracies[0] and losses[1] >= losses[0]
+    metrics: tuple[Metric, ...] = (recipe.metric, "loss")
+    return all(
+        max(_goodness(row, metric) for row in since) <= max(_goodness(row, metric) for row in before)
+        for metric in metrics
+    )
+
+
+def _goodness(row: Epoch, metric: Metric) -> float:
+    return -row["val_loss"] if metric == "loss" else row[f"val_{metric}"]
 
 
 def write_metrics(path: Path, history: list[Epoch]) -> None:
@@ -155,11 +165,15 @@ def write_metrics(path: Path, history: list[Epoch]) -> None:
 
 def epoch_line(row: Epoch, epochs: int) -> str:
     """One line about an epoch for people."""
+    others = "".join(
+        f", {name.replace('_', ' ')} {row[f'val_{name}']:.2%}" for name in OF_CONFUSION if f"val_{name}" in row
+    )
     teacher = f", {row['teacher_seconds']:.1f} s of them the teacher's" if "teacher_seconds" in row else ""
     return (
         f"epoch {row['epoch']:.0f}/{epochs}: "
         f"training loss {row['train_loss']:.4f}, accuracy {row['train_accuracy']:.2%}; "
-        f"validation loss {row['val_loss']:.4f}, accuracy {row['val_accuracy']:.2%}; {row['seconds']:.1f} s{teacher}"
+        f"validation loss {row['val_loss']:.4f}, accuracy {row['val_accuracy']:.2%}{others}; "
+        f"{row['seconds']:.1f} s{teacher}"
     )
 
 

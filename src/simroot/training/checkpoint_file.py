@@ -61,6 +61,8 @@ class EpochFigures(_EpochFigures, total=False):
     """What the history says of an epoch."""
 
     teacher_seconds: float
+    val_balanced_accuracy: float
+    val_f1: float
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -144,6 +146,8 @@ def restored(checkpoint: Mapping[str, Any], model: nn.Module, recipe: Recipe, lo
         raise CheckpointError(f"the checkpoint has {epochs} epochs, the recipe {recipe.epochs}")
     if type(steps) is not int or not 0 < steps < 2**53 or steps % epochs:
         raise CheckpointError(f"the checkpoint has {quoted(steps)} steps in {epochs} epochs; expected as many in each")
+    if any(f"val_{recipe.metric}" not in row for row in history):
+        raise CheckpointError(f"the checkpoint's epochs have no {recipe.metric}, by which the recipe finds the best")
     parts = {PREFIX: "the checkpoint does not fit the network"}
     if recipe.ema:
         parts[AVERAGE] = "the checkpoint's average of the weights does not fit the network"

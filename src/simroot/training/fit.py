@@ -16,6 +16,7 @@ from torch import nn
 
 from simroot import data as datasets
 from simroot.data import ImageData
+from simroot.data.balance import uneven_line
 from simroot.data.classes import class_lines
 from simroot.errors import CheckpointError, counted
 from simroot.files import remove_torn
@@ -294,6 +295,8 @@ def _fit(
         )
         for line in class_lines(data):
             log.info("%s", line)
+        if uneven := uneven_line(data):
+            log.info("%s; recipe field balance is %s (loss and sampler make them count alike)", uneven, recipe.balance)
         log.info(
             "training images are %s (recipe field mirror: true or false)",
             "mirrored at random" if recipe.mirror else "not mirrored",

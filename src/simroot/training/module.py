@@ -15,11 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics import SumMetric
-from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
 from simroot.data import BatchLoader, ImageData, loader
+from simroot.data.balance import class_weights
 from simroot.data.mixing import Mixing
 from simroot.errors import TrainingError, counted
+from simroot.export.evaluation import OF_CONFUSION
 from simroot.models import AuxiliaryScores
 from simroot.modules import processing
 from simroot.training.checkpoint_file import restored
@@ -51,6 +53,8 @@ class Classifier(L.LightningModule):
         teacher: what the network imitates beside the labels; None for the labels alone.
     """
 
+    class_weights: Tensor | None
+
     def __init__(
         self,
         model: nn.Module,
@@ -70,6 +74,11 @@ class Classifier(L.LightningModule):
         self.train_accuracy, self.val_accuracy = (
             MulticlassAccuracy(len(data.classes), average="micro", validate_args=False) for _ in range(2)
         )
+        self.val_confusion = (
+            MulticlassConfusionMatrix(len(data.classes), validate_args=False) if recipe.metric in OF_CONFUSION else None
+        )
+        weights = class_weights(data.train.labels, len(data.classes)) if recipe.balance == "loss" else None
+        self.register_buffer("class_weights", weights, persistent=False)
         self._last_loss: Tensor | None = None
         self._started = 0.0
         self._mixing, self._draws = Mixing(), np.random.default_rng()
@@ -90,6 +99,7 @@ class Classifier(L.LightningModule):
             mirror=recipe.mirror,
             augmentation=recipe.augmentation,
             augmented_epochs=recipe.settled_from,
+            balanced=recipe.balance == "sampler",
             seed=recipe.seed,
         )
 
@@ -160,12 +170,21 @@ class Classifier(L.LightningModule):
         return loss
 
     def _loss(self, scores: Tensor, targets: Tensor) -> Tensor:
-        return functional.cross_entropy(scores.float(), targets, label_smoothing=self.recipe.label_smoothing)
+        smoothing = self.recipe.label_smoothing
+        if self.class_weights is None:
+            return functional.cross_entropy(scores.float(), targets, label_smoothing=smoothing)
+        # The mean over images, whatever weight a batch has: so the shares of several processes are those of one.
+        losses = functional.cross_entropy(
+            scores.float(), targets, self.class_weights, label_smoothing=smoothing, reduction="none"
+        )
+        return losses.mean()
 
     def on_validation_epoch_start(self) -> None:
         """Start counting anew."""
         self.val_loss.reset()
         self.val_accuracy.reset()
+        if self.val_confusion is not None:
+            self.val_confusion.reset()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the validation loss and accuracy."""
@@ -175,6 +194,8 @@ class Classifier(L.LightningModule):
         scores = self.evaluated(images).float()
         self.val_loss.update(functional.cross_entropy(scores, labels, reduction="sum"))
         self.val_accuracy.update(scores, labels)
+        if self.val_confusion is not None:
+            self.val_confusion.update(scores.argmax(1), labels)
 
     def on_train_epoch_end(self) -> None:
         """Complete the epoch's row of the history."""
@@ -191,6 +212,9 @@ class Classifier(L.LightningModule):
         }
         if self.teacher is not None:
             row["teacher_seconds"] = self.teacher.seconds
+        if self.val_confusion is not None:
+            metric = self.recipe.metric
+            row[f"val_{metric}"] = OF_CONFUSION[metric](self.val_confusion.compute().cpu().numpy())
         if not math.isfinite(row["train_loss"] + row["val_loss"]):
             raise TrainingError(_diverged(f"the validation loss is {row['val_loss']} after epoch {row['epoch']}"))
         # A similarity takes NaN for a missing coordinate: a network can be dead behind a loss that is finite.

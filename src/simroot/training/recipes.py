@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 Optimizer = Literal["sgd", "adamw"]
 Schedule = Literal["onecycle", "cosine", "step", "constant"]
 Precision = Literal["32", "bf16"]
+Balance = Literal["none", "loss", "sampler"]
+Metric = Literal["accuracy", "balanced_accuracy", "f1", "loss"]
 # What no training needs more of, and what no rate or factor comes near.
 _MANY = 1_000_000
 _LARGE = 3e38
@@ -66,6 +68,8 @@ class Recipe:
         distil: with a teacher, the share of the loss that imitates it; the rest is the labels'.
         temperature: by which the scores of both are divided before they are compared.
         standardise: bring the scores of both to mean 0 and deviation 1 over the classes first.
+        balance: what makes small classes count as much as large ones: ``"loss"``, weights of their images, or
+            ``"sampler"``, which shows all classes alike often; ``"none"`` takes the images as they are.
         crop: what is seen of images that are read from files while training: ``"whole"``, brought to the network's
             size; ``"scale"``, a random window of the network's size after scaling the shorter side to 8/7 of it (256
             for 224); or ``"random-resized"``, a random part of 8% to 100% of the area. Evaluation then sees the middle
@@ -75,7 +79,9 @@ class Recipe:
         compile: compile the network with ``torch.compile``.
         accelerate: train on the processor by native kernels (``simroot.layers.accelerate``), unless compiled. Results
             differ in rounding alone, so recipes are equal with and without.
-        patience: end the training when neither accuracy nor loss on the validation images was better in so many epochs
+        metric: of the validation images, what decides which epoch is the best: ``"accuracy"``, ``"balanced_accuracy"``
+            (the mean over the classes), ``"f1"`` (likewise) or ``"loss"``.
+        patience: end the training when neither metric nor loss on the validation images was better in so many epochs
             than before; None goes on to the last.
         seed: of the initial weights, the order of the images, augmentation and noise.
 
@@ -110,11 +116,13 @@ class Recipe:
     distil: float = 0.9
     temperature: float = 2.0
     standardise: bool = True
+    balance: Balance = "none"
     crop: Crop = "whole"
     precision: Precision = "32"
     channels_last: bool = True
     compile: bool = False
     accelerate: bool = field(default=True, compare=False)
+    metric: Metric = "accuracy"
     patience: int | None = None
     seed: int = 0
 

@@ -288,8 +288,8 @@ def load_run(path: str | Path, weights: str = "best") -> Run:
 
     Args:
         path: a run directory.
-        weights: ``"best"``, the epoch with the highest validation accuracy, or ``"last"``; their average where the
-            recipe has ``ema``.
+        weights: ``"best"``, the epoch that is the best on the validation images by the recipe's ``metric``, or
+            ``"last"``; their average where the recipe has ``ema``.
 
     Raises:
         CheckpointError: if the directory holds no run, or a file is missing or damaged or does not fit.

@@ -29,7 +29,7 @@ def finish(path: Path, history: list[Epoch], data: ImageData, device: torch.devi
     run = load_run(path)
     cost = _cost(run)
     validation = evaluate(run, data.val, device=device)
-    best, last = best_row(history), history[-1]
+    best, last = best_row(history, run.recipe.metric), history[-1]
     title = f"{run.model_name} on {data.name}"
     write_metrics(path / METRICS, history)
     seconds = sum(row["seconds"] for row in history)
@@ -39,6 +39,9 @@ def finish(path: Path, history: list[Epoch], data: ImageData, device: torch.devi
         "accuracy": validation.accuracy,
         "top5": validation.top5,
         "loss": validation.loss,
+        "balanced_accuracy": validation.balanced_accuracy,
+        "f1": validation.macro_f1,
+        "per_class": validation.by_class(),
         "best_epoch": int(best["epoch"]),
         "last_accuracy": last["val_accuracy"],
         "last_loss": last["val_loss"],
