@@ -29,13 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="name of a network ('simroot models', torchvision:NAME, timm:NAME), a file of rootify, a run directory, "
         "or an exported file, such as .onnx",
     )
-    parser.add_argument(
-        "--input-size", type=image_shape, metavar="C,H,W", help="shape of one image (default: the network's own)"
-    )
-    parser.add_argument(
-        "--num-classes", type=positive, metavar="N", help="number of classes (default: the network's own)"
-    )
-    add_model_overrides(parser)
+    add_network_arguments(parser)
     parser.add_argument(
         "--time", action="store_true", help="also measure each layer's time: PyTorch eager, one thread, median"
     )
@@ -156,6 +150,17 @@ def _named_network(arguments: argparse.Namespace) -> tuple[str, nn.Module, tuple
     options, size = network_arguments(arguments)
     title = f"{arguments.model}, {size_text(size)} to {counted(options['num_classes'], 'class', 'classes')}"
     return title, deploy(create_model(arguments.model, **options)), size
+
+
+def add_network_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what ``network_arguments`` reads."""
+    parser.add_argument(
+        "--input-size", type=image_shape, metavar="C,H,W", help="shape of one image (default: the network's own)"
+    )
+    parser.add_argument(
+        "--num-classes", type=positive, metavar="N", help="number of classes (default: the network's own)"
+    )
+    add_model_overrides(parser)
 
 
 def network_arguments(arguments: argparse.Namespace) -> tuple[dict[str, Any], tuple[int, int, int]]:

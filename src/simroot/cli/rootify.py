@@ -9,9 +9,9 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simroot.cli.cost import network_arguments
+from simroot.cli.cost import add_network_arguments, network_arguments
 from simroot.cli.output import console, count_text, percent, print_json, print_table, require_folder
-from simroot.cli.values import add_model_overrides, image_shape, positive, seed
+from simroot.cli.values import positive, seed
 from simroot.errors import CheckpointError, ConfigError
 from simroot.files import appearing
 
@@ -43,12 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="new filters, or the block diagonal of the old ones (default: %(default)s)",
     )
     parser.add_argument("--load", type=Path, metavar="FILE", help="safetensors file with the network's weights")
-    parser.add_argument(
-        "--input-size", type=image_shape, metavar="C,H,W", help="shape of one image (default: the network's own)"
-    )
-    parser.add_argument(
-        "--num-classes", type=positive, metavar="N", help="number of classes (default: the network's own)"
-    )
+    add_network_arguments(parser)
     parser.add_argument("--seed", type=seed, default=0, help="seed of new weights (default: %(default)s)")
     parser.add_argument(
         "--out",
@@ -57,7 +52,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where to save the root network's weights (default: MODEL_root16.safetensors and the like); FILE.json "
         "beside it says how to build it",
     )
-    add_model_overrides(parser)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 

@@ -20,15 +20,15 @@ def parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def trained(model: nn.Module, size: int, channels: int = 3, steps: int = 30) -> Tensor:
+def trained(model: nn.Module, size: int, channels: int = 3, steps: int = 10) -> Tensor:
     """Move all statistics and parameters away from their first values; returns images to compare outputs on."""
     generator = torch.Generator().manual_seed(1)
-    x = torch.randn(32, channels, size, size, generator=generator) * 2 + 1
+    x = torch.randn(20, channels, size, size, generator=generator) * 2 + 1
     optimiser = torch.optim.SGD(model.parameters(), lr=0.01)
     model.train()
     for _ in range(steps):
         optimiser.zero_grad()
-        nn.functional.cross_entropy(model(x), torch.arange(32) % 10).backward()
+        nn.functional.cross_entropy(model(x), torch.arange(20) % 10).backward()
         optimiser.step()
     model.eval()
     return x
