@@ -57,6 +57,9 @@ def test_task(simroot: Simroot) -> None:
         (("--parameters", "10"), "no network is within 10 parameters"),
         (("--parameters", "5K", "--train"), "there is nothing to train on; --data names the images"),
         (("--parameters", "5K", "--data", "digits", "--num-classes", "3"), "are what --data says; leave them out"),
+        (("--parameters", "5K", "--search", "4"), "there is nothing to train on; --data names the images"),
+        (("--parameters", "5K", "--data", "digits", "--study", "sqlite:///x"), "leave out --train and --quick"),
+        (("--parameters", "5K", "--data", "digits", "--search", "4", "--quick"), "leave out --train and --quick"),
         (("--parameters", "5K", "--family", "vgg"), "unknown family 'vgg'; known are simnet_mixed; convnet_plain"),
     ],
 )
@@ -76,3 +79,23 @@ def test_training_ranks_them(simroot: Simroot, tmp_path: Path, monkeypatch: pyte
     assert "| 5,000 parameters | simnet_mixed | convnet_plain |" in Path("results/design.md").read_text()
     again = simroot(*words, "--report-only")
     assert again.json["rows"] == first.json["rows"]
+
+
+@pytest.mark.slow
+def test_search_finds_a_network_whose_command_trains_it(
+    simroot: Simroot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("optuna", reason="optuna is not installed")
+    monkeypatch.chdir(tmp_path)
+    words = ("design", "--parameters", "2K", "--data", "digits", "--family", "convnet_plain", "--family", "resnet")
+    found = simroot(*words, "--search", 4, "--epochs", 3, "--threads", 1, "--json").json
+    assert len(found["trials"]) == 4
+    assert found["best"]["parameters"] <= 2_000
+    files = {"search.journal", "search.json", "search.md", "search.png"}
+    assert {path.name for path in Path("results").iterdir()} == files
+    _, *again = shlex.split(found["best"]["command"])
+    assert simroot(*again, "--out", "run", "--recipe.epochs", 1).code == 0
+    summary = json.loads(Path("run/summary.json").read_text())
+    assert summary["parameters"] == found["best"]["parameters"]
+    assert summary["data"]["train"] == 1437  # of the search's training images none is left out
+    assert simroot(*words, "--search", 4, "--epochs", 3, "--report-only", "--json").json == found

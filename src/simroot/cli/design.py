@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from simroot.design.budgets import Budget
     from simroot.design.search import Design
     from simroot.design.tasks import Task
+
+# Of every training of a search.
+_EPOCHS = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +53,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--num-classes", type=positive, metavar="N", help="without --data (default: 10)")
     data.add_argument("--in-channels", type=positive, metavar="N", help="of the images, without --data (default: 3)")
     add_trial_arguments(parser, "train all networks on --data in the same way and say which is best")
+    search = parser.add_argument_group(
+        "search",
+        "Networks and learning rates are proposed, trained on a part of the training images and judged on the rest; "
+        "those that lag behind end early. The same command goes on with what was stopped, up to N trials.",
+    )
+    search.add_argument("--search", type=positive, metavar="N", help="train N networks that a search proposes")
+    search.add_argument(
+        "--study",
+        metavar="URL",
+        help="database that several machines can share, as in sqlite:///FILE (default: search.journal in --results)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -60,10 +75,18 @@ def run(arguments: argparse.Namespace) -> int:
     budget = Budget(*(given.get(limit) for limit in ("parameters", "macs", "milliseconds")))
     trained = asks_for_runs(arguments)
     source = data_source(arguments)
-    if trained and "name_or_path" not in source:
+    searched = given.get("search")
+    if (trained or searched) and "name_or_path" not in source:
         raise ConfigError("there is nothing to train on; --data names the images")
+    if (searched and (arguments.train or arguments.quick)) or ("study" in given and not searched):
+        raise ConfigError("--search N trains by itself, and --study URL is a search's; leave out --train and --quick")
+    if searched and given.keys() & {"jobs", "cluster"}:
+        raise ConfigError("--search trains one network at a time; start the command several times to share the work")
     with logging_to_stderr():
         data, task = _data_and_task(given, source)
+        if searched and data is not None:
+            _search(arguments, budget, data, source)
+            return 0
         found = design(budget, task, given.get("families", tuple(CANDIDATES)))
         if trained and data is not None:
             plan = comparison(budget, [each.network for each in found])
@@ -73,6 +96,39 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             _print(budget, found, given.get("families", ()), source)
     return 0
+
+
+def _search(arguments: argparse.Namespace, budget: Budget, data: ImageData, source: Mapping[str, Any]) -> None:
+    """Go on with the search up to the number of trials, and print what it found."""
+    import torch
+
+    from simroot.design.search import CANDIDATES
+    from simroot.design.study import open_study, search
+    from simroot.design.study_report import report_study
+
+    given = vars(arguments)
+    if "threads" in given:
+        torch.set_num_threads(given["threads"])
+    (seed, *_) = arguments.seeds
+    study = open_study(given.get("study"), arguments.results, seed)
+    if not arguments.report_only:
+        search(
+            study,
+            budget,
+            data,
+            given.get("families", tuple(CANDIDATES)),
+            number=arguments.search,
+            epochs=given.get("epochs", _EPOCHS),
+            seed=seed,
+            runs=arguments.runs,
+            source=source,
+            progress=False,  # the log says what a bar would
+        )
+    path = report_study(study, arguments.results)
+    if arguments.json:
+        print_json(json.loads(path.read_text(encoding="utf-8")))
+    else:
+        print(path.with_suffix(".md").read_text(encoding="utf-8"))
 
 
 def _data_and_task(given: Mapping[str, Any], source: Mapping[str, Any]) -> tuple[ImageData | None, Task]:

@@ -29,6 +29,8 @@ _KERNELS, _GROUPS = (3, 3, 3), (1, 2, 4)
 
 # What a search chooses among: in any family, in those of MobileNet's blocks, and in our residual networks.
 _DEPTHS: Mapping[str, Sequence[Any]] = {"depth": (1, 2, 3, 4)}
+# Those of one that takes some depths for the same are fewer.
+_SHALLOW, _ROOT, _WIDE = ({"depth": depths} for depths in ((1, 2), (2, 3, 4), (1, 3)))
 _MOBILE: Mapping[str, Sequence[Any]] = {**_DEPTHS, "expansion": (2, 3, 4, 6)}
 _RESIDUAL: Mapping[str, Sequence[Any]] = {
     **_DEPTHS,
@@ -155,24 +157,24 @@ def _in_fours(width: int, depth: int) -> Mapping[str, Any]:
 
 
 FAMILIES = (
-    Family("simnet_mixed", "simnet_mixed", _plain, ours=True),
-    Family("convnet_plain", "convnet_plain", _plain),
+    Family("simnet_mixed", "simnet_mixed", _plain, ours=True, choices=_SHALLOW),
+    Family("convnet_plain", "convnet_plain", _plain, choices=_SHALLOW),
     Family("resnet", "resnet20", _deepening),
-    Family("simnet_mixed_twin", "simnet_mixed_twin", _plain),
-    Family(f"simnet_mixed, root {_DEGREE}", "simnet_mixed", _root, ours=True),
+    Family("simnet_mixed_twin", "simnet_mixed_twin", _plain, choices=_SHALLOW),
+    Family(f"simnet_mixed, root {_DEGREE}", "simnet_mixed", _root, ours=True, choices=_ROOT),
     Family("simnet_mobile", "simnet_mobile", _mobile, ours=True, choices=_MOBILE),
     Family("simnet_pyramid", "simnet_pyramid", _three_grids, ours=True, choices={}),
     Family("mobilenet_v3_compact", "mobilenet_v3_compact", _deepening, choices=_MOBILE),
     Family("simnet_pyramid", "simnet_pyramid", _three_grids, ours=True, pretrained=True),
     Family("mobilenet_v2_compact", "mobilenet_v2_compact", _deepening, choices=_MOBILE),
     Family("simnet2", "simnet2", _two_stages, ours=True, choices={}),
-    Family(f"simnet_mixed_twin, root {_DEGREE}", "simnet_mixed_twin", _root),
+    Family(f"simnet_mixed_twin, root {_DEGREE}", "simnet_mixed_twin", _root, choices=_ROOT),
 )
 
 # The strongest published networks of this size, which the comparison after short trainings does without.
 RIVALS = (
-    Family("bsconv_wrn_s", "bsconv_wrn_s", _wide_residual),
-    Family("bsconv_wrn_u", "bsconv_wrn_u", _wide_residual),
+    Family("bsconv_wrn_s", "bsconv_wrn_s", _wide_residual, choices=_WIDE),
+    Family("bsconv_wrn_u", "bsconv_wrn_u", _wide_residual, choices=_WIDE),
     Family("tiniest", "tiniest", _in_fours),
     Family("mlperf_resnet8", "mlperf_resnet8", _three_grids, choices={}),
 )

@@ -59,8 +59,7 @@ def design(budget: Budget, task: Task, families: Sequence[str] = tuple(CANDIDATE
     Raises:
         ConfigError: for an unknown family, or if nothing fits.
     """
-    if unknown := [name for name in families if name not in CANDIDATES]:
-        raise ConfigError(f"unknown family {unknown[0]!r}; known are {'; '.join(CANDIDATES)}")
+    require_families(families)
     times = Times(task)
     each = (_design(CANDIDATES[name], budget, task, times) for name in watched(families, "sizing networks"))
     found = [design for design in each if design is not None]
@@ -69,6 +68,16 @@ def design(budget: Budget, task: Task, families: Sequence[str] = tuple(CANDIDATE
             f"no network is within {budget} with images of {size_name(task.image_size)} pixels; the log says why"
         )
     return found
+
+
+def require_families(names: Sequence[str]) -> None:
+    """Refuse names that are not of ``CANDIDATES``.
+
+    Raises:
+        ConfigError: naming the first.
+    """
+    if unknown := [name for name in names if name not in CANDIDATES]:
+        raise ConfigError(f"unknown family {unknown[0]!r}; known are {'; '.join(CANDIDATES)}")
 
 
 def _design(family: Family, budget: Budget, task: Task, times: Times) -> Design | None:
