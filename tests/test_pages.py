@@ -35,6 +35,7 @@ NOT_RUN = {
     r"--verify": "cross-compilers and emulators are not here",
     r"^python benchmarks/": "takes minutes to hours",
     r"--resume": "its run is a training that was stopped; tests/training do it",
+    r"--search": "trains dozens of networks; tests/cli do it with four",
     r"--milliseconds": "fits a cost model first, which takes minutes; tests/design do it",
     r"^make": "tests/export/c do it",
     r"^cmake": "builds the kernels: tests/test_extending.py does it",
