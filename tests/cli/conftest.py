@@ -21,6 +21,11 @@ def simroot(capsys: pytest.CaptureFixture[str]) -> Simroot:
     return run
 
 
+@pytest.fixture(autouse=True)
+def _quick_pictures(quick_pictures: None) -> None:
+    """In all of this folder; the run of ``trained`` has real ones."""
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network trained for a moment on some of the digits."""

@@ -24,9 +24,8 @@ def _tiny_networks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _quick_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures are composed but not rendered: that takes longer than these trainings."""
-    monkeypatch.setattr("simroot.training.plots._save", lambda figure, path: path.touch())
+def _quick_pictures(quick_pictures: None) -> None:
+    """In all of this folder."""
 
 
 @pytest.fixture
