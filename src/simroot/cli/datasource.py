@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from simroot.cli.values import background, image_size, pixel_range, share_or_count
+from simroot.cli.values import background, image_size, pixel_range, positive, share_or_count
 from simroot.data.columns import COLUMN_ARGUMENTS
 from simroot.errors import ConfigError, LineFormatter
 from simroot.images.preparation import FITS
@@ -24,6 +24,7 @@ _KEYS = (
     "limit",
     "check",
     "validation",
+    "near_duplicates",
     *COLUMN_ARGUMENTS,
 )
 
@@ -46,10 +47,24 @@ def add_data_arguments(parser: argparse.ArgumentParser, default: str) -> argpars
         f"docs/data.md (default: {default})",
     )
     group.add_argument("--data-root", type=Path, metavar="DIR", help="folder that holds the files of a NAME")
-    for kind, what in (("image", "the images"), ("label", "their classes"), ("split", "the words train, val and test")):
+    kinds = {
+        "image": "the images",
+        "label": "their classes",
+        "split": "the words train, val and test",
+        "group": "what stays on one side where a part is held out, such as persons",
+    }
+    for kind, what in kinds.items():
+        found = "none" if kind == "group" else "found by its name"
         group.add_argument(
-            f"--{kind}-column", metavar="COLUMN", help=f"of a table, the column of {what} (default: found by its name)"
+            f"--{kind}-column", metavar="COLUMN", help=f"of a table, the column of {what} (default: {found})"
         )
+    group.add_argument(
+        "--group-level",
+        type=positive,
+        metavar="N",
+        help="of folders, what stays on one side: 1 for the folders inside of the class folders, 2 for those inside of "
+        "these (default: none)",
+    )
     group.add_argument(
         "--image-root",
         type=Path,

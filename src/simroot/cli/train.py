@@ -56,6 +56,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_preparation_arguments(data)
     data.add_argument("--limit", type=positive, metavar="N", help="train on N images (default: all)")
     data.add_argument(
+        "--near-duplicates",
+        action="store_true",
+        help="say which validation images look like a training image, by perceptual hashes (that they have the same "
+        "pixels is always said)",
+    )
+    data.add_argument(
         "--no-check",
         dest="check",
         action="store_false",

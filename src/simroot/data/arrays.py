@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.nn import functional
 
+from simroot.data.groups import grouped
+from simroot.data.leaks import shared_lines
 from simroot.data.splits import ImageData, MemorySplit, Split, mean_and_std, stratified
 from simroot.errors import DataError, counted
 from simroot.images.preparation import ImageSize, Preparation, as_image_size, sides
@@ -94,8 +96,13 @@ def assemble(
     limit: int | None,
     preparation: Preparation,
     skipped: tuple[str, ...] = (),
+    groups: Sequence[str] = (),
+    near: bool = False,
 ) -> ImageData:
-    """Checked ImageData; without ``val`` a part of ``train`` is held out, ``validation`` or else ``default``."""
+    """Checked ImageData; without ``val`` a part of ``train`` is held out, ``validation`` or else ``default``.
+
+    ``groups`` of the training images stay on one side; ``near`` compares what images of both sides look like.
+    """
     if len(classes) < 2:
         raise DataError(
             f"{name} has {counted(len(classes), 'class', 'classes')} ({', '.join(classes)}): expected at least 2"
@@ -104,7 +111,7 @@ def assemble(
         raise DataError(f"{name} names a class twice: {', '.join(classes)}")
     _check_range(name, classes, train, "training")
     if val is None:
-        held_out, rest = hold_out(train.labels, validation, default, seed)
+        held_out, rest = hold_out(train.labels, validation, default, seed, groups)
         val, train = train.subset(held_out), train.subset(rest)
     elif validation is not None:
         raise DataError(f"{name} has a validation part of its own: leave out validation={validation}")
@@ -120,7 +127,8 @@ def assemble(
         raise DataError(f"{name}: training and validation images differ in shape")
     mean, std = mean_and_std(train, math.prod(preparation.size))
     _warn_of_flat_channels(name, std)
-    return ImageData(name, classes, preparation, train, val, mean, std, skipped)
+    notes = tuple(shared_lines(train, val, near=near))
+    return ImageData(name, classes, preparation, train, val, mean, std, skipped, notes=notes)
 
 
 def to_shape(images: Tensor, image_size: ImageSize | None, channels: int | None) -> Tensor:
@@ -137,9 +145,14 @@ def to_shape(images: Tensor, image_size: ImageSize | None, channels: int | None)
     return functional.interpolate(images, sides(image_size), mode="bilinear", antialias=True)
 
 
-def hold_out(labels: Tensor, validation: float | int | None, default: float | int, seed: int) -> tuple[Tensor, Tensor]:
-    """Indices of a validation part, ``validation`` or else ``default``, and of the rest."""
-    return stratified(labels, _held_out(validation, default, len(labels)), seed, leave=1)
+def hold_out(
+    labels: Tensor, validation: float | int | None, default: float | int, seed: int, groups: Sequence[str] = ()
+) -> tuple[Tensor, Tensor]:
+    """Indices of a validation part, ``validation`` or else ``default``, and of the rest; groups stay on one side."""
+    count = _held_out(validation, default, len(labels))
+    if any(groups):
+        return grouped(labels, groups, count, seed)
+    return stratified(labels, count, seed, leave=1)
 
 
 def _warn_of_flat_channels(name: str, std: Sequence[float]) -> None:

@@ -74,18 +74,17 @@ class Schema:
         kinds = {kind: [name for name in found if name in schema.names] for kind, found in kinds.items()}
         typed = {kind: found[0] for kind, found in kinds.items() if len(found) == 1}
         self.chosen, self.where = choose(schema.names, asked, where, typed), where
-        self.needed = [name for name in self.chosen if name is not None]
+        self.needed = [*dict.fromkeys(name for name in self.chosen if name is not None)]
         self.classes = _class_names(features.get(self.chosen.label, {}))
 
     def rows(self, batch: Any, start: int) -> Iterator[Row]:
         """The rows of some of the table, numbered from ``start``."""
         cells = {name: batch.column(name).to_pylist() for name in self.needed}
-        image, label, split = self.chosen
         for index in range(batch.num_rows):
             where = f"row {start + index}"
-            source, name = _image(cells[image][index])
-            named = self._label(cells[label][index], where)
-            yield Row(source, name, named, cells[split][index] if split else None, where)
+            row = {name: values[index] for name, values in cells.items()}
+            row[self.chosen.label] = self._label(row[self.chosen.label], where)
+            yield Row(*_image(row[self.chosen.image]), *self.chosen.rest(row, where))
 
     def _label(self, value: Any, where: str) -> Any:
         if self.classes is None or not isinstance(value, int) or isinstance(value, bool):

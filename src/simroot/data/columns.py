@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from simroot.errors import DataError, listed, quoted
+from simroot.errors import DataError, is_whole, listed, quoted
 
 # What columns are called, the likeliest name first; compared in small letters, without blanks and signs.
 _IMAGE = (
@@ -15,7 +15,8 @@ _IMAGE = (
 )
 _LABEL = "label class category target labels classes labelname classname categoryname species breed tag y"
 _SPLIT = "split subset partition part set"
-_GUESSES = {"image": _IMAGE.split(), "label": _LABEL.split(), "split": _SPLIT.split()}
+_GROUP: list[str] = []  # never guessed: it changes which images are held out
+_GUESSES = {"image": _IMAGE.split(), "label": _LABEL.split(), "split": _SPLIT.split(), "group": _GROUP}
 _SHOWN = 12  # columns that a message names
 
 
@@ -27,23 +28,30 @@ class Columns:
         image: the column of the images: paths, or the images themselves.
         label: of the class names or numbers.
         split: of the words train, val and test; empty for none.
+        group: of what must stay on one side of a split, such as the person in the image.
+        level: of folders, the depth of those inside of a class folder that are groups.
         root: the folder that the paths start from and stay in; None for that of the table.
     """
 
     image: str | None = None
     label: str | None = None
     split: str | None = None
+    group: str | None = None
+    level: int | None = None
     root: Path | None = None
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> Columns:
         """From the arguments of ``simroot.data.load``, others among them."""
         root = arguments.get("image_root")
-        names = {field.name: arguments.get(f"{field.name}_column") for field in fields(cls) if field.name != "root"}
-        return cls(**names, root=None if root is None else Path(root).expanduser())
+        names = {kind: arguments.get(f"{kind}_column") for kind in _GUESSES}
+        level = arguments.get("group_level")
+        if level is not None and not is_whole(level, 1):
+            raise DataError(f"group_level is {quoted(level)}; expected 1 for the folders inside of the class folders")
+        return cls(**names, level=level, root=None if root is None else Path(root).expanduser())
 
 
-COLUMN_ARGUMENTS = (*(f"{field.name}_column" for field in fields(Columns) if field.name != "root"), "image_root")
+COLUMN_ARGUMENTS = (*(f"{kind}_column" for kind in _GUESSES), "group_level", "image_root")
 
 
 class Chosen(NamedTuple):
@@ -52,6 +60,12 @@ class Chosen(NamedTuple):
     image: str
     label: str
     split: str | None
+    group: str | None
+
+    def rest(self, cells: Mapping[str, Any], where: str) -> tuple[Any, Any, str, Any]:
+        """Label, split, where and group of a row, from its cells by their columns; the split is None without one."""
+        split = cells.get(self.split, "") if self.split else None
+        return cells.get(self.label), split, where, cells.get(self.group) if self.group else None
 
 
 def choose(names: Sequence[str], asked: Columns, where: str, typed: Mapping[str, str] | None = None) -> Chosen:
@@ -82,7 +96,7 @@ def choose(names: Sequence[str], asked: Columns, where: str, typed: Mapping[str,
                 f"{where}: which column holds the {kind}s? Its columns are {_shown(names)}; name it with"
                 f" --{kind}-column ({kind}_column= of load)"
             )
-    return Chosen(str(found["image"]), str(found["label"]), found.get("split"))
+    return Chosen(str(found["image"]), str(found["label"]), found.get("split"), found.get("group"))
 
 
 def plain(name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from simroot.data.columns import Columns
@@ -47,7 +47,26 @@ def labelled_parts(
         chosen, held_against = _parts_of_folder(path, train, val, columns)
     else:
         chosen, held_against = _parts_of_tables(tables, train, val, columns)
+    if columns.level is not None:
+        if tables is not None:
+            raise DataError(f"{path} is no folder of class folders: --group-column names the groups, not --group-level")
+        chosen = _grouped(chosen, columns.level, path)
+        held_against = held_against and _grouped(held_against, columns.level, path)
+    elif columns.group is not None and tables is None:
+        raise DataError(f"{path} is no table: --group-level names the groups, not --group-column")
     return _checked(chosen, held_against, path, same=tables is None)
+
+
+def _grouped(part: Part, level: int, path: Path) -> Part:
+    """The part with groups: the folders so deep inside of the class folders, by their names alone."""
+
+    def grouped(file: ImageFile) -> ImageFile:
+        inside = file.name.split("/")[len(part.folder) + 1 : -1]
+        if len(inside) < level:
+            raise DataError(f"{path}: {file.name} lies in no folder inside of its class folder, {level} deep")
+        return replace(file, group="/".join(inside[:level]))
+
+    return Part(part.folder, {name: [grouped(file) for file in files] for name, files in part.items()})
 
 
 def parts_of_tree(tree: Tree, path: Path) -> tuple[tuple[str, ...], Labelled, Labelled | None]:
@@ -77,7 +96,7 @@ def _parts_of_folder(
     path: Path, train: str | Path | None, val: str | Path | None, columns: Columns
 ) -> tuple[Part, Part | None]:
     listing = read_listing(path)
-    tree = arrange(listing, path) if train is None else {}
+    tree = arrange(listing, path, grouped=columns.level is not None) if train is None else {}
     chosen = _training(tree, path) if train is None else _named(listing, path, train, columns)
     held_against = _validation(tree, path) if val is None else _named(listing, path, val, columns)
     for part in (chosen, held_against):
@@ -111,7 +130,7 @@ def labelled_test(path: Path, classes: Sequence[str], columns: Columns = _GUESSE
         DataError: there are none, or they have a class that the network does not know.
     """
     tables = tables_of(path)
-    tree = read_tree(path) if tables is None else tables.read(columns)
+    tree = read_tree(path, grouped=columns.level is not None) if tables is None else tables.read(columns)
     name = next((name for name in ("test", "val", WHOLE) if (found := tree.get(name)) and found.filled), None)
     if name is None:
         raise DataError(f"{path} has only a train folder: expected test or val, or only class folders")

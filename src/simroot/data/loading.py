@@ -17,6 +17,7 @@ from simroot.data.classes import class_line
 from simroot.data.columns import Columns
 from simroot.data.folders import Labelled, check_known, labelled_parts, labelled_test
 from simroot.data.forms import expanded
+from simroot.data.leaks import group_lines
 from simroot.data.named import load_named
 from simroot.data.names import NAMES
 from simroot.data.reading import decode_files, log_channels
@@ -48,7 +49,10 @@ def load(
     image_column: str | None = None,
     label_column: str | None = None,
     split_column: str | None = None,
+    group_column: str | None = None,
+    group_level: int | None = None,
     image_root: str | Path | None = None,
+    near_duplicates: bool = False,
 ) -> ImageData:
     """Images to train on.
 
@@ -86,12 +90,25 @@ def load(
         image_column: of tables, the column of the images (default: found by its name or type).
         label_column: likewise of their classes.
         split_column: likewise of the words train, val and test; empty for none.
+        group_column: of tables, the column of what stays on one side where a part is held out, such as the person in an
+            image.
+        group_level: likewise of folders: 1 for the folders inside of the class folders, 2 for those inside of these.
+            Folders of one name are one group, whatever their class.
         image_root: the folder that the paths of a table start from and stay in (default: that of the table).
+        near_duplicates: compare what training and validation images look like, and say which are alike. That they have
+            the same pixels is always said.
 
     Raises:
         DataError: there is nothing to train on there; the message says why and what to do.
     """
-    columns = Columns(image_column, label_column, split_column, None if image_root is None else Path(image_root))
+    given = {"image": image_column, "label": label_column, "split": split_column, "group": group_column}
+    columns = Columns.of(
+        {
+            **{f"{kind}_column": name for kind, name in given.items()},
+            "group_level": group_level,
+            "image_root": image_root,
+        }
+    )
     name, asked = str(name_or_path), Asked.of(image_size, None, fit, pixel_range, background)
     if name_or_path in NAMES:
         if train is not None or val is not None:
@@ -110,9 +127,10 @@ def load(
             seed=seed,
             limit=limit,
             preparation=preparation,
+            near=near_duplicates,
         )
         return replace(data, named=name, origins=_origins("the named set", None))
-    return _load_path(_path(name), asked, validation, seed, limit, check, train, val, columns)
+    return _load_path(_path(name), asked, validation, seed, limit, check, train, val, columns, near_duplicates)
 
 
 def load_test(
@@ -175,9 +193,12 @@ def _load_path(
     train: str | Path | None,
     val: str | Path | None,
     columns: Columns,
+    near: bool,
 ) -> ImageData:
     parts = labelled_parts(path, train, val, columns)
-    return load_files(_title(path), *parts, asked, validation=validation, seed=seed, limit=limit, check=check)
+    return load_files(
+        _title(path), *parts, asked, validation=validation, seed=seed, limit=limit, check=check, near=near
+    )
 
 
 def load_files(
@@ -191,6 +212,7 @@ def load_files(
     seed: int = 0,
     limit: int | None = None,
     check: bool = True,
+    near: bool = False,
 ) -> ImageData:
     """Data to train on from files with labels; what is not asked for, and the rest, as ``load``."""
     files, labels = list(first.files), list(first.labels)
@@ -198,7 +220,8 @@ def load_files(
         files, labels = files + second.files, labels + second.labels
     training = torch.arange(len(files)) < len(first.files)
     if not second:
-        training[hold_out(torch.tensor(labels), validation, FIFTH, seed)[0]] = False
+        groups = [file.group for file in files]
+        training[hold_out(torch.tensor(labels), validation, FIFTH, seed, groups)[0]] = False
     split, preparation, kept, skipped = decode_files(files, torch.tensor(labels), asked, training, check=check)
     train_part, val_part = split, None
     if second:
@@ -215,7 +238,12 @@ def load_files(
         limit=limit,
         preparation=preparation,
         skipped=skipped,
+        groups=[files[index].group for index in kept.tolist()],
+        near=near,
     )
+    if second:
+        on_both = group_lines([file.group for file in first.files], [file.group for file in second.files])
+        data = replace(data, notes=(*on_both, *data.notes))
     return replace(data, origins=_origins(first.where, second.where if second else None))
 
 

@@ -43,6 +43,7 @@ def from_dataset(
     limit: int | None = None,
     image_column: str | None = None,
     label_column: str | None = None,
+    group_column: str | None = None,
     name: str = "data set",
 ) -> ImageData:
     """Data to train on from a data set in Python. All of it is read once, into memory.
@@ -62,6 +63,7 @@ def from_dataset(
         limit: see there.
         image_column: of the datasets package, the column of the images (default: found by its type).
         label_column: likewise of their classes.
+        group_column: likewise of what stays on one side where a part is held out.
         name: what to call the data.
 
     Raises:
@@ -72,7 +74,7 @@ def from_dataset(
     if val is not None:
         given["val"] = val
     if all(hasattr(part, "with_format") and hasattr(part, "features") for part in given.values()):
-        found = _of_datasets(given, Columns(image_column, label_column, ""), name)
+        found = _of_datasets(given, Columns(image_column, label_column, "", group_column), name)
     else:
         found = _of_pairs(given, classes, name)
     return load_files(name, *found, asked, validation=validation, seed=seed, limit=limit)

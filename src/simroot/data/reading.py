@@ -87,7 +87,8 @@ def decode_files(
         return split, preparation, kept[of_kept], skipped
     if in_memory:
         pixels_kept = torch.from_numpy(images if len(kept) == len(files) else images[kept.numpy()])
-        return MemorySplit(pixels_kept, labels[kept]), preparation, kept, skipped
+        names = [files[index].name for index in kept.tolist()]
+        return MemorySplit(pixels_kept, labels[kept], names), preparation, kept, skipped
     found = [outcome for outcome in outcomes if isinstance(outcome, tuple)]
     moments, hashes = torch.stack([each for each, _ in found]), torch.tensor([each for _, each in found])
     split = StreamedSplit([files[index] for index in kept.tolist()], labels[kept], moments, preparation, hashes)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from simroot.data.columns import Chosen
 from simroot.data.tree import part_of
 from simroot.errors import DataError, quoted
 from simroot.images.listing import class_name
@@ -27,6 +28,7 @@ class Row(NamedTuple):
         label: whatever the table says.
         split: likewise; None if the table has no such column.
         where: of the table the row is, for people.
+        group: what must stay on one side of a split; None if there is none.
     """
 
     image: Any
@@ -34,13 +36,13 @@ class Row(NamedTuple):
     label: Any
     split: Any
     where: str
+    group: Any = None
 
     @classmethod
-    def of(cls, cells: Mapping[str, Any], image: str, label: str, split: str | None, where: str) -> Row:
+    def of(cls, cells: Mapping[str, Any], columns: Chosen, where: str) -> Row:
         """A row of a table with paths, from its cells by their columns."""
-        found = cells.get(image)
-        path = found if isinstance(found, str) else None
-        return cls(found, path or "", cells.get(label), cells.get(split, "") if split else None, where)
+        found = cells.get(columns.image)
+        return cls(found, found if isinstance(found, str) else "", *columns.rest(cells, where))
 
 
 def label_text(value: Any, where: str) -> str | None:

@@ -10,6 +10,7 @@ import json
 import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from itertools import groupby, islice
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -64,10 +65,9 @@ def read_shard(path: Path, columns: Columns) -> Iterator[Row]:
         cells = {**_json(files.get(_JSON), f"{path}, {where}"), **_texts(files)}
         if chosen is None:
             usual = {"label": _CLASS} if _CLASS in cells else {}
-            asked = Columns(_IMAGE, columns.label, columns.split)
+            asked = replace(columns, image=_IMAGE)
             chosen = choose([_IMAGE, *cells], asked, f"{path.name}, {where}", usual)
-        _, label, split = chosen
-        yield Row(files[kind], f"{key}.{kind}", cells.get(label), cells.get(split, "") if split else None, where)
+        yield Row(files[kind], f"{key}.{kind}", *chosen.rest(cells, where))
 
 
 def _members(path: Path) -> Iterator[_Member]:

@@ -25,10 +25,15 @@ _WHOLE = window("whole", train=False)
 
 
 class Split(ABC):
-    """Labelled images of one shape. ``labels`` is int64 (N,); ``images`` is uint8 (N,C,H,W), or None when streamed."""
+    """Labelled images of one shape.
+
+    ``labels`` is int64 (N,); ``images`` is uint8 (N,C,H,W), or None when streamed; ``names`` are those of their files,
+    or None of arrays.
+    """
 
     labels: Tensor
     images: Tensor | None = None
+    names: Sequence[str] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -58,15 +63,16 @@ class MemorySplit(Split):
 
     images: Tensor
 
-    def __init__(self, images: Tensor, labels: Tensor) -> None:
-        self.images, self.labels = images, labels
+    def __init__(self, images: Tensor, labels: Tensor, names: Sequence[str] | None = None) -> None:
+        self.images, self.labels, self.names = images, labels, names
         self._hashes: Tensor | None = None
 
     def read(self, indices: Tensor, seen: Window = _WHOLE) -> Tensor:
         return self.images[indices]
 
     def subset(self, indices: Tensor) -> MemorySplit:
-        return MemorySplit(self.images[indices], self.labels[indices])
+        names = None if self.names is None else [self.names[index] for index in indices.tolist()]
+        return MemorySplit(self.images[indices], self.labels[indices], names)
 
     def hashes(self, what: str = "pixels") -> Tensor | None:
         if self._hashes is None:
@@ -93,7 +99,7 @@ class StreamedSplit(Split):
         file_hashes: Tensor | None = None,
     ) -> None:
         self.files, self.labels, self.file_moments, self.file_hashes = files, labels, file_moments, file_hashes
-        self.preparation = preparation
+        self.preparation, self.names = preparation, [file.name for file in files]
 
     def read(self, indices: Tensor, seen: Window = _WHOLE) -> Tensor:
         images = np.empty((len(indices), *self.preparation.shape), dtype=np.uint8)
@@ -133,7 +139,7 @@ class ImageData:
     ``mean`` and ``std`` are per channel, of the training part alone, in units of pixel / 255. ``skipped`` names the
     images that could not be decoded. ``named`` is the name of the named set that this is, and None for other images,
     whatever their folder is called. ``preparation`` says how other images are prepared for a network that these train,
-    ``origins`` for people where training and validation images come from.
+    ``origins`` for people where training and validation images come from, ``notes`` what to know before a training.
     """
 
     name: str
@@ -146,6 +152,7 @@ class ImageData:
     skipped: tuple[str, ...] = ()
     named: str | None = None
     origins: tuple[str, str] = ("arrays", "arrays")
+    notes: tuple[str, ...] = ()
 
     @property
     def image_size(self) -> ImageSize:
@@ -181,6 +188,12 @@ def mean_and_std(split: Split, pixels: int) -> tuple[tuple[float, ...], tuple[fl
     return tuple((mean / 255).tolist()), tuple((std / 255).tolist())
 
 
+def check_seed(seed: int) -> None:
+    """Refuse a seed that NumPy's legacy generator does not take; raises DataError."""
+    if not 0 <= seed < 2**32:
+        raise DataError(f"seed is {seed}, expected 0 to 2^32 - 1")
+
+
 def stratified(labels: Tensor, count: int, seed: int, *, leave: int = 0) -> tuple[Tensor, Tensor]:
     """Indices of ``count`` examples with the classes in proportion, and of the rest; both ascending.
 
@@ -190,8 +203,7 @@ def stratified(labels: Tensor, count: int, seed: int, *, leave: int = 0) -> tupl
     Raises:
         DataError: for a seed that it does not take.
     """
-    if not 0 <= seed < 2**32:
-        raise DataError(f"seed is {seed}, expected 0 to 2^32 - 1")
+    check_seed(seed)
     generator = np.random.RandomState(seed)
     target = labels.numpy()
     order = generator.permutation(len(target))

@@ -100,7 +100,8 @@ class Table:
             raise DataError(f"{self.path} holds more than fits in memory: write its images into files, or give less")
         order = PurePosixPath(row.name.replace("\\", "/")).parts
         shown = name if isinstance(source, Path) else f"{file.name}/{name}"
-        self.found.setdefault(chosen, {}).setdefault(label, []).append((order, ImageFile(shown, source)))
+        group = "" if row.group is None else str(row.group)
+        self.found.setdefault(chosen, {}).setdefault(label, []).append((order, ImageFile(shown, source, group)))
 
     def _source(self, row: Row, file: Path, where: str) -> Source | None:
         """The image of a row; None if it is not there, which is counted."""

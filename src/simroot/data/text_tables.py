@@ -30,7 +30,7 @@ def read_csv(path: Path, columns: Columns) -> Iterator[Row]:
         file.seek(0)
         table = csv.reader(file, delimiter=sign, strict=True)
         names = next(table, [])
-        image, label, split = choose(names, columns, path.name)
+        chosen = choose(names, columns, path.name)
         for cells in table:
             if not cells:
                 continue
@@ -40,7 +40,7 @@ def read_csv(path: Path, columns: Columns) -> Iterator[Row]:
                     f"{path}, line {number}: {len(cells)} cells, but {len(names)} columns; a sign that separates"
                     " cells needs quotes around its cell"
                 )
-            yield Row.of(dict(zip(names, cells, strict=True)), image, label, split, f"line {number}")
+            yield Row.of(dict(zip(names, cells, strict=True)), chosen, f"line {number}")
 
 
 def read_jsonl(path: Path, columns: Columns) -> Iterator[Row]:
@@ -56,7 +56,7 @@ def read_jsonl(path: Path, columns: Columns) -> Iterator[Row]:
                 continue
             found = _object(line, f"{path}, line {number}")
             chosen = chosen or choose([*found], columns, path.name)
-            yield Row.of(found, *chosen, f"line {number}")
+            yield Row.of(found, chosen, f"line {number}")
 
 
 def _object(line: str, where: str) -> Mapping[str, Any]:

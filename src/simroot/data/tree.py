@@ -94,23 +94,24 @@ def read_listing(path: Path) -> Listing:
     return listing
 
 
-def read_tree(path: Path) -> Tree:
+def read_tree(path: Path, *, grouped: bool = False) -> Tree:
     """The images of a folder or archive, by part and class.
 
     The classes are folders, inside folders of parts or at the top; all of it may lie inside a single folder. A part's
     folder is called ``train``, ``val`` or ``test`` in one of their forms, as in ``training_set``, ``seg_train`` or
     ``val_images``, and may hold a single folder of its own name or such as ``images``. Parts inside of each class are
-    found as well, and a copy of all classes in a folder beside them is left out.
+    found as well, and a copy of all classes in a folder beside them is left out. ``grouped`` says that the folders
+    inside of the class folders are groups: they may have the same names.
 
     Raises:
         DataError: of ``read_listing``; or folders that may be parts or classes, or no class folders.
     """
-    return arrange(read_listing(path), path)
+    return arrange(read_listing(path), path, grouped=grouped)
 
 
-def arrange(listing: Listing, path: Path) -> Tree:
+def arrange(listing: Listing, path: Path, *, grouped: bool = False) -> Tree:
     """The parts of a listing, as ``read_tree``."""
-    shape = _Shape(listing, path)
+    shape = _Shape(listing, path, grouped=grouped)
     shape.turn_inside_out()
     parts = shape.parts()
     tree = {part: shape.part(shape.unwrapped(folder, part)) for part, folder in parts.items()}
@@ -157,7 +158,8 @@ def part_of(name: str) -> tuple[str, tuple[str, ...]] | None:
 class _Shape:
     """The folders of a listing and what is in them, down to the first that does not hold all of it."""
 
-    def __init__(self, listing: Listing, path: Path) -> None:
+    def __init__(self, listing: Listing, path: Path, *, grouped: bool = False) -> None:
+        self.grouped = grouped
         self.path, self.images, self.copies = path, dict(listing.images), 0
         # What was meant to be an image counts for the shape.
         self.others = dict(listing.left_out)
@@ -314,7 +316,7 @@ class _Shape:
                 f"{self.path}: {name_text(' and '.join(sorted(inside)))} look like parts, but hold no class folders:"
                 " expected a folder of images per class in each, or --train . if these are the classes"
             )
-        if len(insides) < 2 or any(len(parts) == 1 for files in insides for parts in files):
+        if self.grouped or len(insides) < 2 or any(len(parts) == 1 for files in insides for parts in files):
             return
         common = set.intersection(*({parts[0] for parts in files} for files in insides))
         if len(common) > 1:

@@ -96,10 +96,11 @@ _ONE = {
 
 @dataclass(frozen=True)
 class ImageFile:
-    """An encoded image: its name for people, and its path or its bytes."""
+    """An encoded image: its name for people, its path or its bytes, and the group that it belongs to, if any."""
 
     name: str
     source: Source
+    group: str = ""
 
 
 @dataclass

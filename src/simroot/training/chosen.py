@@ -11,7 +11,7 @@ from typing import Any
 from simroot import data as datasets
 from simroot.data import NAMES, ImageData, Split
 from simroot.data.choices import Asked
-from simroot.data.columns import COLUMN_ARGUMENTS, Columns
+from simroot.data.columns import Columns
 from simroot.data.loading import load_labelled
 from simroot.errors import CheckpointError, ConfigError, DataError
 from simroot.training.images import Known, kept_images, read_known
@@ -108,8 +108,7 @@ def _of_other(run: Run, given: Mapping[str, Any], source: Mapping[str, Any] | No
 
 def _columns(source: Mapping[str, Any] | None) -> Mapping[str, Any]:
     """What the training called the columns of its table: another table is likely to be alike, but lies elsewhere."""
-    names = {*COLUMN_ARGUMENTS} - {"image_root"}
-    return {name: value for name, value in (source or {}).items() if name in names}
+    return {name: value for name, value in (source or {}).items() if name in ("image_column", "label_column")}
 
 
 def _without_trained(run: Run, chosen: Chosen, known: Known | None, *, official: bool) -> Chosen:

@@ -295,6 +295,8 @@ def _fit(
         )
         for line in class_lines(data):
             log.info("%s", line)
+        for note in data.notes:
+            log.warning("%s", note)
         if uneven := uneven_line(data):
             log.info("%s; recipe field balance is %s (loss and sampler make them count alike)", uneven, recipe.balance)
         log.info(

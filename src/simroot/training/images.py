@@ -102,13 +102,10 @@ class Known:
 
 
 def save_known(path: Path, data: ImageData) -> None:
-    """Write ``images.safetensors``; and say if validation images are among those that are trained on."""
+    """Write ``images.safetensors``."""
     known = Known.of(data)
     tensors = {f"{known.what}.train": known.train.contiguous(), f"{known.what}.val": known.val.contiguous()}
     write_atomic(path / IMAGES, lambda file: file.write(safetensors.torch.save(tensors)))
-    seen = known.trained_on(data.val)
-    if seen is not None and (count := int(seen.sum())):
-        log.warning("%d of the %d validation images are training images, too: the same pixels", count, len(data.val))
 
 
 def read_known(path: Path) -> Known | None:
