@@ -20,8 +20,9 @@
     X(lp_forward) X(lp_backward) X(lp_limit) \
     X(mex_dense_forward) X(mex_dense_backward) X(mex_pool_forward) X(mex_pool_backward) \
     X(grouped_conv) X(grouped_conv_input) X(grouped_conv_filters) \
-    X(batch_norm_act) X(batch_norm_act_backward) \
-    X(pointwise_conv) X(pointwise_conv_backward) X(depthwise_conv) X(depthwise_conv_backward)
+    X(batch_norm_act) X(batch_norm_act_backward) X(norm_pool) X(norm_pool_backward) \
+    X(pointwise_conv) X(pointwise_conv_backward) X(gated_conv) X(gated_conv_backward) \
+    X(depthwise_conv) X(depthwise_conv_backward)
 
 /* The arguments of each kernel, F(type, name) for one: here and nowhere else. From these lines come the structs below,
  * the prototypes, and what simroot_fields() tells callers in other languages. Pointers may be null where it says so. */
@@ -84,6 +85,17 @@
     F(const float *, residual) F(const float *, mean) F(const float *, var) \
     F(float *, dx) F(float *, dweight) F(float *, dbias) F(float *, dresidual) SIMROOT_NORM_SIZES(F)
 
+/* Means of f(norm(x)) over the pixels of each image, pooled (images, channels), and the gradient by x of what has one by
+ * f(norm(x)), grad, and one by the means, grad_pooled. weight, bias, grad_pooled and all gradients but dx may be null. */
+#define SIMROOT_NORM_POOL_TENSORS(F) \
+    F(const float *, x) F(const float *, mean) F(const float *, var) F(const float *, weight) F(const float *, bias)
+#define SIMROOT_NORM_POOL_SIZES(F) \
+    F(int64_t, images) F(int64_t, pixels) F(int64_t, channels) F(int64_t, activation) F(double, eps)
+#define SIMROOT_FIELDS_norm_pool(F) SIMROOT_NORM_POOL_TENSORS(F) F(float *, pooled) SIMROOT_NORM_POOL_SIZES(F)
+#define SIMROOT_FIELDS_norm_pool_backward(F) \
+    SIMROOT_NORM_POOL_TENSORS(F) F(const float *, grad) F(const float *, grad_pooled) F(float *, dx) F(float *, dmean) \
+    F(float *, dvar) F(float *, dweight) F(float *, dbias) SIMROOT_NORM_POOL_SIZES(F)
+
 /* Convolutions out = f(norm(x)) * weights, where norm has the given mean, var, weight and bias, weight and bias may be
  * null, and without a mean x is taken as it is. out_mean and out_var are the moments of the result, or null. Backward they
  * may have gradients grad_mean and grad_var, which need out and out_mean; gradients that nobody needs are null, but those
@@ -101,6 +113,12 @@
 #define SIMROOT_FIELDS_pointwise_conv(F) SIMROOT_CONV_TENSORS(F) SIMROOT_CONV_RESULTS(F) SIMROOT_POINTWISE_SIZES(F)
 #define SIMROOT_FIELDS_pointwise_conv_backward(F) \
     SIMROOT_CONV_TENSORS(F) SIMROOT_CONV_GRADIENTS(F) SIMROOT_POINTWISE_SIZES(F)
+/* The filters meet f(norm(x)) gate, with a gate (images, inputs), of images of so many pixels. Backward dx is the gradient
+ * by f(norm(x)), and those of what is before it are not found. */
+#define SIMROOT_FIELDS_gated_conv(F) \
+    SIMROOT_FIELDS_pointwise_conv(F) F(const float *, gate) F(int64_t, pixels)
+#define SIMROOT_FIELDS_gated_conv_backward(F) \
+    SIMROOT_FIELDS_pointwise_conv_backward(F) F(const float *, gate) F(float *, dgate) F(int64_t, pixels)
 /* Filters (channels, kernel, kernel); kernel 3, 5 or 7, stride 1 or 2, padding below the kernel. */
 #define SIMROOT_DEPTHWISE_SIZES(F) \
     F(int64_t, images) F(int64_t, height) F(int64_t, width) F(int64_t, channels) F(int64_t, kernel) \

@@ -3,15 +3,17 @@
 import copy
 import pickle
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
+import torchvision.ops
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from simroot import create_model
 from simroot.layers import accelerate, acceleration, restore
-from simroot.ops import use_kernels
+from simroot.ops import kernels_in_use, use_kernels
 
 LAST = torch.channels_last
 
@@ -48,7 +50,44 @@ def small_residual() -> nn.Module:
     return create_model("resnet20", image_size=16, depth=1)
 
 
-NETWORKS: list[Callable[[], nn.Module]] = [Foreign, small_mobile, small_blueprint, small_residual]
+class Excited(nn.Module):
+    """A squeeze-excitation as other libraries have it, between a depthwise convolution and a projection."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reduce, self.expand, self.act = nn.Conv2d(12, 3, 1), nn.Conv2d(3, 12, 1), nn.SiLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.expand(self.act(self.reduce(x.mean((2, 3), keepdim=True)))).sigmoid()
+
+
+def excited() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(3, 12, 3, padding=1, bias=False),
+        nn.BatchNorm2d(12),
+        nn.Conv2d(12, 12, 3, 1, 1, groups=12, bias=False),
+        nn.BatchNorm2d(12),
+        nn.SiLU(),
+        Excited(),
+        nn.Conv2d(12, 9, 1, bias=False),
+        nn.BatchNorm2d(9),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+    )
+
+
+def foreign_excited() -> nn.Sequential:
+    return nn.Sequential(*excited()[:5], torchvision.ops.SqueezeExcitation(12, 4), *excited()[6:])
+
+
+NETWORKS: list[Callable[[], nn.Module]] = [
+    Foreign,
+    excited,
+    foreign_excited,
+    small_mobile,
+    small_blueprint,
+    small_residual,
+]
 
 
 def images() -> Tensor:
@@ -105,8 +144,9 @@ def test_without_kernels_training_is_the_networks_own_to_the_bit() -> None:
     assert fast.state_dict()["bn2.num_batches_tracked"] == 1
 
 
-def test_the_way_back_copies_and_pickles() -> None:
-    fast = accelerate(seeded(Foreign))
+@pytest.mark.parametrize("network", [Foreign, small_mobile])
+def test_the_way_back_copies_and_pickles(network: Callable[[], nn.Module]) -> None:
+    fast = accelerate(seeded(network))
     again = accelerate(fast)
     assert again is fast
     expected = step(copy.deepcopy(fast), images())
@@ -114,7 +154,8 @@ def test_the_way_back_copies_and_pickles() -> None:
         y, gradients = step(copied, images())
         assert torch.equal(y, expected[0])
         assert all(torch.equal(one, other) for one, other in zip(gradients, expected[1], strict=True))
-        assert copied.__dict__["forward"].module is copied
+        for module in copied.modules():
+            assert "forward" not in module.__dict__ or module.__dict__["forward"].module is module
     assert restore(fast) is fast
     assert not acceleration(fast)
     assert not any("forward" in module.__dict__ for module in fast.modules())
@@ -131,6 +172,38 @@ def test_what_was_found_is_told() -> None:
     bottleneck = nn.Sequential(nn.Conv2d(8, 8, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3))
     for left in (nn.Linear(2, 2), create_model("resnet20"), bottleneck):  # full convolutions are PyTorch's
         assert str(acceleration(accelerate(left))).startswith("nothing to accelerate")
+
+
+@pytest.mark.parametrize("network", [excited, foreign_excited, small_mobile])
+def test_squeeze_excitations_are_left_to_the_projection(network: Callable[[], nn.Module]) -> None:
+    model = accelerate(seeded(network))
+    assert "x squeeze-excitation where the next convolution reads" in str(acceleration(model))
+    names = {type(node).__name__ for node in graph_of(model(images()))}
+    assert any("gated_conv" in name for name in names) == (kernels_in_use().name != "reference")
+
+
+def graph_of(y: Tensor) -> list[Any]:
+    """All steps that autograd has recorded."""
+    found, waiting = [], [y.grad_fn]
+    while waiting:
+        if (node := waiting.pop()) is not None and node not in found:
+            found.append(node)
+            waiting += [after for after, _ in node.next_functions]
+    return found
+
+
+def test_gates_alone_are_squeeze_excitations() -> None:
+    class Twice(Excited):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) + x
+
+    class Unpooled(Excited):
+        def forward(self, x: Tensor) -> Tensor:
+            return x * self.expand(self.act(self.reduce(x))).sigmoid()
+
+    for other in (Twice(), Unpooled()):
+        model = nn.Sequential(*excited()[:5], other, *excited()[6:])
+        assert "squeeze" not in str(acceleration(accelerate(model)))
 
 
 def test_what_cannot_be_traced_and_what_has_hooks_is_left_alone() -> None:

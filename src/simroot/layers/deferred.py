@@ -7,6 +7,7 @@ serves, they are those calls.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,22 +22,27 @@ from simroot.ops.norm import ACTIVATIONS, move_averages
 
 @dataclass(frozen=True)
 class Deferred:
-    """``f(norm(x) + residual)`` that has not been computed yet; with moments, their running averages have been."""
+    """``f(norm(x) + residual)``, maybe times a gate of its means, that has not been computed yet.
+
+    With moments, their running averages have been.
+    """
 
     x: Tensor
     norm: BatchNorm
     moments: Moments | None
     activation: str = "none"
     residual: Tensor | None = None
+    gate: Callable[[Tensor], Tensor] | None = None
 
     def value(self) -> Tensor:
         """The tensor."""
         mean, var, weight, bias, training, momentum, eps = self.norm
         if self.moments is not None:
             mean = var = None
-        return ops.batch_norm_act(
+        y = ops.batch_norm_act(
             self.x, mean, var, weight, bias, training, momentum, eps, activation=self.activation, residual=self.residual
         )
+        return y if self.gate is None else y * self.gate(y)
 
     def for_filters(self) -> Norm | None:
         """What a convolution does to x first, if that is all there is to be done."""
@@ -56,6 +62,12 @@ def value(x: Value) -> Tensor:
 def activate(x: Value, activation: str) -> Value:
     """``f(x)``."""
     return replace(x, activation=activation) if isinstance(x, Deferred) else ACTIVATIONS[activation](x)
+
+
+def excited(x: Deferred, gate: Callable[[Tensor], Tensor]) -> Value:
+    """``x`` times a gate of its means over the pixels, (N, C, 1, 1), which takes images, too."""
+    y = x.value() if x.for_filters() is None else None
+    return replace(x, gate=gate) if y is None else y * gate(y)
 
 
 def add(x: Value, residual: Tensor) -> Value:
@@ -115,6 +127,8 @@ def _convolved(conv: nn.Conv2d, x: Value, *, moments: bool) -> tuple[Tensor, Mom
     if isinstance(x, Deferred) and norm is None:
         tensor = x.value()
     filters = conv.filters_for(tensor) if isinstance(conv, NormalisedConv2d) else conv.weight
+    if norm is not None and isinstance(x, Deferred) and x.gate is not None:
+        return ops.excited_conv2d(tensor, filters, x.gate, norm=norm, moments=moments)
     return ops.narrow_conv2d(tensor, filters, stride, padding, groups, norm=norm, moments=moments)
 
 

@@ -4,7 +4,9 @@ Each is one call to `torch.overrides`, so that a `TorchFunctionMode` sees `simil
 """
 
 from simroot.ops.cost import OpCost
-from simroot.ops.grouped import cpu as _grouped_cpu  # noqa: F401 - these register kernels
+from simroot.ops.excitation import cpu as _excitation_cpu  # noqa: F401 - these register kernels
+from simroot.ops.excitation import excited_conv2d
+from simroot.ops.grouped import cpu as _grouped_cpu  # noqa: F401
 from simroot.ops.grouped import grouped_conv2d
 from simroot.ops.mex import cpu as _mex_cpu  # noqa: F401
 from simroot.ops.mex import gpu as _mex_gpu  # noqa: F401
@@ -27,6 +29,7 @@ __all__ = [
     "OpCost",
     "available_kernels",
     "batch_norm_act",
+    "excited_conv2d",
     "global_mex_pool2d",
     "grouped_conv2d",
     "kernels_in_use",
