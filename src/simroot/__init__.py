@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         training,
         trials,
     )
-    from simroot.models import create_model, list_models
+    from simroot.models import create_model, list_models, list_pretrained
 
 __all__ = [
     "__version__",
@@ -40,6 +40,7 @@ __all__ = [
     "export",
     "layers",
     "list_models",
+    "list_pretrained",
     "measure",
     "models",
     "ops",
@@ -50,7 +51,7 @@ __all__ = [
     "trials",
 ]
 
-_MODEL_NAMES = ("create_model", "list_models")
+_MODEL_NAMES = ("create_model", "list_models", "list_pretrained")
 _ROOMS = frozenset(__all__) - {"__version__", *_MODEL_NAMES}
 
 

@@ -78,8 +78,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument(
         "--initial",
         type=Path,
-        metavar="RUN|FILE",
-        help="start from the weights of a run, whose network is taken without --model, or of a safetensors file; what "
+        metavar="RUN|FILE|NAME",
+        help="start from the weights of a run, whose network is taken without --model, of a safetensors file, or of a "
+        "name of simroot.list_pretrained(); what "
         "does not fit starts anew, such as the last layer for other classes",
     )
     model.add_argument(
@@ -175,14 +176,14 @@ def _start(arguments: argparse.Namespace, options: Mapping[str, Any]) -> Run:
     from simroot.models.naming import read_rootified
     from simroot.pretraining import read_start
     from simroot.training import Choice, choose, train
-    from simroot.training.initial import network_of
+    from simroot.training.initial import network_of, place_of
 
     given = vars(arguments)
     if "initial" in given and "pretrain" in given:
         raise ConfigError("--initial and --pretrain both say where the training starts; leave one of them out")
     settings = read_settings(given["config"]) if "config" in given else Settings()
     start = read_start(given["pretrain"]) if given.get("pretrain") else None
-    tuned = network_of(given["initial"]) if "initial" in given and "model" not in given else None
+    tuned = network_of(place_of(given["initial"])) if "initial" in given and "model" not in given else None
     if tuned:
         settings = replace(settings, model=tuned[0], overrides=tuned[1])
     named = given.get("model") or (start.model if start else settings.model) or _without_data(given)

@@ -10,6 +10,7 @@ from simroot.models.baselines.googlenet import AuxiliaryScores
 from simroot.models.baselines.relu_twin import relu_twin
 from simroot.models.deployment import deploy
 from simroot.models.naming import build_network, load_rootified
+from simroot.models.pretrained import list_pretrained
 from simroot.models.registry import (
     ModelEntry,
     create_model,
@@ -30,6 +31,7 @@ __all__ = [
     "create_model",
     "deploy",
     "list_models",
+    "list_pretrained",
     "load_rootified",
     "model_entry",
     "name_and_overrides",

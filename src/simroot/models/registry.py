@@ -94,8 +94,10 @@ _ENTRIES: dict[str, ModelEntry] = {}
 # For names that the registry does not hold: what stands before the colon, or the suffix of a file -> name -> entry.
 SOURCES: dict[str, Callable[[str], ModelEntry]] = {}
 
-# An argument that every network takes: layer -> filter groups, as ``rootify`` takes them.
+# Arguments that every network takes: layer -> filter groups, as ``rootify`` takes them, and whether to start from the
+# weights that come with simroot.
 ROOTIFIED = "rootified"
+PRETRAINED = "pretrained"
 
 
 def register(
@@ -163,6 +165,11 @@ def register(
     return decorate
 
 
+def add(entry: ModelEntry) -> None:
+    """Make an entry known that ``register`` has no builder for."""
+    _ENTRIES[entry.name] = entry
+
+
 def _same_place(before: Callable[..., Any], now: Callable[..., Any]) -> bool:
     """Whether a builder was written where another is: both by hand, or the same function of one module."""
     if before.__module__ != now.__module__:
@@ -225,11 +232,20 @@ def create_model(name: str, num_classes: int = 10, in_channels: int = 3, **overr
         num_classes: number of outputs, the class scores.
         in_channels: channels of the input images.
         **overrides: the builder's own keyword arguments, such as ``image_size``; see ``model_entry(name).overrides``.
-            Every network takes ``rootified``: layer -> filter groups, as ``simroot.roots.rootify`` takes them.
+            Every network takes ``rootified``: layer -> filter groups, as ``simroot.roots.rootify`` takes them. With
+            ``pretrained=True`` and a name of ``list_pretrained()`` the network has those weights, is in evaluation
+            mode, and its attribute ``pretrained`` says what they are (``simroot.models.pretrained``).
 
     Raises:
-        ConfigError: for an unknown name or override, or a value that the network cannot be built with.
+        ConfigError: for an unknown name or override, or a value that the network cannot be built with; for a network
+            without weights, those that have some are named.
     """
+    wanted = overrides.pop(PRETRAINED, False)
+    _require_truth_or_number(f"{PRETRAINED} of {name}", wanted, False)
+    if wanted:
+        from simroot.models.pretrained import load_pretrained  # which builds its networks here
+
+        return load_pretrained(name, num_classes, in_channels, overrides)
     entry = model_entry(name)
     require_positive(name, num_classes=num_classes, in_channels=in_channels)
     groups = overrides.pop(ROOTIFIED, None)

@@ -22,6 +22,7 @@ from simroot.training.recipes import Recipe
 from simroot.untrusted.documents import require_regular
 from simroot.untrusted.pickles import ForeignObjectError, read_pickle
 from simroot.untrusted.schema import Positive, require
+from simroot.untrusted.tensors import fitting as fitting
 
 # The classifier of a checkpoint holds the network under this name.
 PREFIX = "model."
@@ -110,22 +111,6 @@ def _under(prefix: str, checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in weights if str(name).startswith(prefix)}
 
 
-def fitting(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
-    """Tensors with the names, shapes, types and layouts of the expected ones; copies.
-
-    Raises:
-        CheckpointError: naming three of those that do not fit; ``what`` says of what they are.
-    """
-    wrong = [f"{name} is missing" for name in expected.keys() - tensors.keys()]
-    wrong += [f"{quoted(name)[1:-1]} is not part of the network" for name in tensors.keys() - expected.keys()]
-    for name in expected.keys() & tensors.keys():
-        wrong += [f"{name} is {fault}" for fault in _faults(tensors[name], expected[name])]
-    if wrong:
-        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise CheckpointError(f"{what}: {'; '.join(sorted(wrong)[:3])}{more}")
-    return {name: _like(tensors[name], tensor) for name, tensor in expected.items()}
-
-
 def restored(checkpoint: Mapping[str, Any], model: nn.Module, recipe: Recipe, loops: dict[str, Any]) -> dict[str, Any]:
     """What Lightning goes on with, from a checkpoint of ``read_checkpoint``.
 
@@ -199,18 +184,6 @@ def _kept(kept: Any, parameter: Tensor, recipe: Recipe) -> dict[str, Tensor]:
     if not isinstance(kept, dict) or not all(isinstance(tensor, Tensor) for tensor in kept.values()):
         raise CheckpointError(f"what it keeps of a parameter is {quoted(kept)}; expected {', '.join(expected)}")
     return fitting(kept, expected, "what it keeps of a parameter")
-
-
-def _faults(tensor: Tensor, expected: Tensor) -> list[str]:
-    if tensor.shape != expected.shape:
-        return [f"{tuple(tensor.shape)}, expected {tuple(expected.shape)}"]
-    if tensor.dtype != expected.dtype:
-        return [f"{tensor.dtype}, expected {expected.dtype}"]
-    return [] if tensor.isfinite().all() else ["not finite"]
-
-
-def _like(tensor: Tensor, expected: Tensor) -> Tensor:
-    return torch.empty_like(expected, requires_grad=False).copy_(tensor)
 
 
 def _counted(counters: Mapping[str, Any], epochs: int, steps: int) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from simroot.training.claim import claimed, first_process
 from simroot.training.defaults import choose, registered
 from simroot.training.environment import versions
 from simroot.training.images import keep_images, save_known
-from simroot.training.initial import read_start, start_from
+from simroot.training.initial import place_of, read_start, start_from
 from simroot.training.module import Classifier
 from simroot.training.recipes import Recipe, for_data
 from simroot.training.run import (
@@ -114,9 +114,9 @@ def train(
         overrides: arguments of the network's builder.
         data_source: the arguments of ``simroot.data.load`` that give ``data``; without them only a resumption that is
             handed the data can go on with the run.
-        initial: the weights to start from: a run directory, whose best ones are taken, or a safetensors file, such as
-            a pre-training's; random ones if None. What does not fit the network starts anew, see
-            ``simroot.training.initial``, and the log names it. The run directory keeps a copy.
+        initial: the weights to start from: a run directory, whose best ones are taken, a safetensors file, such as a
+            pre-training's, or a name of ``simroot.list_pretrained()``; random ones if None. What does not fit the
+            network starts anew, see ``simroot.training.initial``, and the log names it. The run directory keeps a copy.
         teacher: what the network imitates beside the labels, as far as the recipe's ``distil`` says: a run directory,
             an ``.onnx`` file of simroot export, or ``torchvision:NAME`` or ``timm:NAME``.
         teacher_weights: safetensors of a library's network, trained on the classes of ``data`` in their order.
@@ -148,7 +148,7 @@ def train(
             overrides, recipe = {**choice.overrides, **(overrides or {})}, recipe or choice.recipe
             model_name, notes = choice.model, (*choice.notes(recipe, overrides), *notes)
         recipe = for_data(recipe or registered(model_name), data.named, data.image_size)
-        start = None if initial is None else Path(initial)
+        start = None if initial is None else place_of(initial)
         place = teacher_config(teacher, teacher_weights)
         config = make_config(model_name, overrides or {}, data, data_source, recipe, versions(), start, place)
         model = _initial_model(config, recipe, None)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from simroot.errors import CheckpointError, counted, listed, quoted
 from simroot.models.image_sizes import read_back
+from simroot.models.pretrained import Described, list_pretrained, weights_of
 from simroot.training.checkpoint_file import fitting
 from simroot.training.run import CONFIG, WEIGHTS, build_model, read_config, read_weights
 
@@ -33,12 +34,20 @@ class Start(NamedTuple):
     whole: bool = False
 
 
+def place_of(initial: str | Path) -> Path:
+    """A path as it is; of a name of ``simroot.list_pretrained()`` that is no path, the file of its weights."""
+    path = Path(initial)
+    return weights_of(str(initial)).path if not path.exists() and str(initial) in list_pretrained() else path
+
+
 def network_of(path: Path) -> tuple[str, dict[str, Any]] | None:
     """Name and overrides of a run's network, drawn for the same size of image; None for a file, which does not say.
 
     Raises:
         CheckpointError: for a directory that holds no run.
     """
+    if (shipped := _shipped(path)) is not None:
+        return shipped["model"], dict(shipped["overrides"])
     if not path.is_dir():
         return None
     model = read_config(path)["model"]
@@ -59,12 +68,20 @@ def read_start(path: Path) -> Start:
             f"{path} does not exist; expected the weights to start from: a run directory or a safetensors file"
         )
     tensors, folder = read_weights(path), path.parent
+    if (shipped := _shipped(path)) is not None:
+        return Start(path, tensors, tuple(shipped["classes"]))
     if not (folder / CONFIG).is_file():
         return Start(path, tensors)
     try:
         return Start(path, tensors, tuple(read_config(folder)["data"]["classes"]))
     except CheckpointError:  # the config.yaml of a pre-training
         return Start(path, tensors, whole=path.name == WEIGHTS)
+
+
+def _shipped(path: Path) -> Described | None:
+    """What is known of weights that come with simroot."""
+    found = path.suffix == ".safetensors" and path.stem in list_pretrained() and weights_of(path.stem)
+    return found.described if found and found.path.resolve() == path.resolve() else None
 
 
 def start_from(model: nn.Module, config: Mapping[str, Any], start: Start) -> tuple[str, ...]:
