@@ -35,6 +35,7 @@ ALLOWED = {
     "export": _NETWORKS | {"engines"},
     "measure": _NETWORKS | {"engines", "export"},
     "training": _MEASURED,
+    "classifier": _MEASURED | {"training"},
     "trials": _MEASURED | {"training"},
     "design": _MEASURED | {"training", "trials"},
     "reproduce": _MEASURED | {"training", "trials", "design"},

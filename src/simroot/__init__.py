@@ -28,9 +28,11 @@ if TYPE_CHECKING:
         training,
         trials,
     )
+    from simroot.classifier import Classifier
     from simroot.models import create_model, list_models, list_pretrained
 
 __all__ = [
+    "Classifier",
     "__version__",
     "create_model",
     "data",
@@ -51,15 +53,16 @@ __all__ = [
     "trials",
 ]
 
-_MODEL_NAMES = ("create_model", "list_models", "list_pretrained")
-_ROOMS = frozenset(__all__) - {"__version__", *_MODEL_NAMES}
+# Name -> where it is from.
+_NAMES = {"Classifier": "classifier", **dict.fromkeys(("create_model", "list_models", "list_pretrained"), "models")}
+_ROOMS = frozenset(__all__) - {"__version__", *_NAMES}
 
 
 def __getattr__(name: str) -> Any:
     if name in _ROOMS:
         return importlib.import_module(f"simroot.{name}")
-    if name in _MODEL_NAMES:
-        return getattr(importlib.import_module("simroot.models"), name)
+    if name in _NAMES:
+        return getattr(importlib.import_module(f"simroot.{_NAMES[name]}"), name)
     raise AttributeError(f"module 'simroot' has no attribute {name!r}")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import logging
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -18,17 +17,13 @@ from simroot.cli.values import add_model_overrides, positive
 from simroot.errors import ConfigError, ExportError, counted
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
-    from simroot.data import Split
     from simroot.export import Exported, Options
-    from simroot.training import Run
 
 # Format -> suffix of its file; C is a folder.
 FORMATS = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2", "c": ""}
 
-# How many of the images that are read from files serve for the check, unless told otherwise.
-_STREAMED = 500
 # Columns that a narrow terminal can do without, the first to go first.
 _OPTIONAL = ("allowed", "same class", "difference", "precision", "size")
 _CALIBRATION = 512
@@ -89,8 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the files and print what they are."""
-    from simroot.measure import count
-    from simroot.models import deploy, names_network
+    from simroot.models import names_network
 
     for option in ("int8", "custom_operator"):
         if "torch" in arguments.format and getattr(arguments, option):
@@ -105,7 +99,6 @@ def run(arguments: argparse.Namespace) -> int:
         title, model, input_size, options, folder = prepare(arguments)
         if arguments.custom_operator:
             options["custom_operator"] = True
-        options["cost"] = count(deploy(model), input_size).as_dict()
         stem = "model-int8" if arguments.int8 else "model" if is_run else Path(arguments.model).stem.replace(":", "_")
         out = vars(arguments).get("out", folder / stem)
         writers = _writers(vars(arguments).get("verify", ()))
@@ -150,57 +143,28 @@ def _writers(verify: tuple[str, ...]) -> Mapping[str, Callable[..., Exported]]:
 
 
 def _trained(arguments: argparse.Namespace) -> tuple[str, nn.Module, tuple[int, ...], Options, Path]:
-    from simroot.training import load_run
+    from simroot.training import export_options, load_run
 
     if "set" in arguments:
         raise ConfigError("--set goes with the name of a network, not with a run")
     trained = load_run(Path(arguments.model), arguments.weights)
-    options: Options = {
-        "classes": trained.classes,
-        "mean": trained.mean,
-        "std": trained.std,
-        "preparation": trained.preparation,
-        "name": trained.model_name,
-        **_images(arguments, trained),  # type: ignore[typeddict-item]
-    }
+    images, calibration = vars(arguments).get("images"), arguments.calibration if arguments.int8 else None
+    options = export_options(trained, data_source(arguments), images=images, calibration=calibration)
     size = trained.preparation.shape
     return f"{trained.model_name} of {trained.path}", trained.model, size, options, trained.path
 
 
 def _untrained(arguments: argparse.Namespace) -> tuple[str, nn.Module, tuple[int, ...], Options, Path]:
-    from simroot.models import create_model, model_entry
+    from simroot.measure import count
+    from simroot.models import create_model, deploy, model_entry
 
     if arguments.int8:
         raise ConfigError("--int8 needs the images of a trained network's run")
     entry = model_entry(arguments.model)
     options, size = entry.arguments(dict(vars(arguments).get("set", [])))
-    return f"{entry.name}, untrained", create_model(entry.name, **options), size, {"name": entry.name}, Path()
-
-
-def _images(arguments: argparse.Namespace, trained: Run) -> dict[str, Any]:
-    """Images and labels for the check, and images for the calibration, as ``Options`` names them."""
-    from simroot.training import chosen_images
-
-    wanted = vars(arguments).get("images")
-    if wanted == 0 and not arguments.int8:
-        return {}
-    chosen = chosen_images(trained, data_source(arguments))
-    logging.getLogger(__name__).info("the check is on %s", chosen.title)
-    found: dict[str, Any] = {}
-    if wanted != 0:
-        default = len(chosen.split) if chosen.split.images is not None else _STREAMED
-        found["images"], found["labels"] = _some(chosen.split, default if wanted is None else wanted, trained)
-    if arguments.int8:
-        found["calibration"], _ = _some(chosen.calibration, arguments.calibration, trained)
-    return found
-
-
-def _some(split: Split, count: int, trained: Run) -> tuple[Tensor, Tensor]:
-    from simroot.data.crop import window
-    from simroot.data.splits import evenly
-
-    chosen = evenly(len(split), count)
-    return split.read(chosen, window(trained.recipe.crop, train=False)), split.labels[chosen]
+    model = create_model(entry.name, **options)
+    cost = count(deploy(model), size).as_dict()
+    return f"{entry.name}, untrained", model, size, {"name": entry.name, "cost": cost}, Path()
 
 
 def _as_dict(file: Exported) -> dict[str, Any]:

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from simroot.training.chosen import Chosen, chosen_images
     from simroot.training.defaults import Choice, choose
     from simroot.training.evaluation import Evaluation, evaluate
+    from simroot.training.exporting import export_options
     from simroot.training.fit import TrainingInterrupted, resume, train
     from simroot.training.optim import build_optimizer, parameter_groups, schedule_factor
     from simroot.training.recipes import RECIPES, Recipe, for_data, recipe
@@ -25,6 +26,7 @@ __all__ = [
     "choose",
     "chosen_images",
     "evaluate",
+    "export_options",
     "for_data",
     "load_run",
     "parameter_groups",
@@ -39,6 +41,7 @@ serve(
     chosen=("Chosen", "chosen_images"),
     defaults=("Choice", "choose"),
     evaluation=("Evaluation", "evaluate"),
+    exporting=("export_options",),
     fit=("TrainingInterrupted", "resume", "train"),
     optim=("build_optimizer", "parameter_groups", "schedule_factor"),
     recipes=("RECIPES", "Recipe", "for_data", "recipe"),
