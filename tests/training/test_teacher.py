@@ -67,6 +67,51 @@ def test_the_loss_is_the_formula(temperature: float, standardise: bool) -> None:
     assert float(distillation(teacher, teacher, temperature, standardise=standardise)) == pytest.approx(0, abs=1e-6)
 
 
+def decoupled_reference(scores: Any, teacher: Any, labels: Any, temperature: float, beta: float) -> float:
+    """Class by class, in float64."""
+    total = 0.0
+    for own, theirs, label in zip(scores.astype(float), teacher.astype(float), labels, strict=True):
+        p, q = (np.exp(row / temperature) / np.exp(row / temperature).sum() for row in (theirs, own))
+        target = p[label] * np.log(p[label] / q[label]) + (1 - p[label]) * np.log((1 - p[label]) / (1 - q[label]))
+        others = [c for c in range(len(p)) if c != label]
+        given = [(p[c] / (1 - p[label]), q[c] / (1 - q[label])) for c in others]
+        total += target + beta * sum(a * np.log(a / b) for a, b in given)
+    return temperature**2 * total / len(scores)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_decoupled_loss_is_the_formula(temperature: float) -> None:
+    generator = torch.Generator().manual_seed(1)
+    scores, teacher = (scale * torch.randn(6, 5, generator=generator) for scale in (1.0, 3.0))
+    labels = torch.tensor([0, 4, 2, 1, 3, 3])
+    found = distillation(scores, teacher, temperature, standardise=False, labels=labels)
+    expected = decoupled_reference(scores.numpy(), teacher.numpy(), labels.numpy(), temperature, 2.0)
+    assert float(found) == pytest.approx(expected, rel=1e-4)
+    assert float(distillation(teacher, teacher, temperature, standardise=True, labels=labels)) == pytest.approx(
+        0, abs=1e-6
+    )
+
+
+def test_decoupled_loss_tells_others_apart_where_the_teacher_is_sure() -> None:
+    """It stays finite, with gradients for the classes that the teacher all but rules out; the plain one has none."""
+    teacher = torch.tensor([[40.0, 3.0, 0.0, -3.0]])
+    gradients = []
+    for labels in (None, torch.tensor([0])):
+        scores = torch.tensor([[40.0, 0.0, 0.0, 0.0]], requires_grad=True)
+        distillation(scores, teacher, 1.0, standardise=False, labels=labels).backward()
+        assert scores.grad is not None
+        assert scores.grad.isfinite().all()
+        gradients.append(float(scores.grad[0, 1:].abs().max()))
+    assert gradients[0] < 1e-6
+    assert gradients[1] > 0.1
+
+
+def test_with_two_classes_there_is_no_other_to_tell_apart() -> None:
+    scores, teacher, labels = torch.randn(4, 2), torch.randn(4, 2), torch.tensor([0, 1, 1, 0])
+    plain = distillation(scores, teacher, 2.0, standardise=False)
+    assert float(distillation(scores, teacher, 2.0, standardise=False, labels=labels)) == pytest.approx(float(plain))
+
+
 def test_standardised_scores_may_be_shifted_and_scaled() -> None:
     scores, teacher = torch.randn(4, 5), torch.randn(4, 5)
     found = distillation(3 * scores + 1, 10 * teacher - 7, 2.0, standardise=True)
@@ -96,6 +141,10 @@ def test_a_step_shares_the_loss_between_labels_and_teacher(run: Run, data: Image
     expected = 0.3 * float(labelled) + 0.7 * reference(scores.numpy(), known.numpy(), 3.0, True)
     assert float(module.training_step((images, labels), 0).detach()) == pytest.approx(expected, rel=1e-4)
     assert not any("teacher" in name for name in module.state_dict())
+    module.recipe = replace(recipe, distillation="dkd", standardise=False)
+    imitation = decoupled_reference(scores.numpy(), known.numpy(), labels.numpy(), 3.0, 2.0)
+    expected = 0.3 * float(labelled) + 0.7 * imitation
+    assert float(module.training_step((images, labels), 0).detach()) == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_run_gives_the_scores_of_the_classes_by_name(run: Run, data: ImageData) -> None:

@@ -160,7 +160,8 @@ class Classifier(L.LightningModule):
         loss = self._loss(scores, targets)
         if self.teacher is not None:
             recipe, known = self.recipe, self.teacher.scores(images)
-            imitation = distillation(scores, known, recipe.temperature, standardise=recipe.standardise)
+            apart = labels if recipe.distillation == "dkd" else None
+            imitation = distillation(scores, known, recipe.temperature, standardise=recipe.standardise, labels=apart)
             loss = (1 - recipe.distil) * loss + recipe.distil * imitation
         for other in others:
             loss = loss + weight * self._loss(other, targets)

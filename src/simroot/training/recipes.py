@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Optimizer = Literal["sgd", "adamw"]
 Schedule = Literal["onecycle", "cosine", "step", "constant"]
 Precision = Literal["32", "bf16"]
+Distillation = Literal["plain", "dkd"]
 Balance = Literal["none", "loss", "sampler"]
 Metric = Literal["accuracy", "balanced_accuracy", "f1", "loss"]
 # What no training needs more of, and what no rate or factor comes near.
@@ -66,6 +67,8 @@ class Recipe:
             validated, what model.safetensors holds and what the run's figures are of; raw.safetensors holds the weights
             themselves at that epoch. 0 keeps no average.
         distil: with a teacher, the share of the loss that imitates it; the rest is the labels'.
+        distillation: how: ``"plain"``, by the divergence of all classes' probabilities, or ``"dkd"``, decoupled into
+            that of the label's class and that of the others. Of mixed images the larger part's label counts.
         temperature: by which the scores of both are divided before they are compared.
         standardise: bring the scores of both to mean 0 and deviation 1 over the classes first.
         balance: what makes small classes count as much as large ones: ``"loss"``, weights of their images, or
@@ -114,6 +117,7 @@ class Recipe:
     settle: float = 0.0
     ema: float = 0.0
     distil: float = 0.9
+    distillation: Distillation = "plain"
     temperature: float = 2.0
     standardise: bool = True
     balance: Balance = "none"

@@ -5,6 +5,14 @@ mean and deviation. The loss, at temperature T and with scores z of mean 0 and d
 2024), is
 
     T^2 KL(softmax(z_teacher / T) || softmax(z_student / T)).
+
+Decoupled (Zhao et al., CVPR 2022) it has two parts, each a KL of its own: whether it is the label's class, and which of
+the others, given that it is another,
+
+    T^2 (KL(b_teacher || b_student) + beta KL(q_teacher || q_student)).
+
+The plain loss has the teacher's 1 - p(label) in the place of beta: it hardly tells the others apart where the teacher
+is sure.
 """
 
 from __future__ import annotations
@@ -31,6 +39,7 @@ from simroot.training.run import load_run, read_weights
 # What torchvision's weights, and most of timm's, were trained with.
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _NAMED = 5  # classes that a message names
+_BETA = 2.0  # weight of the other classes in the decoupled loss
 
 # From images in units of pixel / 255 to scores.
 Scorer = Callable[[Tensor], Tensor]
@@ -106,7 +115,9 @@ def open_teacher(config: Mapping[str, Any], data: ImageData) -> Teacher:
         raise ConfigError(f"the teacher {source} cannot be used: {error}") from error
 
 
-def distillation(scores: Tensor, teacher: Tensor, temperature: float, *, standardise: bool) -> Tensor:
+def distillation(
+    scores: Tensor, teacher: Tensor, temperature: float, *, standardise: bool, labels: Tensor | None = None
+) -> Tensor:
     """The loss of scores (N, classes) that imitate a teacher's, averaged; see the module.
 
     Args:
@@ -114,12 +125,29 @@ def distillation(scores: Tensor, teacher: Tensor, temperature: float, *, standar
         teacher: its scores.
         temperature: T.
         standardise: over the classes, with 1e-5 added to the variance; False takes scores as they are.
+        labels: int64 (N,), for the decoupled loss; None for the plain one.
     """
-    student, other = scores.float(), teacher.float()
+    pair = (scores.float(), teacher.float())
     if standardise:
-        student, other = (functional.layer_norm(each, each.shape[1:]) for each in (student, other))
-    logs = [(each / temperature).log_softmax(1) for each in (student, other)]
-    return temperature**2 * functional.kl_div(logs[0], logs[1], reduction="batchmean", log_target=True)
+        pair = (functional.layer_norm(pair[0], pair[0].shape[1:]), functional.layer_norm(pair[1], pair[1].shape[1:]))
+    student, other = ((each / temperature).log_softmax(1) for each in pair)
+    if labels is None:
+        return temperature**2 * _divergence(student, other)
+    known = [_decoupled(logs, labels) for logs in (student, other)]
+    parts = [_divergence(own, theirs) for own, theirs in zip(*known, strict=True)]
+    return temperature**2 * (parts[0] + _BETA * parts[1])
+
+
+def _divergence(student: Tensor, teacher: Tensor) -> Tensor:
+    """``KL(teacher || student)`` of log probabilities (N, classes), averaged."""
+    return functional.kl_div(student, teacher, reduction="batchmean", log_target=True)
+
+
+def _decoupled(logs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Log probabilities of the label's class and of all others, (N, 2), and of each other one, (N, classes - 1)."""
+    label = functional.one_hot(labels, logs.shape[1]).bool()
+    others = logs[~label].view(len(logs), -1)
+    return torch.stack((logs[label], others.logsumexp(1)), 1), others.log_softmax(1)
 
 
 def _of_run(path: Path, data: ImageData) -> Teacher:
