@@ -26,7 +26,7 @@ from export.networks import (
 )
 from simroot import __version__
 from simroot.errors import ConfigError, ExportError
-from simroot.export import FILE_TOLERANCE, to_onnx, to_openvino, to_torch_export
+from simroot.export import FILE_TOLERANCE, TOLERANCE, to_onnx, to_openvino, to_torch_export
 from simroot.models import create_model
 
 CASES = [*FAMILIES, *(pytest.param(case, marks=pytest.mark.slow) for case in SLOW_FAMILIES)]
@@ -36,6 +36,10 @@ def require_same(scores: np.ndarray[Any, Any], model: nn.Module, x: torch.Tensor
     with torch.no_grad():
         expected = model(x)
     assert np.abs(scores - expected.numpy()).max() <= FILE_TOLERANCE * expected.abs().max()
+
+
+def test_a_tolerance_keeps_its_first_name() -> None:
+    assert TOLERANCE == FILE_TOLERANCE
 
 
 @pytest.mark.slow

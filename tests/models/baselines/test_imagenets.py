@@ -187,4 +187,4 @@ def test_arguments_out_of_range(name: str, overrides: dict[str, Any], message: s
 @torch.no_grad()
 @pytest.mark.parametrize(("name", "size"), [("resnet50", 32), ("googlenet", 32), ("alexnet", 63)])
 def test_the_smallest_image_works(name: str, size: int) -> None:
-    assert create_model(name, 4, image_size=size).eval()(images(size)).shape == (1, 4)
+    assert meta(name, num_classes=4, image_size=size).eval()(images(size).to("meta")).shape == (1, 4)
