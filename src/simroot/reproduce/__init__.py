@@ -40,6 +40,7 @@ EXPERIMENTS: dict[str, tuple[str, str]] = {
         "frontier_converged:EXPERIMENT",
         "Train our best networks and the strongest rivals for long.",
     ),
+    "long-ablation": ("long_ablation:EXPERIMENT", "Train without each part of the recipe long, at three sizes."),
     "teacher": ("teacher:EXPERIMENT", "Train a large network of ours for long, for small ones to learn from."),
     "learning-rates": ("learning_rates:EXPERIMENT", "Choose the rates of the above within the training images."),
 }
