@@ -230,6 +230,12 @@ def accelerated() -> str:
     return markdown(("network", "PyTorch (ms)", "accelerated (ms)", "times as fast"), rows)
 
 
+def busy() -> str:
+    """Time of a training step beside other programs."""
+    rows = result("busy_machine")["rows"]
+    return markdown(["way", "ms a step"], [[row["way"], f"{row['milliseconds_a_step']:,.0f}"] for row in rows])
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "accelerated": accelerated,
     "frontier": partial(reported, "compact-frontier", 1),
@@ -250,6 +256,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "similarities": similarities,
     "mex": mex,
     "training-times": training_times,
+    "busy-machine": busy,
     "deployment": deployment,
     "thirty-epochs": thirty_epochs,
     "short-trainings": short_trainings,

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 import simroot
 from simroot.cli.interrupts import after_imports, leaving_at_once, told
+from simroot.cli.waiting import wait_asleep
 from simroot.cli.words import in_options, long_options, nearest_command, unknown_words
 from simroot.errors import ConfigError, SimrootError, one_line
 
@@ -35,6 +36,9 @@ COMMANDS = {
 }
 
 USAGE_ERROR = 2
+
+# These compute for long: other programs may want the cores meanwhile.
+_LONG = ("train", "pretrain", "design", "reproduce")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -67,6 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # What Pillow cannot read of an image's metadata is left out; its lines of source would tell nobody more.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     command = " ".join(words[:1])
+    if command in _LONG:
+        wait_asleep()
     try:
         with leaving_at_once(command):
             parser = _parser(words)

@@ -55,7 +55,7 @@ from simroot.training.run import (
     resume_command,
     save_weights,
 )
-from simroot.training.session import keep_freed_memory, logging_to, quiet, reproducible
+from simroot.training.session import crowded, keep_freed_memory, logging_to, quiet, reproducible
 from simroot.training.statistics import FreshStatistics
 from simroot.training.summary import finish
 from simroot.training.teacher import open_teacher, teacher_config
@@ -293,6 +293,8 @@ def _fit(
             counted(len(data.val), "validation image"),
             counted(recipe.epochs, "epoch"),
         )
+        if trainer.strategy.root_device.type == "cpu" and (words := crowded(torch.get_num_threads())):
+            log.warning("%s", words)
         for line in class_lines(data):
             log.info("%s", line)
         for note in data.notes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import os
 import platform
 import warnings
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from simroot.errors import LineFormatter
+from simroot.errors import LineFormatter, counted
 
 
 class _ConsoleHandler(logging.Handler):
@@ -82,6 +83,17 @@ def keep_freed_memory() -> None:
     trim_threshold, mmap_threshold = -1, -3
     mallopt(trim_threshold, 2**31 - 1)
     mallopt(mmap_threshold, 2**30)
+
+
+def crowded(threads: int) -> str | None:
+    """What to say if other programs take the cores that so many threads need: they wait for the slowest of them."""
+    load, cores = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0, os.cpu_count() or 1
+    if threads == 1 or load < cores:
+        return None
+    return (
+        f"this machine is busy: {load:.1f} programs want its {counted(cores, 'core')}; {threads} threads wait for each "
+        "other there, and --threads 1 may be faster"
+    )
 
 
 @contextmanager
