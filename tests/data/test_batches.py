@@ -13,6 +13,8 @@ import torch
 from PIL import Image
 
 from simroot.data import BatchLoader, MemorySplit, StreamedSplit, loader, normalise
+from simroot.data.augment import Augmentation
+from simroot.data.batches import kept_on
 from simroot.errors import ConfigError, DataError
 from simroot.images.listing import ImageFile
 from simroot.images.preparation import Preparation
@@ -204,3 +206,24 @@ def test_a_worker_s_error_reaches_the_user(streamed: StreamedSplit) -> None:
 def test_arguments_out_of_range(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make(**arguments)
+
+
+def test_batches_are_made_where_the_network_is() -> None:
+    """On a device that computes nothing, every operation that mixes it with the processor fails."""
+    every = Augmentation(rotate=10, zoom=0.1, jitter=0.1, erase=0.3)
+    batches = make(shift=2, mirror=True, augmentation=every, device="meta", channels_last=True)
+    assert batches._kept.images is not None
+    assert batches._kept.images.is_meta
+    for images, labels in batches:
+        assert images.is_meta
+        assert images.shape == (16, 3, SIDE, SIDE)
+        assert labels.is_meta
+
+
+@pytest.mark.parametrize(("free", "kept"), [(4 * PIXELS.nbytes, True), (4 * PIXELS.nbytes - 1, False)])
+def test_pixels_are_kept_on_a_device_with_room(monkeypatch: pytest.MonkeyPatch, free: int, kept: bool) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 0))
+    monkeypatch.setattr(MemorySplit, "on", lambda split, device: "there")
+    found: object = kept_on(SPLIT, torch.device("cuda"))
+    assert (found == "there") is kept
+    assert kept_on(SPLIT, torch.device("cpu")) is SPLIT

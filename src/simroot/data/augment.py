@@ -79,6 +79,6 @@ def _squares(size: torch.Size, square: list[Tensor], most: float) -> Tensor:
     side, down, right = square
     inside = []
     for length, middle in zip(size, (down, right), strict=True):
-        position = (torch.arange(length) + 0.5) * 2 / length - 1
+        position = (torch.arange(length, device=middle.device) + 0.5) * 2 / length - 1
         inside.append((position - middle[:, None]).abs() < most * (1 + side[:, None]) / 2)
     return (inside[0][:, :, None] & inside[1][:, None, :])[:, None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +16,7 @@ from torch import Tensor
 from simroot.data.augment import Augmentation
 from simroot.data.balance import balanced_order
 from simroot.data.crop import Crop, window
-from simroot.data.splits import Split
+from simroot.data.splits import MemorySplit, Split
 from simroot.errors import ConfigError
 
 # Random numbers of augmentation are apart, so that the others are the same with and without it.
@@ -30,6 +31,8 @@ def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
 
 class BatchLoader:
     """Iterates over (images float32 (B,C,H,W), labels int64 (B,)); one pass is one epoch.
+
+    Everything but reading and decoding happens on ``device``, which keeps the whole split's pixels where they fit.
 
     All randomness comes from a generator seeded by (seed, epoch) alone and is drawn for the whole epoch at its start:
     an epoch is the same whatever came before it, and whatever the number of processes and workers.
@@ -53,6 +56,8 @@ class BatchLoader:
         rank, world_size: this process and the number of processes.
         workers: threads that decode ahead; None for one per core (at most 8) if the split is streamed and none if not.
         channels_last: memory format of the images.
+        device: where the batches are made, and lie. Their random numbers are drawn by the processor: they are the same
+            everywhere.
 
     Raises:
         ConfigError: an argument out of range, or a training batch that the processes cannot share equally.
@@ -77,6 +82,7 @@ class BatchLoader:
         world_size: int = 1,
         workers: int | None = None,
         channels_last: bool = False,
+        device: torch.device | str = "cpu",
     ) -> None:
         _check(batch_size=(batch_size, 1), shift=(shift, 0), seed=(seed, 0), world_size=(world_size, 1))
         _check(rank=(rank, 0), workers=(workers or 0, 0))
@@ -103,7 +109,10 @@ class BatchLoader:
         self.rank, self.world_size = rank, world_size
         self.workers = _default_workers(split) if workers is None else workers
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        self.affine = _affine(mean, std)
+        self.device = torch.device(device)
+        scale, offset = _affine(mean, std)
+        self.affine = scale.to(self.device), offset.to(self.device)
+        self._kept = kept_on(split, self.device)
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -126,10 +135,12 @@ class BatchLoader:
         draws = self._draw_augmentation()
         batches = [self._slice(number) for number in range(len(self))]
         seen = window(self.crop, train=self.train, seed=self.seed, epoch=self.epoch)
-        images = _map(partial(self.split.read, seen=seen), [order[batch] for batch in batches], self.workers)
+        read = partial(self._kept.read, seen=seen)
+        images = _map(read, [order[batch] for batch in batches], self.workers)
+        offsets, mirrored, draws = (numbers.to(self.device) for numbers in (offsets, mirrored, draws))
         for batch, pixels in zip(batches, images, strict=True):
-            prepared = self._prepare(pixels, offsets[batch], mirrored[batch], draws[batch])
-            yield prepared, self.split.labels[order[batch]]
+            prepared = self._prepare(pixels.to(self.device), offsets[batch], mirrored[batch], draws[batch])
+            yield prepared, self.split.labels[order[batch]].to(self.device)
 
     def _draw(self) -> tuple[Tensor, Tensor, Tensor]:
         """For the epoch, in order of use: indices (N,), window offsets 0..2 shift (N,2), whether to mirror (N,)."""
@@ -165,11 +176,12 @@ class BatchLoader:
         """Normalised and augmented: uint8 (B,C,H,W) to float32 (B,C,H,W)."""
         scale, offset = self.affine
         shift, (count, channels, height, width) = self.shift, pixels.shape
-        images = torch.zeros(count, channels, height + 2 * shift, width + 2 * shift)  # zero is the mean
+        padded = count, channels, height + 2 * shift, width + 2 * shift
+        images = torch.zeros(padded, device=self.device)  # zero is the mean
         images[:, :, shift : shift + height, shift : shift + width].copy_(pixels).mul_(scale).add_(offset)
         if shift:
             windows = images.unfold(2, height, 1).unfold(3, width, 1)
-            images = windows[torch.arange(count), :, offsets[:, 0], offsets[:, 1]]
+            images = windows[torch.arange(count, device=self.device), :, offsets[:, 0], offsets[:, 1]]
         if self.mirror:
             images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(3), images)
         if self.augmentation is not None:
@@ -190,6 +202,14 @@ def _check(**bounds: tuple[int, int]) -> None:
     for name, (value, least) in bounds.items():
         if value < least:
             raise ConfigError(f"{name} is {value}, expected at least {least}")
+
+
+def kept_on(split: Split, device: torch.device) -> Split:
+    """The split with its pixels on the device if they are in memory and take at most a quarter of what is free."""
+    if device.type == "cpu":
+        return split
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else math.inf
+    return split.on(device) if isinstance(split, MemorySplit) and 4 * split.images.nbytes <= free else split
 
 
 def _default_workers(split: Split) -> int:

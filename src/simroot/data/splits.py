@@ -68,7 +68,11 @@ class MemorySplit(Split):
         self._hashes: Tensor | None = None
 
     def read(self, indices: Tensor, seen: Window = _WHOLE) -> Tensor:
-        return self.images[indices]
+        return self.images[indices.to(self.images.device)]
+
+    def on(self, device: torch.device) -> MemorySplit:
+        """The same with its pixels on another device."""
+        return MemorySplit(self.images.to(device), self.labels)
 
     def subset(self, indices: Tensor) -> MemorySplit:
         names = None if self.names is None else [self.names[index] for index in indices.tolist()]

@@ -119,6 +119,7 @@ class Classifier(L.LightningModule):
             workers=self.workers,
             crop=self.recipe.crop,
             channels_last=self.recipe.channels_last,
+            device=self.trainer.strategy.root_device,
             **augmentation,
         )
         return EpochLoader(batches, self.trainer)
