@@ -15,6 +15,7 @@ import torch
 from simroot.data import ImageData, from_arrays
 from simroot.design import study as studies
 from simroot.design.budgets import Budget
+from simroot.design.families import Family
 from simroot.design.search import CANDIDATES
 from simroot.design.study import judged_part, open_study, search
 from simroot.design.study_report import report_study
@@ -22,6 +23,7 @@ from simroot.design.tasks import deployed, task_of
 from simroot.errors import ConfigError, TrainingError
 from simroot.measure import count
 from simroot.training.claim import claimed
+from simroot.trials.networks import Network
 from simroot.trials.runs import Runs, Trial
 
 pytest.importorskip("optuna", reason="optuna is not installed")
@@ -40,7 +42,19 @@ def images() -> ImageData:
 
 
 @pytest.fixture
-def trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Trial]:
+def sized(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The widest network of a family is found at once."""
+
+    def chosen(self: Family, choices: Mapping[str, Any], budget: Budget, *others: Any) -> Network:
+        if budget.parameters is not None and budget.parameters < 100:
+            raise ConfigError(f"the narrowest {self.model} is not within {budget}")
+        return Network(self.name, self.model, self.shape(1, **choices))
+
+    monkeypatch.setattr(Family, "chosen", chosen)
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch, sized: None) -> list[Trial]:
     """Trainings that are only told: their accuracy rises with the learning rate. What was trained."""
     seen: list[Trial] = []
     follow(monkeypatch, seen, lambda trial: [trial.recipe.learning_rate / 10] * EPOCHS)
@@ -78,18 +92,19 @@ def go_on(folder: Path, number: int, *, url: str | None = None, budget: Budget =
 
 
 def test_what_is_trained_is_within_the_budget_and_on_a_part_of_the_training_images(
-    trained: list[Trial], tmp_path: Path
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study = go_on(tmp_path, 6)
-    assert len(trained) == len(study.trials) == 6
+    trained: list[Trial] = []
+    follow(monkeypatch, trained, lambda trial: [0.5] * EPOCHS)
+    study = go_on(tmp_path, 2)
+    assert len(trained) == len(study.trials) == 2
     for trial in trained:
         network = deployed(trial.model, trial.overrides, task_of(images()))
         assert 300 < count(network, (3, 12, 12)).parameters <= 900
         assert trial.recipe.epochs == EPOCHS
-    assert len({trial.recipe.learning_rate for trial in trained}) == 6
+    assert len({trial.recipe.learning_rate for trial in trained}) == 2
     part = judged_part(images())
     assert (len(part.train), len(part.val)) == (56, 8)
-    assert part.train.images is not None
 
 
 def test_trainings_that_lag_behind_end_early(trained: list[Trial], tmp_path: Path) -> None:
@@ -116,12 +131,12 @@ def test_what_was_stopped_is_taken_up_again(
     def stop(trial: Trial) -> Sequence[float]:
         raise KeyboardInterrupt
 
-    if killed:  # nothing can be said any more
-        monkeypatch.setattr(studies, "_put_back", lambda *arguments: None)
-    follow(monkeypatch, trained, stop)
-    with pytest.raises(KeyboardInterrupt):
-        go_on(tmp_path, 2)
-    monkeypatch.undo()
+    with monkeypatch.context() as patched:
+        if killed:  # nothing can be said any more
+            patched.setattr(studies, "_put_back", lambda *arguments: None)
+        follow(patched, trained, stop)
+        with pytest.raises(KeyboardInterrupt):
+            go_on(tmp_path, 2)
     follow(monkeypatch, trained, lambda trial: [0.5] * EPOCHS)
     study = go_on(tmp_path, 2)
     first, again, _ = trained
@@ -154,7 +169,7 @@ def test_a_database_is_shared(trained: list[Trial], tmp_path: Path) -> None:
 
 
 def test_failed_trainings_are_left_out_and_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    sized: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def diverge(trial: Trial) -> Sequence[float]:
         raise TrainingError("the loss is nan")

@@ -90,6 +90,7 @@ def test_its_card_says_what_it_is(shipped: Path) -> None:
     card = (shipped / f"{NAME}.md").read_text()
     assert f'simroot.create_model("{NAME}", pretrained=True)' in card
     assert "| classes | cat, dog, owl |" in card
+    assert "| images | 1 channel of 8 x 8 pixels, mean 0.500, deviation 0.250" in card
     assert "| accuracy | 62.50% on 16 validation images of pets |" in card
 
 

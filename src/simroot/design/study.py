@@ -232,7 +232,8 @@ def _complete(
         again = command({**config, "data": {**config["data"], "source": source}})
         trial.set_user_attr(NETWORK, {**facts, "command": again, "run": str(path.resolve())})
         study.tell(trial, float(figures["accuracy"]))
-        log.info("trial %d: %s: %.2f %%", trial.number, planned.name, 100 * figures["accuracy"])
+        found, best = 100 * float(figures["accuracy"]), 100 * study.best_value
+        log.info("trial %d: %s: %.2f %%, the best so far %.2f %%", trial.number, planned.name, found, best)
     except optuna.TrialPruned:
         study.tell(trial, state=states.PRUNED)
         log.info("trial %d: %s: ended early", trial.number, planned.name)

@@ -11,7 +11,7 @@ import json
 import shutil
 from pathlib import Path
 
-from simroot.errors import ConfigError
+from simroot.errors import ConfigError, counted
 from simroot.files import write_text
 from simroot.models import list_models
 from simroot.models.pretrained import FOLDER, Described
@@ -25,7 +25,7 @@ _CARD = """# {name}
 | --- | --- |
 | network | `{model}`{overrides} |
 | parameters, MACs | {parameters:,}, {macs:,} (deployed) |
-| images | {channels} channels of {size} pixels, mean {mean}, deviation {std} in units of pixel / 255 |
+| images | {colours} of {size} pixels, mean {mean}, deviation {std} in units of pixel / 255 |
 | classes | {classes} |
 | accuracy | {accuracy:.2%} on {validation:,} validation images of {data} |
 | training | {train:,} images, {epochs} epochs, seed {seed} |
@@ -86,6 +86,7 @@ def _card(name: str, run: Run, described: Described) -> str:
     values = {
         **described,
         "overrides": "".join(f", {key} {value}" for key, value in described["overrides"].items()),
+        "colours": counted(run.channels, "channel"),
         "size": " x ".join(map(str, run.preparation.size)),
         "classes": ", ".join(run.classes),
         "mean": ", ".join(f"{value:.3f}" for value in run.mean),
