@@ -35,11 +35,12 @@ ALLOWED = {
     "export": _NETWORKS | {"engines"},
     "measure": _NETWORKS | {"engines", "export"},
     "training": _MEASURED,
+    "report": _MEASURED | {"training"},
     "classifier": _MEASURED | {"training"},
     "trials": _MEASURED | {"training"},
     "design": _MEASURED | {"training", "trials"},
     "reproduce": _MEASURED | {"training", "trials", "design"},
-    "cli": _MEASURED | {"training", "trials", "design", "reproduce"},
+    "cli": _MEASURED | {"training", "report", "trials", "design", "reproduce"},
     "__main__": {"cli"},
 }
 

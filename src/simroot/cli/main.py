@@ -23,6 +23,7 @@ COMMANDS = {
     "design": "find the network that a budget of parameters, operations or time allows",
     "train": "train a network on labelled images",
     "evaluate": "measure a trained network's accuracy",
+    "report": "write a page about a trained network: curves, errors, calibration, cost, files",
     "predict": "classify images with a trained network",
     "models": "list the networks that can be trained",
     "pretrain": "choose a SimNet's filters and templates from images, without labels",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from simroot.data import Split, loader
@@ -27,6 +30,31 @@ def evaluate(
     Raises:
         DataError: if the split is empty or its images or labels do not fit the network.
     """
+    # Each process evaluates on its own, also where several have trained together.
+    return evaluated(run, scored(run, split, batch_size=batch_size, device=device, workers=workers))
+
+
+def evaluated(run: Run, batches: Iterable[tuple[Tensor, Tensor]]) -> Evaluation:
+    """From scores and labels, batch by batch.
+
+    Raises:
+        DataError: if there is no image.
+    """
+    classes = len(run.classes)
+    loss, among_five = torch.zeros((), dtype=torch.float64), 0
+    pairs = torch.zeros(classes * classes, dtype=torch.int64)
+    for scores, targets in batches:
+        pairs += torch.bincount((classes * targets + scores.argmax(1)).cpu(), minlength=len(pairs))
+        among_five += int((scores.topk(min(5, classes)).indices == targets[:, None]).sum())
+        loss += functional.cross_entropy(scores, targets, reduction="sum").cpu()
+    return Evaluation.counted(run.classes, pairs.view(classes, classes).numpy(), among_five, float(loss))
+
+
+@torch.inference_mode()
+def scored(
+    run: Run, split: Split, *, batch_size: int = 256, device: str | torch.device = "cpu", workers: int | None = None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The scores, float32 (N, classes), and the labels of a split's images, batch by batch; as ``evaluate``."""
     if len(split) == 0:
         raise DataError("there is no image to evaluate on")
     classes = len(run.classes)
@@ -37,9 +65,6 @@ def evaluate(
     if shape != expected:
         raise DataError(f"the images are {shape}, expected {expected} (channels, height, width) as in training")
     model = run.model.eval().to(device)
-    # Each process evaluates on its own, also where several have trained together.
-    loss, among_five = torch.zeros((), dtype=torch.float64), 0
-    pairs = torch.zeros(classes * classes, dtype=torch.int64)
     batches = loader(
         split,
         batch_size,
@@ -51,8 +76,4 @@ def evaluate(
         channels_last=run.recipe.channels_last,
     )
     for images, labels in batches:
-        scores, targets = model(images.to(device)).float(), labels.to(device)
-        pairs += torch.bincount((classes * targets + scores.argmax(1)).cpu(), minlength=len(pairs))
-        among_five += int((scores.topk(min(5, classes)).indices == targets[:, None]).sum())
-        loss += functional.cross_entropy(scores, targets, reduction="sum").cpu()
-    return Evaluation.counted(run.classes, pairs.view(classes, classes).numpy(), among_five, float(loss))
+        yield model(images.to(device)).float(), labels.to(device)

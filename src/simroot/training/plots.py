@@ -30,7 +30,7 @@ _LONGEST_NAME = 24
 
 def plot_curves(path: Path, history: Sequence[Epoch], title: str) -> None:
     """Loss and accuracy of training and validation by epoch, side by side."""
-    figure = _figure(10, 4)
+    figure = figure_of(10, 4)
     figure.suptitle(_drawable(_plain(title)), parse_math=False)
     epochs = [row["epoch"] for row in history]
     marker = "o" if len(history) <= 30 else None
@@ -65,7 +65,7 @@ def _plot_confusion(path: Path, confusion: Tensor, classes: Sequence[str], title
     count = len(confusion)
     size = min(max(5.0, 2 + 0.55 * count), 18.0)
     font = min(9.0, 0.62 * 72 * (size - 2) / count)
-    figure = _figure(size + 1, size)
+    figure = figure_of(size + 1, size)
     axes = figure.subplots()
     images = confusion.sum(1)
     share = 100 * confusion.double() / images[:, None].clamp(min=1)
@@ -123,7 +123,8 @@ def _plain(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text.encode("utf-8", "replace").decode())
 
 
-def _figure(width: float, height: float) -> Figure:
+def figure_of(width: float, height: float) -> Figure:
+    """An empty figure, width and height in inches."""
     # Loaded here because it is slow to load; a Figure of its own needs neither pyplot nor a display.
     from matplotlib.figure import Figure
 
