@@ -226,6 +226,31 @@ def test_more_than_fits(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
         from_dataset([(bytes(30), 0)])
 
 
+def test_a_folder_with_a_table_of_its_images(tmp_path: Path) -> None:
+    """As Hugging Face's imagefolder takes it."""
+    (path, _), *_ = photos(tmp_path / "photos", 1)
+    folder = tmp_path / "flat"
+    folder.mkdir()
+    path.rename(folder / "1.png")
+    (folder / "metadata.csv").write_text("file_name,label")
+    with pytest.raises(DataError, match=r"if metadata\.csv says the classes, give it as --data"):
+        load(folder)
+
+
+def test_arrow_files_that_lie_about_lengths(tmp_path: Path) -> None:
+    """pyarrow by itself reads beyond its memory, and the process ends."""
+    arrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    table = arrow.table({"path": ["a.png"] * 4, "label": ["a", "b", "a", "b"]})
+    with arrow.ipc.new_stream(tmp_path / "t.arrow", table.schema) as stream:
+        stream.write_table(table)
+    content = (tmp_path / "t.arrow").read_bytes()
+    offsets = b"".join(number.to_bytes(4, "little") for number in (0, 5, 10, 15, 20))
+    assert content.count(offsets) == 1
+    (tmp_path / "t.arrow").write_bytes(content.replace(offsets, offsets[:-4] + b"\xff\xff\xff\x6f"))
+    with pytest.raises(DataError, match=r"t\.arrow cannot be read"):
+        load(tmp_path / "t.arrow")
+
+
 def test_damaged_parquet(tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
     pictures = photos(tmp_path / "photos", 12)

@@ -124,6 +124,14 @@ def named(samples: Path, folder: Path, random: Random) -> object:
     return load(name, data_root=root, download=False)
 
 
+def tables(samples: Path, folder: Path, random: Random) -> object:
+    """Tables, Arrow files and shards."""
+    place = copied(samples, "forms", folder)
+    file = random.choice(sorted(path for path in place.rglob("t.*") if path.is_file()))
+    file.write_bytes(damaged(file.read_bytes(), random))
+    return load(file, image_root=place)
+
+
 _OPTIONS = (
     *("--recipe.epochs", "--recipe.batch_size", "--recipe.learning_rate", "--recipe.milestones", "--recipe.schedule"),
     *("--recipe.shift", "--recipe.mirror", "--recipe.seed", "--recipe", "--model", "--set", "--image-size", "--limit"),
@@ -207,5 +215,6 @@ KINDS: dict[str, Case] = {
     "images": images,
     "archive": archive,
     "named": named,
+    "tables": tables,
     "words": words,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import shutil
@@ -13,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from data.test_named import write_cifar, write_idx, write_svhn
+from data.written import photos, write_csv, write_json_shards, write_jsonl, write_parquet, write_saved
 from simroot.cli import main
 from simroot.data import load
 from simroot.reproduce import experiment
@@ -27,6 +29,7 @@ def make(folder: Path) -> None:
     make_run(folder)
     assert main(["export", str(folder / "run"), "--images", "4", "--out", str(folder / "model.onnx")]) == 0
     _archives(folder)
+    _tables(folder / "forms")
     _report(folder / f"{REPORT}.json")
     for name, write in {"cifar": lambda path: write_cifar(path, 10), "svhn": write_svhn}.items():
         write(folder / name)
@@ -46,6 +49,20 @@ def _images(folder: Path) -> None:
         place = folder / str(number % 2)
         place.mkdir(parents=True, exist_ok=True)
         Image.fromarray(generator.integers(0, 256, (8, 8), dtype=np.uint8)).save(place / f"a.{kind}")
+
+
+def _tables(folder: Path) -> None:
+    """Called t.*, with the photos beside them."""
+    pictures = photos(folder / "photos", 12)
+    write_csv(folder / "t.csv", pictures)
+    write_jsonl(folder / "t.jsonl", [(path.relative_to(folder), label) for path, label in pictures])
+    write_json_shards(folder / "shards", pictures)
+    (folder / "shards" / "000.tar").rename(folder / "t.tar")
+    if importlib.util.find_spec("pyarrow"):
+        write_parquet(folder / "parquet", pictures)
+        next((folder / "parquet" / "data").iterdir()).rename(folder / "t.parquet")
+        write_saved(folder / "saved", pictures)
+        next((folder / "saved").glob("data*")).rename(folder / "t.arrow")
 
 
 def _archives(folder: Path) -> None:

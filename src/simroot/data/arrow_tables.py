@@ -30,7 +30,7 @@ def read_parquet(path: Path, columns: Columns) -> Iterator[Row]:
         with parquet.ParquetFile(path) as file:
             found = Schema(file.schema_arrow, columns, path.name)
             for batch in file.iter_batches(_BATCH, columns=found.needed):
-                yield found, batch
+                yield found, _validated(batch)
 
     return _rows(path, batches())
 
@@ -42,7 +42,7 @@ def read_arrow(path: Path, columns: Columns) -> Iterator[Row]:
     def batches() -> Iterator[Any]:
         with arrow.memory_map(str(path)) as file, arrow.ipc.open_stream(file) as stream:
             found = Schema(stream.schema, columns, path.name)
-            for whole in stream:
+            for whole in map(_validated, stream):
                 for start in range(0, whole.num_rows, _BATCH):
                     yield found, whole.slice(start, _BATCH)
 
@@ -120,6 +120,12 @@ def _rows(path: Path, batches: Iterator[Any]) -> Iterator[Row]:
     except (SimrootError, OSError, ValueError, KeyError, IndexError, MemoryError, NotImplementedError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{path} cannot be read: {reason}") from error
+
+
+def _validated(batch: Any) -> Any:
+    """The batch, if all that it says of lengths is true: pyarrow reads beyond its memory where it is not."""
+    batch.validate(full=True)
+    return batch
 
 
 def _features(metadata: Mapping[bytes, bytes] | None) -> dict[str, dict[str, Any]]:

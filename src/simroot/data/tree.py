@@ -30,6 +30,7 @@ _FILLERS = ("set", "sets", "data", "dataset", "images", "image", "imgs", "img", 
 _PIECES = ("batch", "chunk", "fold", "images", "imgs", "shard", "split", "subset")
 _NUMBERED = re.compile(rf".*({'|'.join(_PIECES)})s?[\W\d_]*\d", re.IGNORECASE)
 _JOINED = re.compile(f"({'|'.join(sorted(_PART_WORDS, key=len, reverse=True))})({'|'.join(_FILLERS)})")
+_TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
 _FALLBACK_MEMORY = 16 * 2**30
 
 logger = logging.getLogger("simroot")
@@ -116,7 +117,9 @@ def arrange(listing: Listing, path: Path, *, grouped: bool = False) -> Tree:
     parts = shape.parts()
     tree = {part: shape.part(shape.unwrapped(folder, part)) for part, folder in parts.items()}
     if not any(tree.values()):
-        raise DataError(f"{path} has no class folders: expected one folder of images per class")
+        tables = [name_text(parts[-1]) for parts in listing.left_out if parts[-1].lower().endswith(_TABLES)]
+        advice = f"; if {tables[0]} says the classes, give it as --data" if tables else ""
+        raise DataError(f"{path} has no class folders: expected one folder of images per class{advice}")
     loose = len(listing.images) - sum(len(files) for part in tree.values() for files in part.values())
     if loose := loose - shape.copies:
         logger.warning("%s: ignored %s outside of the class folders of a known part", path, counted(loose, "image"))
