@@ -4,7 +4,9 @@
 
 Both sides have the same weights and images and are checked first: results and gradients are compared with float64, and
 the accelerated network may not be further away than three times PyTorch's distance. Then they take turns; of each side
-the fastest turn counts, in seconds of all processors together, so that neighbours disturb the ratio little.
+the fastest turn counts, in seconds of all processors together, so that neighbours disturb the ratio little. Beside them
+stands what each keeps for its backward pass, which is most of a training's memory: bytes of all tensors, each once.
+Networks of a library that is not installed are left out.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +43,7 @@ NETWORKS: list[tuple[str, str, dict[str, Any], int]] = [
     ("simnet_mixed root 4, 65K", "simnet_mixed", {"channels": 25.25, "degree": 4}, 32),
     ("resnet20", "resnet20", {}, 32),
     ("torchvision mobilenet_v3_small", "torchvision:mobilenet_v3_small", {}, 96),
+    ("timm efficientnet_lite0", "timm:efficientnet_lite0", {}, 96),
 ]
 
 
@@ -56,6 +60,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     keep_freed_memory()
     rows = []
     for network in NETWORKS:
+        library = network[1].partition(":")[0]
+        if library == "timm" and find_spec(library) is None:
+            continue
         if not arguments.only or any(word in network[0] for word in arguments.only):
             for threads in arguments.threads:
                 torch.set_num_threads(threads)
@@ -98,9 +105,25 @@ def measure(
             F.cross_entropy(model(images), labels).backward()
             if repeat:  # the first turn warms up
                 best[key] = min(best[key], time.process_time() - start)
+    memory = {f"{key}_kept_mb": round(kept(model, images, labels) / 2**20) for key, model in sides.items()}
     others = min(seconds for key, seconds in best.items() if key != "simroot")
     milliseconds = {f"{key}_ms": round(1e3 * seconds, 1) for key, seconds in best.items()}
-    return {"network": title, "threads": threads, **milliseconds, "ratio": round(others / best["simroot"], 2)}
+    return {"network": title, "threads": threads, **milliseconds, **memory, "ratio": round(others / best["simroot"], 2)}
+
+
+def kept(model: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor) -> int:
+    """Bytes that the backward pass of a step will need."""
+    found: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        found[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        loss = F.cross_entropy(model(images), labels)
+    del loss
+    return sum(found.values())
 
 
 def check(model: nn.Module, images: Tensor, labels: Tensor) -> None:

@@ -223,11 +223,21 @@ def defaults_trials() -> str:
 def accelerated() -> str:
     """Training steps of accelerated networks against PyTorch's own."""
     found = result("accelerated_step")
-    rows = [
-        (row["network"], f"{row['pytorch_ms']:.0f}", f"{row['simroot_ms']:.0f}", f"{row['ratio']:.2f}")
-        for row in found["rows"]
-    ]
-    return markdown(("network", "PyTorch (ms)", "accelerated (ms)", "times as fast"), rows)
+    columns = {
+        "network": "network",
+        "PyTorch (ms)": "pytorch_ms",
+        "accelerated (ms)": "simroot_ms",
+        "times as fast": "ratio",
+        "PyTorch keeps (MB)": "pytorch_kept_mb",
+        "accelerated (MB)": "simroot_kept_mb",
+    }
+    return markdown(tuple(columns), [[str(row[name]) for name in columns.values()] for row in found["rows"]])
+
+
+def narrow_convolutions() -> str:
+    """Times as fast as PyTorch's convolutions, layer by layer."""
+    rows = result("narrow_convolution")["rows"]
+    return markdown(tuple(rows[0]), [[str(value) for value in row.values()] for row in rows], left=2)
 
 
 def busy() -> str:
@@ -238,6 +248,7 @@ def busy() -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "accelerated": accelerated,
+    "narrow-convolutions": narrow_convolutions,
     "frontier": partial(reported, "compact-frontier", 1),
     "frontier-sizes": frontier_sizes,
     "learning-rates": partial(reported, "learning-rates"),

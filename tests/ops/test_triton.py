@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -89,3 +89,13 @@ def test_without_triton_the_operators_import() -> None:
     script = "import sys; sys.modules['triton'] = None; import simroot.ops, simroot.ops.gpu as t; sys.exit(t.INSTALLED)"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     assert subprocess.run([sys.executable, "-c", script], env=environment, check=False).returncode == 0
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_the_benchmark_says_that_there_is_no_gpu(capsys: pytest.CaptureFixture[str]) -> None:
+    path = Path(__file__).parents[2] / "benchmarks" / "gpu.py"
+    found: Any = spec_from_file_location("gpu", path)
+    module = module_from_spec(found)
+    found.loader.exec_module(module)
+    assert module.main([]) == 2
+    assert capsys.readouterr().err.startswith("no GPU: ")

@@ -163,6 +163,7 @@ def _rewrite(module: nn.Module, graph: fx.Graph) -> list[str]:
     """Calls of `deferred` in the place of what it does; returns what was replaced."""
     replaced: list[str] = []
     done: set[fx.Node] = set()
+    _skip_identities(module, graph)
     unused = {node for node in graph.nodes if not node.users}
     for node in list(graph.nodes):
         if node in done:
@@ -181,6 +182,27 @@ def _rewrite(module: nn.Module, graph: fx.Graph) -> list[str]:
     return replaced
 
 
+def _skip_identities(module: nn.Module, graph: fx.Graph) -> None:
+    for node in list(graph.nodes):
+        if node.op == "call_module" and len(node.args) == 1 and not node.kwargs:
+            part = module.get_submodule(str(node.target))
+            if type(part) is nn.Identity and not hooked(part):
+                node.replace_all_uses_with(node.args[0])
+                graph.erase_node(node)
+
+
+def _own_activation(norm: nn.Module | None) -> str | None:
+    """What a batch normalisation does behind it, as timm's own kind may; None of other modules."""
+    if type(norm) is nn.BatchNorm2d:
+        return "none"
+    if not isinstance(norm, nn.BatchNorm2d) or type(norm).__name__ != "BatchNormAct2d":
+        return None
+    drop, act = getattr(norm, "drop", None), getattr(norm, "act", None)
+    if type(drop) is not nn.Identity or not isinstance(act, nn.Module) or hooked(drop) or hooked(act):
+        return None
+    return "none" if type(act) is nn.Identity else _MODULES.get(type(act))
+
+
 def _unit(module: nn.Module, node: fx.Node) -> _Unit | None:
     """The unit that begins with a node."""
     if node.op != "call_module" or len(node.args) != 1 or node.kwargs:
@@ -190,12 +212,12 @@ def _unit(module: nn.Module, node: fx.Node) -> _Unit | None:
         return None
     if isinstance(part, NormalisedConv2d):
         return _Unit(node, node, str(node.target), None) if part.batch_norm() is not None else None
-    if type(part) is nn.BatchNorm2d:
+    if _own_activation(part) is not None:
         return _Unit(node, node, None, str(node.target))
     follower = _only_user(node)
     if type(part) in (nn.Conv2d, GroupedConv2d) and part.bias is None and follower is not None:
         norm: Any = module.get_submodule(str(follower.target)) if follower.op == "call_module" else None
-        if type(norm) is nn.BatchNorm2d and not hooked(norm) and _is_plain(part):
+        if _own_activation(norm) is not None and not hooked(norm) and _is_plain(part):
             return _Unit(node, follower, str(node.target), str(follower.target))
     return None
 
@@ -203,11 +225,17 @@ def _unit(module: nn.Module, node: fx.Node) -> _Unit | None:
 def _replace_unit(module: nn.Module, graph: fx.Graph, unit: _Unit) -> list[str]:
     end = unit.end
     steps: list[tuple[Callable[..., Any], Any]] = []
-    if (user := _only_user(end)) is not None and _is_addition(user):
+    if unit.norm is not None and (own := _own_activation(module.get_submodule(unit.norm))) not in (None, "none"):
+        steps.append((deferred.activate, own))
+    if not steps and (user := _only_user(end)) is not None and _is_addition(user):
         one, other = user.args
         steps.append((deferred.add, other if one is end else one))
         end = user
-    if (user := _only_user(end)) is not None and (name := _activation(module, user)) is not None:
+    if (
+        all(function is deferred.add for function, _ in steps)
+        and (user := _only_user(end)) is not None
+        and (name := _activation(module, user)) is not None
+    ):
         steps.append((deferred.activate, name))
         end = user
     narrow = unit.conv is not None and _is_narrow(module.get_submodule(unit.conv))

@@ -96,8 +96,7 @@ def convolve_and_normalise(conv: nn.Conv2d, norm: nn.BatchNorm2d | None, x: Valu
     tensor = x.x if isinstance(x, Deferred) else x
     if found is None or not found.training or not _served(tensor):
         y = conv(value(x))
-        result: Tensor = y if norm is None else norm(y)
-        return result
+        return y if norm is None else _normalised(norm, y)
     _count(norm)
     y, statistics = _convolved(conv, x, moments=moments)
     if statistics is not None:
@@ -109,10 +108,15 @@ def normalise(norm: nn.BatchNorm2d, x: Tensor) -> Value:
     """A batch normalisation by itself."""
     found = _batch_norm(norm)
     if found is None or not found.training or not _served(x):
-        y: Tensor = norm(x)
-        return y
+        return _normalised(norm, x)
     _count(norm)
     return Deferred(x, found, None)
+
+
+def _normalised(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
+    """By the module itself, but without an activation that it has of its own."""
+    y: Tensor = norm(x) if type(norm) is nn.BatchNorm2d else nn.BatchNorm2d.forward(norm, x)
+    return y
 
 
 def _convolved(conv: nn.Conv2d, x: Value, *, moments: bool) -> tuple[Tensor, Moments | None]:
