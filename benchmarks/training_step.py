@@ -14,7 +14,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -55,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the comparison and print what came out."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="simnet2")
+    parser.add_argument("--overrides", type=json.loads, default={}, help="of the network, as JSON")
     parser.add_argument("--image-size", type=int, default=32)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--steps", type=int, default=10, help="in a repeat")
@@ -67,8 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     bare: list[float] = []
     loading: list[float] = []
     for repeat in range(arguments.repeats + 1):
-        one, seconds = train_with_lightning(fresh(arguments.model, data), data, chosen)
-        other, bare_seconds, share = train_bare(fresh(arguments.model, data), data, chosen)
+        one, seconds = train_with_lightning(fresh(arguments.model, data, arguments.overrides), data, chosen)
+        other, bare_seconds, share = train_bare(fresh(arguments.model, data, arguments.overrides), data, chosen)
         if differing := [name for name in one if not torch.equal(one[name], other[name])]:
             raise SystemExit(f"the two loops give different weights: {', '.join(differing)}")
         if repeat:  # the first round warms up
@@ -77,6 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             loading.append(share)
     result = {
         "model": arguments.model,
+        "overrides": arguments.overrides,
         "batch_size": arguments.batch_size,
         "steps": len(bare),
         "simroot_ms": 1e3 * median(through_lightning),
@@ -98,10 +100,10 @@ def random_images(count: int, size: int) -> ImageData:
     return from_arrays(images, torch.arange(count + 20) % 10, validation=20)
 
 
-def fresh(name: str, data: ImageData) -> nn.Module:
+def fresh(name: str, data: ImageData, overrides: Mapping[str, Any]) -> nn.Module:
     """The network with the same initial weights on every call, channels-last."""
     torch.manual_seed(0)
-    model = create_model(name, len(data.classes), data.channels, image_size=data.image_size)
+    model = create_model(name, len(data.classes), data.channels, image_size=data.image_size, **overrides)
     return model.to(memory_format=torch.channels_last)
 
 

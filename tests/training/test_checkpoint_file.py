@@ -23,6 +23,7 @@ from training.support import QUICK, tiny_network
 Content = dict[str, Any]
 ROW = {"train_loss": 1.0, "train_accuracy": 0.5, "val_loss": 1.0, "val_accuracy": 0.5, "learning_rate": 0.1}
 ADAMW = Recipe(**{**QUICK.to_dict(), "optimizer": "adamw"})
+MUON = Recipe(**{**QUICK.to_dict(), "optimizer": "muon"})
 
 
 def network() -> nn.Module:
@@ -65,7 +66,7 @@ def go_on(path: Path, saved: object, recipe: Recipe = QUICK) -> Content:
     return restored(read_checkpoint(path), network(), recipe, counters())
 
 
-@pytest.mark.parametrize("recipe", [QUICK, ADAMW], ids=["sgd", "adamw"])
+@pytest.mark.parametrize("recipe", [QUICK, ADAMW, MUON], ids=["sgd", "adamw", "muon"])
 def test_what_a_training_goes_on_with(tmp_path: Path, recipe: Recipe) -> None:
     saved = content(recipe)
     found = go_on(tmp_path / "a.ckpt", saved, recipe)

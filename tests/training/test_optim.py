@@ -102,6 +102,29 @@ def test_adamw_takes_momentum_as_its_first_beta() -> None:
     assert optimizer.defaults["betas"] == (0.8, 0.999)
 
 
+def test_muon_is_its_formula() -> None:
+    """Against the orthogonal matrix of a decomposition: the iteration leaves singular values between 0.6 and 1.3."""
+    layer = nn.Conv2d(2, 6, 1)
+    optimizer = build_optimizer(layer, recipe(optimizer="muon", learning_rate=0.1, momentum=0.8, weight_decay=0.01))
+    weight, bias = layer.weight.detach().flatten(1).clone(), layer.bias.detach().clone()  # type: ignore[union-attr]
+    buffers = torch.zeros(6, 2), torch.zeros(6)
+    for seed in range(3):
+        generator = torch.Generator().manual_seed(seed)
+        gradients = torch.randn(6, 2, generator=generator), torch.randn(6, generator=generator)
+        layer.weight.grad, layer.bias.grad = gradients[0].view(6, 2, 1, 1).clone(), gradients[1].clone()  # type: ignore[union-attr]
+        before = layer.weight.detach().flatten(1).clone()
+        optimizer.step()
+        buffers = (0.8 * buffers[0] + gradients[0], 0.8 * buffers[1] + gradients[1])
+        bias = bias - 0.1 * (gradients[1] + 0.8 * buffers[1])  # no decay below two dimensions
+        step = (before * (1 - 0.1 * 0.01) - layer.weight.detach().flatten(1)) / (0.1 * 3**0.5)
+        left, _, right = torch.linalg.svd(gradients[0] + 0.8 * buffers[0], full_matrices=False)
+        values = left.T @ step @ right.T
+        assert (values - values.diagonal().diag()).abs().max() < 1e-4
+        assert ((values.diagonal() > 0.6) & (values.diagonal() < 1.3)).all()
+    assert not torch.equal(weight, layer.weight.detach().flatten(1))
+    torch.testing.assert_close(layer.bias.detach(), bias)  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
 def test_fused_where_torch_can(name: str) -> None:
     chosen = recipe(optimizer=name)

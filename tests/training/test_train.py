@@ -177,7 +177,7 @@ def test_bfloat16_and_adamw_learn(data: ImageData, out: Path) -> None:
     assert all(tensor.dtype == torch.float32 for tensor in run.model.parameters())
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
 def test_bfloat16_with_clipped_gradients(data: ImageData, out: Path, optimizer: Optimizer) -> None:
     run = quick(data, out, precision="bf16", optimizer=optimizer, clip_norm=1.0, epochs=2)
     assert run.summary["epochs"] == 2

@@ -44,6 +44,7 @@ _DTYPES = {
 # What the optimizers keep of each parameter: name -> whether it has the parameter's shape (or is one number).
 _KEPT: Mapping[str, Mapping[str, bool]] = {
     "sgd": {"momentum_buffer": True},
+    "muon": {"momentum_buffer": True},
     "adamw": {"step": False, "exp_avg": True, "exp_avg_sq": True},
 }
 

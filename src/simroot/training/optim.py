@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from simroot.errors import ConfigError
+from simroot.training.muon import Muon
 from simroot.training.recipes import Recipe
 
 # One-cycle starts at 1/25 of the highest rate and ends at 1/10,000 of its start, as in torch's OneCycleLR.
@@ -70,6 +71,8 @@ def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     )
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(recipe.momentum, 0.999), fused=fused)
+    if recipe.optimizer == "muon":
+        return Muon(groups, lr=recipe.learning_rate, momentum=recipe.momentum)
     return torch.optim.SGD(
         groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.nesterov, fused=fused
     )

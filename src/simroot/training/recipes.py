@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from simroot.data.augment import Augmentation
     from simroot.data.mixing import Mixing
 
-Optimizer = Literal["sgd", "adamw"]
+Optimizer = Literal["sgd", "adamw", "muon"]
 Schedule = Literal["onecycle", "cosine", "step", "constant"]
 Precision = Literal["32", "bf16"]
 Distillation = Literal["plain", "dkd"]
@@ -37,9 +37,9 @@ class Recipe:
     Attributes:
         epochs: passes over the training images.
         batch_size: images in a step, over all processes together.
-        optimizer: ``"sgd"`` or ``"adamw"``.
+        optimizer: ``"sgd"``, ``"adamw"`` or ``"muon"``, whose steps are orthogonal matrices: rates of 0.01 to 0.05.
         learning_rate: the schedule's highest rate.
-        momentum: SGD's momentum, or AdamW's first beta.
+        momentum: SGD's and Muon's momentum, or AdamW's first beta.
         nesterov: SGD with Nesterov's momentum.
         weight_decay: of parameters with at least two dimensions, unless their layer's hints say otherwise.
         schedule: ``"onecycle"`` (cosine up from 1/25 of the rate and down to almost zero), ``"cosine"`` (linear up,
