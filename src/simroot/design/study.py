@@ -248,7 +248,8 @@ def _complete(
 def _require_same(study: optuna.Study, budget: Budget, part: ImageData, families: Sequence[str], epochs: int) -> None:
     """Refuse a study of another search: its accuracies are no measure of this one's."""
     known = data_config(part, None)
-    images = {key: known[key] for key in ("classes", "image_size", "channels", "mean", "train", "val")}
+    images = {key: known[key] for key in ("classes", "image_size", "channels", "train", "val")}
+    images["mean"] = [round(value, 3) for value in known["mean"]]  # decoders differ in the last digits
     asked = {"budget": str(budget), "images": images, "families": list(families), "epochs": epochs}
     asked = json.loads(json.dumps(asked))
     before = study.user_attrs.get("search")
