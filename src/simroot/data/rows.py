@@ -82,8 +82,8 @@ def part_text(value: Any, where: str) -> str | None:
     return found[0]
 
 
-def place_of(text: str, root: Path, where: str) -> Path:
-    """The file that a table's path stands for, inside of a folder; also with Windows' signs.
+def place_of(text: str, root: str, where: str) -> Path:
+    """The file that a table's path stands for, inside of a folder, an absolute path; also with Windows' signs.
 
     Raises:
         DataError: it is an address, or leads out of the folder.
@@ -92,13 +92,12 @@ def place_of(text: str, root: Path, where: str) -> Path:
         raise DataError(f"{where}: {quoted(text)} is an address: images are read from files; download them first")
     if "\0" in text:
         raise DataError(f"{where}: {quoted(text)} is no path")
-    if "\\" in text and not (root / text).exists():
+    if "\\" in text and not os.path.exists(os.path.join(root, text)):
         text = text.replace("\\", "/")
-    base = os.path.abspath(root)
-    path = Path(os.path.normpath(os.path.join(base, text)))
-    if not path.is_relative_to(base) or _DRIVE.match(text):
+    path = os.path.normpath(os.path.join(root, text))  # of words: a table has many rows, and a Path takes its time
+    if not path.startswith(root.rstrip(os.sep) + os.sep) or _DRIVE.match(text):
         raise DataError(
             f"{where}: {quoted(text)} leads out of {root}; --image-root names the folder that holds all images"
             " (image_root= of load)"
         )
-    return path
+    return Path(path)

@@ -66,7 +66,9 @@ class Table:
     """Rows as they come, by part and class; and those that are left out."""
 
     def __init__(self, path: Path, root: str | Path | None) -> None:
-        self.path, self.root, self.budget = path, root and Path(root), memory_budget()
+        self.path, self.budget = path, memory_budget()
+        self.root = None if root is None else os.path.abspath(root)
+        self.roots: dict[Path, str] = {}  # of the files
         # Part -> class -> (order, file).
         self.found: dict[str, dict[str, list[tuple[tuple[str, ...], ImageFile]]]] = {}
         self.seen: dict[tuple[str, Path], tuple[str, str]] = {}
@@ -112,11 +114,16 @@ class Table:
             return None
         if not isinstance(row.image, str):
             raise DataError(f"{where}: the image is {quoted(row.image)}; expected its path")
-        path = place_of(row.image.strip(), self.root or file.parent, where)
+        path = place_of(row.image.strip(), self._root(file), where)
         if not os.path.isfile(path):
             self._leave_out(_MISSING, f"{where}, {path}")
             return None
         return path
+
+    def _root(self, file: Path) -> str:
+        if file not in self.roots:
+            self.roots[file] = self.root or os.path.abspath(file.parent)
+        return self.roots[file]
 
     def _leave_out(self, why: tuple[str, str], where: str) -> None:
         self.left_out[why] += 1
