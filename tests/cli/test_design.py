@@ -48,10 +48,27 @@ def test_task(simroot: Simroot) -> None:
     assert simroot("cost", found["model"], *pairs, *size, "--json").json["macs"] == found["macs"] <= 500_000
 
 
+def test_memory_of_a_device_is_a_budget(simroot: Simroot, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "150")
+    words = ("design", "--ram", "8K", "--flash", "8K", "--family", "simnet_mixed", "--image-size", 16)
+    (found,) = simroot(*words, "--json").json
+    assert max(found["ram"], found["flash"]) <= 8192
+    result = simroot(*words)
+    assert "Networks within 8,192 bytes of RAM in int8, 8,192 bytes of flash in int8" in result.out
+    assert f"{found['ram']:,}" in result.out
+    assert "simroot design --ram 8192 --flash 8192 --precision int8 --family simnet_mixed" in result.out
+    pairs = [word for key, value in found["overrides"].items() for word in ("--set", f"{key}={json.dumps(value)}")]
+    cost = ("cost", found["model"], *pairs, "--input-size", "3,16,16", "--device", "--int8", "--json")
+    needed = simroot(*cost).json["device"]
+    assert (needed["arena"], needed["flash"]) == (found["ram"], found["flash"])
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         ((), "the budget has no limit"),
+        (("--ram", "much"), "'much' is no number of bytes, as in 32768, 32K or 1M"),
+        (("--parameters", "5K", "--precision", "int8"), "--precision is that of the C export, for --ram and --flash"),
         (("--parameters", "many"), "'many' is no whole number of at least 1, as in 20000, 20K or 3.5M"),
         (("--parameters", "0.5"), "'0.5' is no whole number"),
         (("--parameters", "10"), "no network is within 10 parameters"),

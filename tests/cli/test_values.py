@@ -6,7 +6,17 @@ from typing import Any
 
 import pytest
 
-from simroot.cli.values import image_shape, override, positive, positive_number, positives, quantity, reader, seed
+from simroot.cli.values import (
+    image_shape,
+    memory,
+    override,
+    positive,
+    positive_number,
+    positives,
+    quantity,
+    reader,
+    seed,
+)
 
 
 @pytest.mark.parametrize(
@@ -65,6 +75,20 @@ def test_quantity(text: str, value: int) -> None:
 def test_no_quantity(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="is no whole number of at least 1, as in 20000"):
         quantity(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("32768", 32768), ("32K", 32768), ("32kB", 32768), ("32KiB", 32768), ("0.5M", 524288), ("7B", 7)],
+)
+def test_memory(text: str, value: int) -> None:
+    assert memory(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "K", "0", "-1K", "1.0001K", "1G", "nan", "3 K"])
+def test_no_memory(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="is no number of bytes, as in 32768, 32K or 1M"):
+        memory(text)
 
 
 def test_positives() -> None:

@@ -21,6 +21,7 @@ from simroot.design.search import CANDIDATES, comparison, design
 from simroot.design.tasks import CIFAR_10, Task, deployed, parameters
 from simroot.design.times import Times
 from simroot.errors import ConfigError
+from simroot.export.c.report import Precision, device_memory
 from simroot.measure import count
 from simroot.trials.experiment import Finished, Report
 
@@ -93,6 +94,7 @@ def test_budget_needs_a_limit() -> None:
         Budget()
     assert str(Budget(20_000, 3_000_000, 0.5)) == "20,000 parameters, 3,000,000 MACs, 0.5 ms"
     assert str(Budget(macs=3_000_000)) == "3,000,000 MACs"
+    assert str(Budget(ram=4096, precision="float32")) == "4,096 bytes of RAM in float32"
 
 
 def test_looking_for_networks_leaves_torchs_random_state() -> None:
@@ -118,12 +120,30 @@ def test_design_is_within_the_budget_and_almost_fills_it() -> None:
         assert each.network.overrides == json.loads(json.dumps(dict(each.network.overrides)))
 
 
+@pytest.mark.parametrize("precision", ["int8", "float32"])
+def test_design_within_the_memory_of_a_device(precision: Precision, caplog: pytest.LogCaptureFixture) -> None:
+    task = Task(image_size=16)
+    limit = Budget(ram=6_000, flash=9_000, precision=precision)
+    with caplog.at_level(logging.WARNING, logger="simroot"):
+        (found,) = design(limit, task, ["simnet_mixed", "tiniest"])
+    assert "tiniest is left out: layer_norm of layer norm1 has no C form" in caplog.text
+    model = deployed(found.network.model, found.network.overrides, task)
+    assert found.memory == device_memory(model, task.input_size, precision)
+    assert found.memory.precision == precision
+    assert found.memory.arena <= 6_000
+    assert found.memory.flash <= 9_000
+    # The next width, a quarter of a channel more, is too large for one of the two.
+    wider = {**found.network.overrides, "channels": float(found.network.overrides["channels"]) + 0.25}
+    needed = device_memory(deployed(found.network.model, wider, task), task.input_size, precision)
+    assert needed.arena > 6_000 or needed.flash > 9_000
+
+
 def test_families_that_cannot_are_left_out_and_named(caplog: pytest.LogCaptureFixture) -> None:
     task = Task(image_size=8)
     with caplog.at_level(logging.WARNING, logger="simroot"):
         found = design(Budget(parameters=5_000), task, ["simnet2", "resnet"])
     assert [each.network.name for each in found] == ["resnet"]
-    assert "left out: image_size of simnet2 is 8; the smallest that works is 15" in caplog.text
+    assert "simnet2 is left out: image_size of simnet2 is 8; the smallest that works is 15" in caplog.text
     with pytest.raises(ConfigError, match="no network is within 5,000 parameters with images of 8 pixels"):
         design(Budget(parameters=5_000), task, ["simnet2"])
     with pytest.raises(ConfigError, match="unknown family 'simnet9'; known are simnet_mixed; "):

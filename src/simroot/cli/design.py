@@ -6,7 +6,7 @@ import argparse
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 from simroot.cli.datasource import (
@@ -18,7 +18,7 @@ from simroot.cli.datasource import (
 )
 from simroot.cli.output import count_text, print_json, print_table
 from simroot.cli.trials import add_trial_arguments, asks_for_runs, conduct_and_print
-from simroot.cli.values import positive, positive_number, quantity
+from simroot.cli.values import memory, positive, positive_number, quantity
 from simroot.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -47,6 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="T",
         help="at most T milliseconds an image, on one thread in ONNX Runtime, measured here",
     )
+    budget.add_argument("--ram", type=memory, metavar="N", help="at most N bytes of memory in its C export, as in 32K")
+    budget.add_argument("--flash", type=memory, metavar="N", help="at most N bytes of constants there, as in 64K")
+    budget.add_argument(
+        "--precision", choices=("int8", "float32"), help="of the C export, for --ram and --flash (default: int8)"
+    )
     data = add_data_arguments(parser, default="none, networks are sized only")
     add_part_arguments(data, short=False)
     add_preparation_arguments(data, size_help="N x N pixels, or height H and width W (default: the data's, or 32)")
@@ -72,7 +77,9 @@ def run(arguments: argparse.Namespace) -> int:
     from simroot.design.search import CANDIDATES, comparison, design
 
     given = vars(arguments)
-    budget = Budget(*(given.get(limit) for limit in ("parameters", "macs", "milliseconds")))
+    budget = Budget(**{field.name: given[field.name] for field in fields(Budget) if field.name in given})
+    if "precision" in given and not budget.on_device:
+        raise ConfigError("--precision is that of the C export, for --ram and --flash; give one of them")
     trained = asks_for_runs(arguments)
     source = data_source(arguments)
     searched = given.get("search")
@@ -146,11 +153,19 @@ def _data_and_task(given: Mapping[str, Any], source: Mapping[str, Any]) -> tuple
 
 def _print(budget: Budget, found: Sequence[Design], families: Sequence[str], source: Mapping[str, Any]) -> None:
     rows = [
-        [each.network.name, count_text(each.parameters), count_text(each.macs), *_time(each), _command(each)]
+        [
+            each.network.name,
+            count_text(each.parameters),
+            count_text(each.macs),
+            *_time(each),
+            *_memory(each),
+            _command(each),
+        ]
         for each in found
     ]
     timed = ["ms", "predicted"] if budget.milliseconds is not None else []
-    numbers = ["parameters", "MACs", *timed]
+    held = ["RAM", "flash"] if budget.on_device else []
+    numbers = ["parameters", "MACs", *timed, *held]
     print_table(f"Networks within {budget}", ["family", *numbers, "simroot train"], rows, numbers=numbers)
     print(f"\nNext, to train all of them and see which is best:\n  {shlex.join(_again(budget, families, source))}")
 
@@ -159,7 +174,11 @@ def _again(budget: Budget, families: Sequence[str], source: Mapping[str, Any]) -
     """The words that train the same networks, on the data that was named, or else on PATH."""
     from simroot.trials.runs import data_words
 
-    limits = [(f"--{name}", str(limit)) for name, limit in asdict(budget).items() if limit is not None]
+    limits = [
+        (f"--{name}", str(limit))
+        for name, limit in asdict(budget).items()
+        if limit is not None and (name != "precision" or budget.on_device)
+    ]
     chosen = [("--family", name) for name in families]
     words = [word for pair in (*limits, *chosen) for word in pair]
     return ["simroot", "design", *words, *data_words({"name_or_path": "PATH", **source}), "--train"]
@@ -167,6 +186,10 @@ def _again(budget: Budget, families: Sequence[str], source: Mapping[str, Any]) -
 
 def _time(each: Design) -> list[str]:
     return [f"{time:.3f}" for time in (each.milliseconds, each.predicted) if time is not None]
+
+
+def _memory(each: Design) -> list[str]:
+    return [] if each.memory is None else [count_text(each.memory.arena), count_text(each.memory.flash)]
 
 
 def _command(each: Design) -> str:
@@ -179,4 +202,5 @@ def _command(each: Design) -> str:
 def _as_dict(each: Design) -> dict[str, Any]:
     network = {"family": each.network.name, "model": each.network.model, "overrides": dict(each.network.overrides)}
     times = {"milliseconds": each.milliseconds, "predicted_milliseconds": each.predicted}
-    return network | {"parameters": each.parameters, "macs": each.macs, **times}
+    held = None if each.memory is None else {"ram": each.memory.arena, "flash": each.memory.flash}
+    return network | {"parameters": each.parameters, "macs": each.macs, **times, **(held or {})}

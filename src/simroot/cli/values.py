@@ -113,6 +113,15 @@ def quantity(text: str) -> int:
     return int(number)
 
 
+def memory(text: str) -> int:
+    """Read bytes of memory, at least 1, as ``32768``, ``32K`` or ``32KiB``, ``1M``: K is 1,024, as chips have it."""
+    match = re.fullmatch(rf"(\d{{1,{_DIGITS}}}(?:\.\d{{1,9}})?)(?:([KM]?)(?:i?B)?)", text.strip(), re.IGNORECASE)
+    number = Decimal(match[1]) * {"": 1, "K": 1024, "M": 1024**2}[match[2].upper()] if match else Decimal(0)
+    if number < 1 or number % 1:
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is no number of bytes, as in 32768, 32K or 1M")
+    return int(number)
+
+
 def share_or_count(text: str) -> float | int:
     """Read a share of a whole, between 0 and 1, or a whole number of at least 1."""
     try:

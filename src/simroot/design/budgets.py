@@ -15,6 +15,7 @@ from torch import nn
 from simroot.design.tasks import CIFAR_10, Task, deployed, parameters
 from simroot.design.times import Times
 from simroot.errors import ConfigError
+from simroot.export.c.report import Precision, device_memory
 from simroot.measure import count
 
 # The search ends where so much of a limit of time is used, and halves what is left where so many guesses were not
@@ -37,6 +38,9 @@ class Budget:
         parameters: their number.
         macs: multiply-accumulates for one image.
         milliseconds: for one image, on one thread, in ONNX Runtime, on this machine.
+        ram: bytes that its C export works in: the arena.
+        flash: bytes of the C export's constants; the code comes on top.
+        precision: of that C export, ``"int8"`` or ``"float32"``.
 
     Raises:
         ConfigError: if nothing matters.
@@ -45,20 +49,46 @@ class Budget:
     parameters: int | None = None
     macs: int | None = None
     milliseconds: float | None = None
+    ram: int | None = None
+    flash: int | None = None
+    precision: Precision = "int8"
 
     def __post_init__(self) -> None:
         if not str(self):
-            raise ConfigError("the budget has no limit; expected a number of parameters, of MACs or of milliseconds")
+            raise ConfigError(
+                "the budget has no limit; expected a number of parameters, of MACs, of milliseconds, or of bytes of RAM"
+                " or flash"
+            )
 
     def __str__(self) -> str:
-        limits = {"{:,} parameters": self.parameters, "{:,} MACs": self.macs, "{:g} ms": self.milliseconds}
+        limits = {
+            "{:,} parameters": self.parameters,
+            "{:,} MACs": self.macs,
+            "{:g} ms": self.milliseconds,
+            f"{{:,}} bytes of RAM in {self.precision}": self.ram,
+            f"{{:,}} bytes of flash in {self.precision}": self.flash,
+        }
         return ", ".join(text.format(limit) for text, limit in limits.items() if limit is not None)
 
+    @property
+    def on_device(self) -> bool:
+        """Whether memory of a device is limited."""
+        return self.ram is not None or self.flash is not None
+
     def counts(self, network: nn.Module, task: Task) -> bool:
-        """Whether a deployed network is within the limits of parameters and operations."""
-        return (self.parameters is None or parameters(network) <= self.parameters) and (
-            self.macs is None or count(network, task.input_size).macs <= self.macs
-        )
+        """Whether a deployed network is within the limits of parameters, operations and memory.
+
+        Raises:
+            ConfigError: for a layer that has no C form, if memory of a device is limited.
+        """
+        if self.parameters is not None and parameters(network) > self.parameters:
+            return False
+        if self.macs is not None and count(network, task.input_size).macs > self.macs:
+            return False
+        if not self.on_device:
+            return True
+        needed = device_memory(network, task.input_size, self.precision)
+        return (self.ram is None or needed.arena <= self.ram) and (self.flash is None or needed.flash <= self.flash)
 
 
 def widest(
@@ -79,7 +109,7 @@ def widest(
         ConfigError: if even a width of 1 needs more, or the family cannot process such images.
     """
     most = None
-    if budget.parameters is not None or budget.macs is not None:
+    if budget.parameters is not None or budget.macs is not None or budget.on_device:
         most = _widest_counted(lambda width: budget.counts(deployed(model, widths(width), task), task))
     known, limit = times or Times(task), budget.milliseconds
     found = most

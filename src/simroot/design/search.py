@@ -16,6 +16,7 @@ from simroot.design.families import ALL, Family
 from simroot.design.tasks import Task, deployed
 from simroot.design.times import Times
 from simroot.errors import ConfigError
+from simroot.export.c.report import Memory, device_memory
 from simroot.images.preparation import size_name
 from simroot.measure import count
 from simroot.trials.experiment import Experiment, Finished, Report
@@ -37,6 +38,7 @@ class Design:
         macs: multiply-accumulates for one image.
         milliseconds: for one image, measured; None if the budget has no limit of time.
         predicted: what the cost model expected of it.
+        memory: of its C export; None if the budget has no limit of a device's memory.
     """
 
     network: Network
@@ -44,6 +46,7 @@ class Design:
     macs: int
     milliseconds: float | None = None
     predicted: float | None = None
+    memory: Memory | None = None
 
 
 def design(budget: Budget, task: Task, families: Sequence[str] = tuple(CANDIDATES)) -> list[Design]:
@@ -84,16 +87,18 @@ def _design(family: Family, budget: Budget, task: Task, times: Times) -> Design 
     try:
         network = family.at(budget, task, times)
     except ConfigError as error:
-        log.warning("left out: %s", error)
+        log.warning("%s is left out: %s", family.name, error)
         return None
     model = deployed(network.model, network.overrides, task)
     cost = count(model, task.input_size)
-    limit = budget.milliseconds
     log.info("%s: %s", network.name, frontier.shape(network))
-    if limit is None:
-        return Design(network, cost.parameters, cost.macs)
-    measured = times.of(network.model, network.overrides, limit)
-    return Design(network, cost.parameters, cost.macs, measured, times.predicted(network.model, network.overrides))
+    found = Design(network, cost.parameters, cost.macs)
+    if budget.on_device:
+        found = replace(found, memory=device_memory(model, task.input_size, budget.precision))
+    if (limit := budget.milliseconds) is None:
+        return found
+    name, overrides = network.model, network.overrides
+    return replace(found, milliseconds=times.of(name, overrides, limit), predicted=times.predicted(name, overrides))
 
 
 def comparison(budget: Budget, networks: Sequence[Network]) -> Experiment:

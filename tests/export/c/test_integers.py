@@ -27,6 +27,7 @@ from simroot.errors import ConfigError, ExportError
 from simroot.export import to_c
 from simroot.export.c import whole
 from simroot.export.c.integers import Numbers, WholeLayer, exp2, factors, log2, mean, rescale
+from simroot.export.c.report import device_memory
 from simroot.export.c.write import ExportedC
 
 
@@ -174,6 +175,9 @@ def test_export(tmp_path: Path) -> None:
     assert (found.description.precision, whole_numbers.precision) == ("int8", "int8")
     floats = to_c(model, tmp_path / "large", size, **options)  # type: ignore[arg-type]
     assert isinstance(floats, ExportedC)
+    # What is planned without images or training is what is written.
+    planned = device_memory(model, size, "int8")
+    assert (planned.arena, planned.flash) == (whole_numbers.arena, whole_numbers.flash)
     assert whole_numbers.arena < 0.4 * floats.memory.arena
     assert whole_numbers.flash < 0.75 * floats.memory.flash  # tables of two functions of 256 bytes
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from simroot.borrowed.from_torch import OpOverload
 from simroot.errors import ConfigError, SimrootError
-from simroot.export.c.layers import Floats, Gather, Image, Layer, Shape, Window
+from simroot.export.c.layers import Affine, Floats, Gather, Image, Layer, Shape, Window
+from simroot.export.description import Description
 from simroot.layers import GlobalMexPool2d, MexDense, MexPool2d, Similarity2d
 from simroot.layers.grouped import GroupedConv2d
 from simroot.models import deploy
@@ -220,3 +221,17 @@ def window(kernel: Any, stride: Any, padding: Any, dilation: Any = 1) -> Window:
 def numbers(value: Any) -> Floats:
     """A constant or a number as an array."""
     return array(value) if isinstance(value, Tensor) else np.asarray(float(value))
+
+
+def normalised(layers: list[Layer], description: Description) -> list[Layer]:
+    """With the normalisation of pixels in front, if the file takes pixels."""
+    image = layers[0]
+    assert isinstance(image, Image)
+    if description.mean is None or description.std is None:
+        return layers
+    mean, std = np.array(description.mean), np.array(description.std)
+    image.pixels = True
+    for layer in layers:
+        layer.inputs = tuple(source + 1 for source in layer.inputs)
+    layers.insert(1, Affine("normalisation", (0,), image.shape, scale=1 / (255 * std), shift=-mean / std))
+    return layers

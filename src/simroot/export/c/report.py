@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
+import torch
 from torch import nn
 
-from simroot.export.c.capture import capture
+from simroot.export.c.capture import capture, normalised
 from simroot.export.c.floats import FloatArithmetic
+from simroot.export.c.integer_text import IntegerArithmetic
 from simroot.export.c.layers import macs
 from simroot.export.c.program import Arithmetic, write_calls
+from simroot.export.c.quantise import quantise
 from simroot.export.c.simplify import simplify
+from simroot.export.description import Description
+
+Precision = Literal["float32", "int8"]
+
+# Random ones, for the ranges of a network whose weights mean nothing.
+_IMAGES = 2
 
 
 @dataclass(frozen=True)
@@ -56,15 +66,28 @@ class Memory:
     layers: tuple[LayerMemory, ...]
 
 
-def device_memory(model: nn.Module, input_size: Sequence[int]) -> Memory:
-    """What a network needs as C in float32; with trained weights or without.
+def device_memory(model: nn.Module, input_size: Sequence[int], precision: Precision = "float32") -> Memory:
+    """What a network needs as C; with trained weights or without.
+
+    Args:
+        model: the deployed network.
+        input_size: shape of one image, (C, H, W).
+        precision: ``"int8"`` for whole numbers throughout, with an image of pixels.
 
     Raises:
         ConfigError: if a layer has no C form.
     """
-    arithmetic = FloatArithmetic(simplify(capture(model, input_size)), "network")
+    layers = capture(model, input_size)
+    arithmetic: Arithmetic
+    if precision == "int8":
+        statistics = [0.5] * input_size[0]  # as any: what there is room for does not depend on them
+        pixels = Description(tuple(input_size), mean=tuple(statistics), std=tuple(statistics))
+        images = torch.randint(256, (_IMAGES, *input_size), generator=torch.Generator().manual_seed(0)).byte()
+        arithmetic = IntegerArithmetic(quantise(simplify(normalised(layers, pixels)), images), "network")
+    else:
+        arithmetic = FloatArithmetic(simplify(layers), "network")
     write_calls(arithmetic)
-    return memory(arithmetic, "float32")
+    return memory(arithmetic, precision)
 
 
 def memory(arithmetic: Arithmetic, precision: str) -> Memory:

@@ -16,13 +16,13 @@ from torch import nn
 from simroot.engines.host import HostProgram, channels_last, compiler
 from simroot.errors import ConfigError, ExportError
 from simroot.export.c import whole
-from simroot.export.c.capture import capture
+from simroot.export.c.capture import capture, normalised
 from simroot.export.c.emit import Examples, files
 from simroot.export.c.floats import FloatArithmetic
 from simroot.export.c.folder import folder_appearing
 from simroot.export.c.integer_text import IntegerArithmetic
 from simroot.export.c.interpret import scores
-from simroot.export.c.layers import Affine, Image, Layer
+from simroot.export.c.layers import Layer
 from simroot.export.c.quantise import quantise
 from simroot.export.c.report import Memory, memory
 from simroot.export.c.simplify import simplify
@@ -30,7 +30,6 @@ from simroot.export.c.text import identifier
 from simroot.export.c.verify import Verified, check_targets
 from simroot.export.c.verify import verify as verify_on
 from simroot.export.checked import Exported, Job, Options, Run
-from simroot.export.description import Description
 from simroot.export.sidecar import described
 
 if TYPE_CHECKING:
@@ -100,20 +99,6 @@ def to_c(
         if one.skipped:
             _logger.warning("%s was not tried: %s", one.target, one.skipped)
     return ExportedC(**vars(exported), memory=needed, verified=tuple(tried))
-
-
-def normalised(layers: list[Layer], description: Description) -> list[Layer]:
-    """With the normalisation of pixels in front, if the file takes pixels."""
-    image = layers[0]
-    assert isinstance(image, Image)
-    if description.mean is None or description.std is None:
-        return layers
-    mean, std = np.array(description.mean), np.array(description.std)
-    image.pixels = True
-    for layer in layers:
-        layer.inputs = tuple(source + 1 for source in layer.inputs)
-    layers.insert(1, Affine("normalisation", (0,), image.shape, scale=1 / (255 * std), shift=-mean / std))
-    return layers
 
 
 def _arithmetic(job: Job, layers: list[Layer]) -> FloatArithmetic | IntegerArithmetic:
