@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,17 @@ def test_blueprint_separable_networks_are_points_of_its_space(rival: str, rank: 
     ours[1:].load_state_dict(theirs[1:].state_dict())
     x = torch.randn(2, 4, 16, 16)
     torch.testing.assert_close(ours[1:](x), theirs[1:](x), rtol=0, atol=0)
+
+
+def test_narrow_blocks_train_channels_last() -> None:
+    """In a process of its own: what it guards against is a crash."""
+    code = (
+        "import torch, simroot\n"
+        "model = simroot.create_model('simnet_residual', channels=4, depth=1).to(memory_format=torch.channels_last)\n"
+        "images = torch.randn(16, 3, 32, 32).to(memory_format=torch.channels_last)\n"
+        "for _ in range(3):\n    model(images).sum().backward()\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_groups_are_fewer_with_depth() -> None:

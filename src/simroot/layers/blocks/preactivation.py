@@ -79,12 +79,16 @@ class PreActivationBlock(nn.Module):
         convolution, groups = nn.Conv2d if group_width == 1 else GroupedConv2d, out_channels // group_width
         second = convolution(out_channels, out_channels, kernel_size, padding=padding, groups=groups, bias=False)
         self.conv2 = nn.Sequential(embedding(hidden, out_channels) | {"depthwise": second})
+        self.stride = stride
         self.shortcut: nn.Module | None = None
         if stride > 1 or in_channels != out_channels:
-            self.shortcut = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
+            self.shortcut = nn.Conv2d(in_channels, out_channels, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         active = F.relu(self.norm(x))
         y = self.conv2(F.relu(self.conv1(active)))
-        residual: Tensor = (x if self.shortcut is None else self.shortcut(active)) + y
-        return residual
+        if self.shortcut is None:
+            return x + y
+        # The same as a 1x1 convolution that strides, whose gradient PyTorch 2.14 writes out of bounds on CPUs where it
+        # reads fewer than eight channels, channels-last.
+        return self.shortcut(active[:, :, :: self.stride, :: self.stride]) + y
