@@ -66,9 +66,10 @@ def test_narrow_blocks_train_channels_last() -> None:
     """In a process of its own: what it guards against is a crash."""
     code = (
         "import torch, simroot\n"
-        "model = simroot.create_model('simnet_residual', channels=4, depth=1).to(memory_format=torch.channels_last)\n"
-        "images = torch.randn(16, 3, 32, 32).to(memory_format=torch.channels_last)\n"
-        "for _ in range(3):\n    model(images).sum().backward()\n"
+        "for name in ('simnet_residual', 'mlperf_resnet8'):\n"
+        "    model = simroot.create_model(name, channels=4).to(memory_format=torch.channels_last)\n"
+        "    images = torch.randn(16, 3, 32, 32).to(memory_format=torch.channels_last)\n"
+        "    for _ in range(3):\n        model(images).sum().backward()\n"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

@@ -29,13 +29,17 @@ class ProjectedBlock(nn.Module):
         super().__init__()
         self.conv1 = ScaledConv2d(in_channels, out_channels, 3, stride=stride)
         self.conv2 = ScaledConv2d(out_channels, out_channels, 3)
+        self.stride = stride
         self.shortcut: nn.Module | None = None
         if stride > 1 or in_channels != out_channels:
-            self.shortcut = NormalisedConv2d(in_channels, out_channels, 1, stride=stride, norm=False)
+            self.shortcut = NormalisedConv2d(in_channels, out_channels, 1, norm=False)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv2(F.relu(self.conv1(x)))
-        return F.relu((x if self.shortcut is None else self.shortcut(x)) + y)
+        if self.shortcut is None:
+            return F.relu(x + y)
+        # Not by a convolution that strides: see PreActivationBlock.
+        return F.relu(self.shortcut(x[:, :, :: self.stride, :: self.stride]) + y)
 
 
 @register(parameters=77_706, macs=12_501_632, recipe={"learning_rate": 0.2})
