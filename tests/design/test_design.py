@@ -120,6 +120,21 @@ def test_design_is_within_the_budget_and_almost_fills_it() -> None:
         assert each.network.overrides == json.loads(json.dumps(dict(each.network.overrides)))
 
 
+@pytest.mark.parametrize("most", [None, 1, 7, 100, 5_000])
+@pytest.mark.parametrize("power", [0.5, 1, 2, 3])
+@pytest.mark.parametrize("last", [0, 1, 6, 63, 64, 700])
+def test_few_guesses_find_the_last_width_that_fits(last: int, power: float, most: int | None) -> None:
+    asked = []
+
+    def used(width: int) -> float:
+        asked.append(width)
+        return float((width / (last + 0.5)) ** power)
+
+    assert budgets._widest_used(used, most) == (last if most is None else min(last, most))
+    assert len(asked) == len(set(asked)) <= 16
+    assert most is None or max(asked) <= most
+
+
 @pytest.mark.parametrize("precision", ["int8", "float32"])
 def test_design_within_the_memory_of_a_device(precision: Precision, caplog: pytest.LogCaptureFixture) -> None:
     task = Task(image_size=16)

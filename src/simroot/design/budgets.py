@@ -26,6 +26,9 @@ _GUESSES = 5
 # The first width that is measured is at most so large, and each other so many times the widest that is fast enough.
 _FIRST, _WIDER = 64, 4
 
+# Of a weight in flash.
+_BYTES: Mapping[Precision, int] = {"int8": 1, "float32": 4}
+
 # Width, a whole number from 1 on -> overrides of the network, whose parameters, operations and time rise with it.
 Widths = Callable[[int], Mapping[str, Any]]
 
@@ -76,19 +79,23 @@ class Budget:
         return self.ram is not None or self.flash is not None
 
     def counts(self, network: nn.Module, task: Task) -> bool:
-        """Whether a deployed network is within the limits of parameters, operations and memory.
+        """Whether a deployed network is within the limits of parameters and operations, and its weights in flash."""
+        size = parameters(network)
+        if self.parameters is not None and size > self.parameters:
+            return False
+        if self.flash is not None and size * _BYTES[self.precision] > self.flash:
+            return False
+        return self.macs is None or count(network, task.input_size).macs <= self.macs
+
+    def used(self, network: nn.Module, task: Task) -> float:
+        """The share of a device's memory that a deployed network uses: of RAM or of flash, whichever is larger.
 
         Raises:
-            ConfigError: for a layer that has no C form, if memory of a device is limited.
+            ConfigError: for a layer that has no C form.
         """
-        if self.parameters is not None and parameters(network) > self.parameters:
-            return False
-        if self.macs is not None and count(network, task.input_size).macs > self.macs:
-            return False
-        if not self.on_device:
-            return True
         needed = device_memory(network, task.input_size, self.precision)
-        return (self.ram is None or needed.arena <= self.ram) and (self.flash is None or needed.flash <= self.flash)
+        limits = ((needed.arena, self.ram), (needed.flash, self.flash))
+        return max(bytes_needed / limit for bytes_needed, limit in limits if limit is not None)
 
 
 def widest(
@@ -109,8 +116,10 @@ def widest(
         ConfigError: if even a width of 1 needs more, or the family cannot process such images.
     """
     most = None
-    if budget.parameters is not None or budget.macs is not None or budget.on_device:
+    if any(limit is not None for limit in (budget.parameters, budget.macs, budget.flash)):
         most = _widest_counted(lambda width: budget.counts(deployed(model, widths(width), task), task))
+    if budget.on_device and most != 0:
+        most = _widest_used(lambda width: budget.used(deployed(model, widths(width), task), task), most)
     known, limit = times or Times(task), budget.milliseconds
     found = most
     if limit is not None:
@@ -128,6 +137,29 @@ def _widest_counted(fits: Callable[[int], bool], known: int = 0) -> int:
         step *= 2
     candidates = range(known + step // 2, known + step)
     return candidates[bisect_left(candidates[1:], True, key=lambda width: not fits(width))]
+
+
+def _widest_used(used: Callable[[int], float], most: int | None) -> int:
+    """The largest width, at most ``most``, of which a share of at most 1 is used; 0 if none. It rises with the width.
+
+    Each guess is where a power of the width through what is known would reach 1; every third one halves what is left.
+    """
+    low, high, guess = 0, math.inf if most is None else most + 1, most or _FIRST
+    shares: dict[float, float] = {}
+    while high > low + 1:
+        shares[guess] = used(guess)
+        if shares[guess] <= 1:
+            low = guess
+        else:
+            high = guess
+        if high == math.inf:
+            guess = 2 * low
+        elif high in shares:
+            power = math.log(shares[high] / shares[low]) / math.log(high / low) if low else 1.0
+            reached = high * shares[high] ** (-1 / max(power, 0.1))
+            guess = int(reached) if len(shares) % 3 else (low + int(high)) // 2
+            guess = min(max(guess, low + 1), int(high) - 1)
+    return low
 
 
 def _widest_timed(time: Callable[[int], float], predict: Callable[[int], float], limit: float, most: int | None) -> int:
