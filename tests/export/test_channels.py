@@ -16,10 +16,9 @@ from simroot.engines import open_file
 from simroot.engines.host import channels_last
 from simroot.export import to_onnx
 from simroot.export.c import whole
-from simroot.export.c.capture import capture
+from simroot.export.c.capture import capture, normalised
 from simroot.export.c.quantise import quantise
 from simroot.export.c.simplify import simplify
-from simroot.export.c.write import normalised
 from simroot.export.channels import LEAST, equalise_channels, relative
 from simroot.export.description import Description
 

@@ -21,6 +21,7 @@ from simroot.data.classes import class_lines
 from simroot.errors import CheckpointError, counted
 from simroot.files import remove_torn
 from simroot.layers import accelerate, acceleration, restore
+from simroot.layers.guarded import guard, unguard
 from simroot.models.memory import require_memory
 from simroot.ops.native import native
 from simroot.training.averaging import Averaging
@@ -309,6 +310,9 @@ def _fit(
             size = " x ".join(map(str, teacher.shape))
             log.info("%.0f%% of the loss imitates %s, which sees images of %s", 100 * recipe.distil, teacher.name, size)
         _all_in_training(model)
+        if trainer.strategy.root_device.type == "cpu":
+            guard(model)
+            stack.callback(unguard, model)
         if recipe.accelerate and not recipe.compile and trainer.strategy.root_device.type == "cpu" and native():
             stack.callback(restore, model)
             if found := acceleration(accelerate(model)):

@@ -15,14 +15,13 @@ from torch.nn import functional as F
 
 from simroot.engines.host import HostProgram, channels_last, compiler
 from simroot.export.c import whole
-from simroot.export.c.capture import capture
+from simroot.export.c.capture import capture, normalised
 from simroot.export.c.emit import Examples, files
 from simroot.export.c.floats import FloatArithmetic
 from simroot.export.c.integer_text import IntegerArithmetic
 from simroot.export.c.integers import WholeLayer
 from simroot.export.c.quantise import quantise
 from simroot.export.c.simplify import simplify
-from simroot.export.c.write import normalised
 from simroot.export.description import Description
 from simroot.layers import GlobalMexPool2d, MexDense, MexPool2d, Similarity2d
 from simroot.models import create_model

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from simroot.errors import ConfigError
+from simroot.layers.blocks.preactivation import PreActivationBlock, subspace, unconstrained
 from simroot.models import create_model, deploy
-from simroot.models.baselines.bsconv import PreActivationBlock, subspace, unconstrained
 from simroot.models.baselines.mlperf import ProjectedBlock
 from simroot.models.baselines.tiniest import ChannelNorm2d, GatedBlock
 
