@@ -50,8 +50,8 @@ SHORTER = {
     r"^simroot reproduce.*--data (?!.*--quick)": "--quick",
     r"^simroot bench": "--seconds 0.01",
     r"^simroot (pretrain|train.*--pretrain( |$))": "--limit 30",
-    r"^simroot pretrain": "--patches 2000",
-    r"^simroot train.*--pretrain$": "--pretrain.patches 2000",
+    r"^simroot pretrain": "--patches 2000 --layers 1",
+    r"^simroot train.*--pretrain$": "--pretrain.patches 2000 --pretrain.layers 1",
 }
 
 

@@ -8,16 +8,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from markupsafe import Markup
 from PIL import Image
 
 from simroot.data import from_arrays
 from simroot.errors import CheckpointError
 from simroot.export import to_onnx
 from simroot.report import write_report
+from simroot.report.page import _writable
 from simroot.report.pictures import thumbnail
 from simroot.training import Run, chosen_images, evaluate, load_run, recipe, train
 
-CLASSES = ("<script>alert(1)</script>", "b & b", "\udcff")  # the last is a byte that is no letter
+CLASSES = ("<script>alert(1)</script>", "b & b", "c")
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +98,12 @@ def test_a_training_that_is_not_complete(run: Run, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"its training is not complete"):
         write_report(load_run(tmp_path / "run"))
     assert not (tmp_path / "run" / "report.html").exists()
+
+
+def test_bytes_that_are_no_letters_are_question_marks() -> None:
+    assert _writable("a\udcff") == "a?"
+    assert _writable(Markup("<b>")) == Markup("<b>")
+    assert _writable(3) == 3
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 300, 200), (3, 100, 40)])
