@@ -24,6 +24,7 @@ from simroot.errors import ConfigError
 from simroot.training import TrainingInterrupted
 from simroot.training.fit import StopTraining
 from simroot.training.module import Classifier
+from simroot.trials import clusters
 from simroot.trials import jobs as module
 from simroot.trials.board import Board, Progress, Reporter
 from simroot.trials.clusters import Jobs, Place, opened
@@ -253,16 +254,25 @@ def test_stopped_and_resumed_they_are_those_of_one_after_the_other(tmp_path: Pat
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("distributed") is None, reason="needs dask[distributed]")
 @pytest.mark.filterwarnings("ignore")  # of a library that is a guest here
-def test_on_a_cluster_of_two_workers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_on_a_cluster_of_two_workers(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import dask
     from distributed import LocalCluster
 
+    # A busy machine may take its time.
+    monkeypatch.setenv("DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT", "120s")
+    monkeypatch.setattr(clusters, "_PATIENCE", 120)
     data = images()
     options: dict[str, Any] = {"progress": False}
     wanted = [trial(seed) for seed in (0, 1)]
     alone, beside = Runs(tmp_path / "alone", data, None), Runs(tmp_path / "beside", data, None)
     for each in wanted:
         alone.complete(each, **options)
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "120s"}),
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+    ):
         jobs = Jobs(cluster=f"dask:{cluster.scheduler_address}", threads=torch.get_num_threads())
         with caplog.at_level(logging.INFO, "simroot"):
             assert complete_all(beside, wanted, jobs, options) == []
