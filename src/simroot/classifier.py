@@ -10,22 +10,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.metrics import confusion_matrix
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from simroot import export as writers
 from simroot.data import ImageData, from_dataset
 from simroot.data.arrays import pixels
-from simroot.errors import ConfigError, DataError, counted
+from simroot.errors import DataError, counted
+from simroot.export.writers import writer
 from simroot.images.decoding import Picture
 from simroot.images.preparation import ImageSize
 from simroot.training import Choice, choose, export_options, load_run, recipe, train
 from simroot.training.defaults import registered
-from simroot.training.evaluation import Evaluation
+from simroot.training.evaluation import Evaluation, evaluated
 
 if TYPE_CHECKING:
     from sklearn.utils import Tags
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from simroot.export import Exported
 
 Pictures = ArrayLike | Sequence[Picture]
-
-_WRITERS = {"onnx": "to_onnx", "openvino": "to_openvino", "torch": "to_torch_export", "c": "to_c"}
-_HIGHEST = 5  # the scores among which the true class may be
 
 
 class Classifier(ClassifierMixin, BaseEstimator):
@@ -155,10 +152,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
                 f"the label {unknown[0]} was not among those of fit; known are {', '.join(self.run_.classes)}"
             )
         index = np.searchsorted(self.classes_, labels)
-        highest = np.argsort(-found, axis=1)[:, :_HIGHEST]
-        loss = -np.log(np.maximum(found[np.arange(len(index)), index], np.finfo(np.float64).tiny)).sum()
-        pairs = confusion_matrix(index, found.argmax(1), labels=np.arange(len(self.classes_)))
-        return Evaluation.counted(self.run_.classes, pairs, int((highest == index[:, None]).sum()), float(loss))
+        logarithms = np.log(np.maximum(found, np.finfo(np.float64).tiny))  # their softmax are the probabilities
+        return evaluated(self.run_, [(torch.from_numpy(logarithms), torch.from_numpy(index))])
 
     def export(self, path: str | Path, *, format: str = "onnx", int8: bool = False, calibration: int = 512) -> Exported:
         """Write the network for a device, checked against the network on the images that ``fit`` held out.
@@ -175,13 +170,9 @@ class Classifier(ClassifierMixin, BaseEstimator):
             ExportError: if the file does not compute what the network does.
         """
         check_is_fitted(self, "run_")
-        if format not in _WRITERS:
-            raise ConfigError(f"format is {format!r}; expected one of {', '.join(_WRITERS)}")
+        write = writer(format)
         options = export_options(self.run_, calibration=calibration if int8 else None)
-        written: Exported = getattr(writers, _WRITERS[format])(
-            self.run_.model, path, self.run_.preparation.shape, **options
-        )
-        return written
+        return write(self.run_.model, path, self.run_.preparation.shape, **options)
 
     def _seed(self) -> int:
         if isinstance(self.random_state, int | np.integer):

@@ -202,5 +202,5 @@ def _command(each: Design) -> str:
 def _as_dict(each: Design) -> dict[str, Any]:
     network = {"family": each.network.name, "model": each.network.model, "overrides": dict(each.network.overrides)}
     times = {"milliseconds": each.milliseconds, "predicted_milliseconds": each.predicted}
-    held = None if each.memory is None else {"ram": each.memory.arena, "flash": each.memory.flash}
-    return network | {"parameters": each.parameters, "macs": each.macs, **times, **(held or {})}
+    held = {} if each.memory is None else {"ram": each.memory.arena, "flash": each.memory.flash}
+    return network | {"parameters": each.parameters, "macs": each.macs, **times, **held}

@@ -58,13 +58,11 @@ def run(arguments: argparse.Namespace) -> int:
     facts += [("loss", f"{found.loss:.4f}"), ("images", count_text(found.count))]
     print_facts(f"{title} on {data}", facts)
     print()
+    figures = zip(found.precision.values(), found.recall.values(), found.f1.values(), strict=True)
+    images = found.confusion.sum(1).tolist()
     rows = [
-        (
-            label,
-            count_text(own["images"]),
-            *(percent(share) for share in (found.precision[label], recall, found.f1[label])),
-        )
-        for (label, own), recall in zip(found.by_class().items(), found.recall.values(), strict=True)
+        (label, count_text(number), *map(percent, shares))
+        for label, number, shares in zip(found.per_class, images, figures, strict=True)
     ]
     numbers = ["images", "precision", "recall", "F1"]
     print_table("By class", ["class", *numbers], rows, numbers=numbers)

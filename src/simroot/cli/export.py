@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +13,12 @@ from simroot.cli.device import print_memory, print_verified
 from simroot.cli.output import percent, print_facts, print_json, print_table, require_folder
 from simroot.cli.values import add_model_overrides, positive
 from simroot.errors import ConfigError, ExportError, counted
+from simroot.export.writers import FORMATS, writer
 
 if TYPE_CHECKING:
     from torch import nn
 
     from simroot.export import Exported, Options
-
-# Format -> suffix of its file; C is a folder.
-FORMATS = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2", "c": ""}
 
 # Columns that a narrow terminal can do without, the first to go first.
 _OPTIONAL = ("allowed", "same class", "difference", "precision", "size")
@@ -101,11 +97,11 @@ def run(arguments: argparse.Namespace) -> int:
             options["custom_operator"] = True
         stem = "model-int8" if arguments.int8 else "model" if is_run else Path(arguments.model).stem.replace(":", "_")
         out = vars(arguments).get("out", folder / stem)
-        writers = _writers(vars(arguments).get("verify", ()))
         exported, refused = [], []
         for name in arguments.format:
+            more = {"verify": arguments.verify} if name == "c" and "verify" in arguments else {}
             try:
-                exported.append(writers[name](model, _with_suffix(out, name), input_size, **options))
+                exported.append(writer(name)(model, _with_suffix(out, name), input_size, **options, **more))
             except ExportError as error:  # the other formats may do
                 refused.append(str(error))
     if exported and arguments.json:
@@ -132,14 +128,8 @@ def _formats(text: str) -> list[str]:
 
 
 def _with_suffix(path: Path, name: str) -> Path:
-    stem = path.with_suffix("") if path.suffix in FORMATS.values() else path
-    return stem.with_name(stem.name + FORMATS[name])
-
-
-def _writers(verify: tuple[str, ...]) -> Mapping[str, Callable[..., Exported]]:
-    from simroot.export import to_c, to_onnx, to_openvino, to_torch_export
-
-    return {"onnx": to_onnx, "openvino": to_openvino, "torch": to_torch_export, "c": partial(to_c, verify=verify)}
+    stem = path.with_suffix("") if path.suffix in [known.suffix for known in FORMATS.values()] else path
+    return stem.with_name(stem.name + FORMATS[name].suffix)
 
 
 def _trained(arguments: argparse.Namespace) -> tuple[str, nn.Module, tuple[int, ...], Options, Path]:

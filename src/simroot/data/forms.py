@@ -45,7 +45,6 @@ FORMS = (
     Form((".tar", ".tar.gz", ".tgz"), "shards:read_shard"),
 )
 _SHARDS = FORMS[-1]
-SUFFIXES = tuple(suffix for form in FORMS for suffix in form.suffixes if form is not _SHARDS)
 
 
 @dataclass(frozen=True)

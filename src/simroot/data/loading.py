@@ -101,10 +101,12 @@ def load(
     Raises:
         DataError: there is nothing to train on there; the message says why and what to do.
     """
-    given = {"image": image_column, "label": label_column, "split": split_column, "group": group_column}
     columns = Columns.of(
         {
-            **{f"{kind}_column": name for kind, name in given.items()},
+            "image_column": image_column,
+            "label_column": label_column,
+            "split_column": split_column,
+            "group_column": group_column,
             "group_level": group_level,
             "image_root": image_root,
         }

@@ -13,6 +13,12 @@ from torch.nn import functional as F
 _SAFE = 8  # channels from which on it does not
 
 
+def subsampled(x: Tensor, stride: int | tuple[int, ...]) -> Tensor:
+    """The pixels that a 1x1 convolution reads which strides: with a step of 1 it is then the same, and safe."""
+    down, across = (stride, stride) if isinstance(stride, int) else stride
+    return x[..., ::down, ::across]
+
+
 class Subsampled:
     """The forward of a 1x1 convolution that strides: in training it first takes the pixels that it reads.
 
@@ -26,8 +32,7 @@ class Subsampled:
         module = self.module
         if not (module.training and torch.is_grad_enabled()):
             return type(module).forward(module, x)
-        down, across = module.stride
-        return F.conv2d(x[..., ::down, ::across], module.weight, module.bias)
+        return F.conv2d(subsampled(x, module.stride), module.weight, module.bias)
 
 
 def guard(model: nn.Module) -> None:

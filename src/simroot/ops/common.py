@@ -106,17 +106,27 @@ def beta_tensor(beta: float | Tensor, like: Tensor) -> Tensor:
 
 
 def differentiable_vjp(
-    function: Callable[..., Tensor], inputs: Sequence[Tensor | None], grad: Tensor, needed: Sequence[bool]
+    function: Callable[..., Tensor | tuple[Tensor, ...]],
+    inputs: Sequence[Tensor | None],
+    grads: Tensor | Sequence[Tensor | None],
+    needed: Sequence[bool],
 ) -> list[Tensor | None]:
     """Gradients of `function` that can be differentiated again, if gradients are enabled, and batched.
 
-    Aliases stand for the inputs, so that one input that was computed from another is not followed back.
+    `grads` are those by its result, or by each of its results. Aliases stand for the inputs, so that one input that was
+    computed from another is not followed back.
     """
-    if not any(needed):
+    if isinstance(grads, Tensor):
+        grads = (grads,)
+    if not any(needed) or all(grad is None for grad in grads):
         return [None] * len(needed)
     again = torch.is_grad_enabled()
     with torch.enable_grad():
         aliases: list[Any] = [None if item is None else item.view_as(item) for item in inputs]
         wanted = [alias for alias, need in zip(aliases, needed, strict=True) if need]
-        found = iter(torch.autograd.grad(function(*aliases), wanted, grad, create_graph=again))
+        results = function(*aliases)
+        results = (results,) if isinstance(results, Tensor) else results
+        pairs = [(one, grad) for one, grad in zip(results, grads, strict=True) if grad is not None]
+        outputs, given = zip(*pairs, strict=True)
+        found = iter(torch.autograd.grad(outputs, wanted, given, create_graph=again))
     return [next(found) if need else None for need in needed]

@@ -122,17 +122,17 @@ def _writable(value: Any) -> Any:
     return value.encode("utf-8", "replace").decode() if type(value) is str else value
 
 
-def _percent(share: float) -> str:
-    return "-" if math.isnan(share) else f"{share:.1%}"
+def _percent(share: float | None) -> str:
+    return "-" if share is None or math.isnan(share) else f"{share:.1%}"
 
 
 def _pictures(run: Run, split: Split, looked: Looked, indices: Tensor) -> Sequence[Picture]:
     if not len(indices):
         return ()
     pixels = split.read(indices, window(run.recipe.crop, train=False))
-    found = []
+    found, taken_for = [], looked.predicted
     for image, index in zip(pixels, indices.tolist(), strict=True):
-        label, predicted = int(looked.labels[index]), int(looked.predicted[index])
+        label, predicted = int(looked.labels[index]), int(taken_for[index])
         shares = looked.shares[index]
         name = f"image {index}" if split.names is None else split.names[index]
         classes = run.classes[label], run.classes[predicted]

@@ -294,7 +294,8 @@ def _fit(
             counted(len(data.val), "validation image"),
             counted(recipe.epochs, "epoch"),
         )
-        if trainer.strategy.root_device.type == "cpu" and (words := crowded(torch.get_num_threads())):
+        on_cpu = trainer.strategy.root_device.type == "cpu"
+        if on_cpu and (words := crowded(torch.get_num_threads())):
             log.warning("%s", words)
         for line in class_lines(data):
             log.info("%s", line)
@@ -310,10 +311,10 @@ def _fit(
             size = " x ".join(map(str, teacher.shape))
             log.info("%.0f%% of the loss imitates %s, which sees images of %s", 100 * recipe.distil, teacher.name, size)
         _all_in_training(model)
-        if trainer.strategy.root_device.type == "cpu":
+        if on_cpu:
             guard(model)
             stack.callback(unguard, model)
-        if recipe.accelerate and not recipe.compile and trainer.strategy.root_device.type == "cpu" and native():
+        if recipe.accelerate and not recipe.compile and on_cpu and native():
             stack.callback(restore, model)
             if found := acceleration(accelerate(model)):
                 log.info("native kernels train %s (recipe field accelerate: true or false)", found.in_words())

@@ -80,8 +80,8 @@ def device_memory(model: nn.Module, input_size: Sequence[int], precision: Precis
     layers = capture(model, input_size)
     arithmetic: Arithmetic
     if precision == "int8":
-        statistics = [0.5] * input_size[0]  # as any: what there is room for does not depend on them
-        pixels = Description(tuple(input_size), mean=tuple(statistics), std=tuple(statistics))
+        halves = (0.5,) * input_size[0]  # as any: what there is room for does not depend on them
+        pixels = Description(tuple(input_size), mean=halves, std=halves)
         images = torch.randint(256, (_IMAGES, *input_size), generator=torch.Generator().manual_seed(0)).byte()
         arithmetic = IntegerArithmetic(quantise(simplify(normalised(layers, pixels)), images), "network")
     else:

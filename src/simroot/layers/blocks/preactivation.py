@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from simroot.layers.blocks.scaled import ScaledConv2d
 from simroot.layers.grouped import GroupedConv2d
+from simroot.layers.guarded import subsampled
 
 # A blueprint's subspace: this share of the input channels, and no fewer than that.
 _SHARE, _FEWEST = 0.25, 4
@@ -89,6 +90,4 @@ class PreActivationBlock(nn.Module):
         y = self.conv2(F.relu(self.conv1(active)))
         if self.shortcut is None:
             return x + y
-        # The same as a 1x1 convolution that strides, whose gradient PyTorch 2.14 writes out of bounds on CPUs where it
-        # reads fewer than eight channels, channels-last.
-        return self.shortcut(active[:, :, :: self.stride, :: self.stride]) + y
+        return self.shortcut(subsampled(active, self.stride)) + y

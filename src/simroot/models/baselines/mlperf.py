@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from simroot.layers import NormalisedConv2d
 from simroot.layers.blocks.scaled import ScaledConv2d
+from simroot.layers.guarded import subsampled
 from simroot.models.baselines.stages import checked_widths
 from simroot.models.building import ImageSize, dense
 from simroot.models.registry import register
@@ -38,8 +39,7 @@ class ProjectedBlock(nn.Module):
         y = self.conv2(F.relu(self.conv1(x)))
         if self.shortcut is None:
             return F.relu(x + y)
-        # Not by a convolution that strides: see PreActivationBlock.
-        return F.relu(self.shortcut(x[:, :, :: self.stride, :: self.stride]) + y)
+        return F.relu(self.shortcut(subsampled(x, self.stride)) + y)
 
 
 @register(parameters=77_706, macs=12_501_632, recipe={"learning_rate": 0.2})

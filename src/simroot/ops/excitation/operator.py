@@ -8,13 +8,14 @@ together in the backward pass of `norm_pool`, which finds that of x. `cpu` has t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from simroot.ops.common import no_autocast, plain_gradient
+from simroot.ops.common import differentiable_vjp, no_autocast, plain_gradient
 from simroot.ops.narrow.plain import Norm
 
 _LIBRARY = torch.library.Library("simroot", "FRAGMENT")
@@ -121,21 +122,9 @@ def plain_pool(
     return y.mean((2, 3)), y
 
 
-def plain_gated(
-    added: Tensor,
-    x: Tensor,
-    mean: Tensor,
-    var: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    eps: float,
-    activation: str,
-    gate: Tensor,
-    filters: Tensor,
-) -> tuple[Tensor, Tensor, Tensor]:
+def plain_gated(x: Tensor, norm: Norm, added: Tensor, gate: Tensor, filters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The convolution and its moments."""
-    read = (Norm(mean, var, weight, bias, eps, activation)(x) + added) * gate[:, :, None, None]
-    y = torch.nn.functional.conv2d(read, filters)
+    y = torch.nn.functional.conv2d((norm(x) + added) * gate[:, :, None, None], filters)
     return y, y.mean((0, 2, 3)), y.var((0, 2, 3), correction=0)
 
 
@@ -149,7 +138,8 @@ def _differentiate_pool(ctx: Any, grad_pooled: Tensor | None, grad: Tensor | Non
     tensors, needed = ctx.saved_tensors, ctx.needs_input_grad[:5]
     with no_autocast(tensors[0]):
         if plain_gradient():
-            found = _again(plain_pool, [*tensors, ctx.eps, ctx.activation], (grad_pooled, grad), needed)
+            plain = partial(plain_pool, eps=ctx.eps, activation=ctx.activation)
+            found = differentiable_vjp(plain, tensors, (grad_pooled, grad), needed)
         elif grad is None and grad_pooled is None:
             found = [None] * 5
         else:
@@ -176,10 +166,9 @@ def _differentiate_gated(
         grad_mean = grad_var = None
     with no_autocast(gate):
         if plain_gradient():
-            arguments = [added, *tensors, ctx.eps, ctx.activation, gate, filters]
-            places = [needed[0], *[False] * 7, *needed[1:]]
-            found = _again(plain_gated, arguments, (grad, grad_mean, grad_var), places)
-            found = [found[place] for place in (0, 8, 9)]
+            x, mean, var, weight, bias = tensors
+            plain = partial(plain_gated, x, Norm(mean, var, weight, bias, ctx.eps, ctx.activation))
+            found = differentiable_vjp(plain, (added, gate, filters), (grad, grad_mean, grad_var), needed)
         elif grad is None and grad_mean is None and grad_var is None:
             found = [None] * 3
         else:
@@ -189,25 +178,6 @@ def _differentiate_gated(
             )
     dadded, dgate, dfilters = (item if need else None for item, need in zip(found, needed, strict=True))
     return (dadded, *[None] * 7, dgate, dfilters, None)
-
-
-def _again(
-    plain: Callable[..., tuple[Tensor, ...]],
-    arguments: list[Any],
-    grads: tuple[Tensor | None, ...],
-    needed: Sequence[bool],
-) -> list[Tensor | None]:
-    """Gradients of the first arguments that can be differentiated again, if gradients are enabled."""
-    create = torch.is_grad_enabled()
-    with torch.enable_grad():
-        aliases = [one.view_as(one) if isinstance(one, Tensor) else one for one in arguments]
-        pairs = [(one, grad) for one, grad in zip(plain(*aliases), grads, strict=False) if grad is not None]
-        wanted = [alias for alias, need in zip(aliases, needed, strict=False) if need]
-        if not pairs or not wanted:
-            return [None] * len(needed)
-        outputs, given = zip(*pairs, strict=True)
-        found = iter(torch.autograd.grad(outputs, wanted, given, create_graph=create))
-    return [next(found) if need else None for need in needed]
 
 
 torch.library.register_autograd("simroot::norm_pool", _differentiate_pool, setup_context=_keep_pool)

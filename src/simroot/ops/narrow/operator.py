@@ -7,12 +7,13 @@ needs no pass of its own. Second derivatives go through PyTorch's operations. `c
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from simroot.ops.common import no_autocast, plain_gradient
+from simroot.ops.common import differentiable_vjp, no_autocast, plain_gradient
 from simroot.ops.narrow.plain import Norm, plain_conv
 
 _LIBRARY = torch.library.Library("simroot", "FRAGMENT")
@@ -103,15 +104,25 @@ def _differentiate(
     needed = [ctx.needs_input_grad[place] for place in (0, 1, 2, 3, 4, 7)]
     if not ctx.moments:
         grad_mean = grad_var = None
+    found: Sequence[Tensor | None]
     with no_autocast(tensors[0]):
         if plain_gradient():
-            found = _again(ctx, tensors, (grad, grad_mean, grad_var), needed)
+            found = differentiable_vjp(partial(_plain, ctx), tensors, (grad, grad_mean, grad_var), needed)
         else:
             found = _once(ctx, tensors, out, out_mean, grad, grad_mean, grad_var, needed)
     dx, dmean, dvar, dweight, dbias, dfilters = (
         item if need else None for item, need in zip(found, needed, strict=True)
     )
     return dx, dmean, dvar, dweight, dbias, None, None, dfilters, None, None, None, None
+
+
+def _plain(
+    ctx: Any, x: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, filters: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The convolution and its moments by PyTorch's operations."""
+    stride, padding, groups = ctx.settings
+    y = plain_conv(x, filters, stride, padding, groups, Norm(mean, var, weight, bias, ctx.eps, ctx.activation))
+    return y, y.mean((0, 2, 3)), y.var((0, 2, 3), correction=0)
 
 
 def _once(
@@ -133,27 +144,6 @@ def _once(
         grad, grad_mean, grad_var, out, out_mean, x, mean, var, weight, bias, ctx.eps, ctx.activation, filters,
         *ctx.settings, needed,
     )  # fmt: skip
-
-
-def _again(
-    ctx: Any, tensors: list[Any], grads: tuple[Tensor | None, ...], needed: list[bool]
-) -> Sequence[Tensor | None]:
-    """Gradients that can be differentiated again, if gradients are enabled."""
-    create = torch.is_grad_enabled()
-    with torch.enable_grad():
-        aliases: list[Any] = [None if tensor is None else tensor.view_as(tensor) for tensor in tensors]
-        x, mean, var, weight, bias, filters = aliases
-        stride, padding, groups = ctx.settings
-        y = plain_conv(x, filters, stride, padding, groups, Norm(mean, var, weight, bias, ctx.eps, ctx.activation))
-        results = [y, y.mean((0, 2, 3)), y.var((0, 2, 3), correction=0)]
-        pairs = [(one, grad) for one, grad in zip(results, grads, strict=True) if grad is not None]
-        wanted = [alias for alias, need in zip(aliases, needed, strict=True) if need and alias is not None]
-        if not pairs or not wanted:
-            return [None] * 6
-        found = iter(
-            torch.autograd.grad([one for one, _ in pairs], wanted, [grad for _, grad in pairs], create_graph=create)
-        )
-    return [next(found) if need and alias is not None else None for alias, need in zip(aliases, needed, strict=True)]
 
 
 torch.library.register_autograd("simroot::narrow_conv", _differentiate, setup_context=_keep)
