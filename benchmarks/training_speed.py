@@ -34,7 +34,7 @@ from simroot.engines.pytorch import torch_threads
 from simroot.models import create_model, model_entry
 from simroot.training import Recipe, build_optimizer, recipe
 from simroot.training.environment import versions
-from simroot.training.module import Batch, Classifier
+from simroot.training.module import Batch, ClassificationModule
 from simroot.training.session import keep_freed_memory, quiet, reproducible
 from simroot.training.trainer import make_trainer
 
@@ -99,11 +99,11 @@ def chosen_recipe(name: str, batch_size: int) -> Recipe:
     return recipe(**{**registered, **fixed})
 
 
-def classifier(name: str, data: ImageData, batch_size: int) -> Classifier:
+def classifier(name: str, data: ImageData, batch_size: int) -> ClassificationModule:
     """The network as simroot trains it, with the same initial weights on every call, channels-last."""
     torch.manual_seed(0)
     model = create_model(name.partition(":")[0], len(data.classes), data.channels, **NETWORKS[name])
-    return Classifier(model.to(memory_format=torch.channels_last), data, chosen_recipe(name, batch_size))
+    return ClassificationModule(model.to(memory_format=torch.channels_last), data, chosen_recipe(name, batch_size))
 
 
 def first_batch(data: ImageData, size: int) -> Batch:

@@ -30,7 +30,7 @@ from simroot.data import ImageData, from_arrays, loader
 from simroot.models import create_model
 from simroot.training import Recipe, build_optimizer, recipe, schedule_factor
 from simroot.training.environment import versions
-from simroot.training.module import Classifier, epoch_seed
+from simroot.training.module import ClassificationModule, epoch_seed
 from simroot.training.session import quiet, reproducible
 from simroot.training.trainer import make_trainer
 
@@ -115,7 +115,7 @@ def train_with_lightning(
     with tempfile.TemporaryDirectory() as folder, quiet():
         trainer = make_trainer(Path(folder), chosen, [clock], {"accelerator": "cpu"})
         with reproducible(torch.device("cpu")):
-            trainer.fit(Classifier(model, data, chosen))
+            trainer.fit(ClassificationModule(model, data, chosen))
     return model.state_dict(), clock.seconds
 
 

@@ -19,7 +19,7 @@ from simroot.export.evaluation import Evaluation
 from simroot.training import Recipe, train
 from simroot.training.callbacks import best_row, stalled
 from simroot.training.checkpoint_file import restored
-from simroot.training.module import Classifier
+from simroot.training.module import ClassificationModule
 from training.support import CLASSES, small_data
 
 
@@ -36,7 +36,7 @@ def uneven() -> ImageData:
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_the_weighted_loss(smoothing: float) -> None:
     """The mean over images, each with the weight of its class; of mixed labels by their shares."""
-    module = Classifier(nn.Identity(), uneven(), Recipe(balance="loss", label_smoothing=smoothing))
+    module = ClassificationModule(nn.Identity(), uneven(), Recipe(balance="loss", label_smoothing=smoothing))
     torch.manual_seed(0)
     scores, labels = torch.randn(8, 3), torch.arange(8) % 3
     weights = torch.tensor([30 / (3 * count) for count in (20, 6, 4)])
@@ -44,7 +44,7 @@ def test_the_weighted_loss(smoothing: float) -> None:
     expected = -(scores.log_softmax(1) * targets * weights).sum(1).mean()
     torch.testing.assert_close(module._loss(scores, labels), expected)
     torch.testing.assert_close(module._loss(scores, functional.one_hot(labels, 3).float()), expected)
-    plain = Classifier(nn.Identity(), uneven(), Recipe(label_smoothing=smoothing))
+    plain = ClassificationModule(nn.Identity(), uneven(), Recipe(label_smoothing=smoothing))
     assert plain._loss(scores, labels) == functional.cross_entropy(scores, labels, label_smoothing=smoothing)
     assert not [name for name in module.state_dict() if "weights" in name]  # checkpoints are as before
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from simroot.errors import ConfigError
 from simroot.models import AuxiliaryScores
-from simroot.training.module import Classifier
+from simroot.training.module import ClassificationModule
 from training.support import QUICK, small_data
 
 
@@ -27,7 +27,7 @@ class Heads(nn.Module):
 def test_auxiliary_heads_add_their_weighted_losses() -> None:
     torch.manual_seed(0)
     model = Heads()
-    module = Classifier(model, small_data(), QUICK)
+    module = ClassificationModule(model, small_data(), QUICK)
     images, labels = torch.randn(6, 3, 4, 4), torch.arange(6) % 3
     features = images.double().mean((2, 3))
     losses = []
@@ -44,6 +44,6 @@ def test_auxiliary_heads_add_their_weighted_losses() -> None:
 
 def test_what_a_network_cannot_bear_in_training_is_one_line() -> None:
     model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(3), nn.Flatten())
-    module = Classifier(model.train(), small_data(), QUICK)
+    module = ClassificationModule(model.train(), small_data(), QUICK)
     with pytest.raises(ConfigError, match=r"cannot be trained on 1 image of \(3, 4, 4\): Expected more than 1 value"):
         module.training_step((torch.randn(1, 3, 4, 4), torch.zeros(1, dtype=torch.long)), 0)

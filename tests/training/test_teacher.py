@@ -20,7 +20,7 @@ from simroot.export import to_onnx
 from simroot.images.preparation import Preparation
 from simroot.models.registry import create_model
 from simroot.training import Run, TrainingInterrupted, resume, train
-from simroot.training.module import Classifier
+from simroot.training.module import ClassificationModule
 from simroot.training.teacher import distillation, open_teacher, teacher_config
 from training.conftest import Install
 from training.support import QUICK, small_data, tiny_network
@@ -133,7 +133,7 @@ def test_a_step_shares_the_loss_between_labels_and_teacher(run: Run, data: Image
     torch.manual_seed(0)
     model = tiny_network(3, 3, image_size=8)
     recipe = replace(QUICK, distil=0.7, temperature=3.0, label_smoothing=0.1)
-    module = Classifier(model, data, recipe, teacher=open_teacher(place(run.path), data))
+    module = ClassificationModule(model, data, recipe, teacher=open_teacher(place(run.path), data))
     images, labels = batch(data), data.val.labels[:5]
     with torch.no_grad():
         scores, known = model(images), run.model(images)

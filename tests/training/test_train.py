@@ -18,7 +18,7 @@ from simroot.measure import count
 from simroot.models import create_model, model_entry
 from simroot.training import Run, TrainingInterrupted, load_run, recipe, schedule_factor, train
 from simroot.training.environment import commit, versions
-from simroot.training.module import Classifier
+from simroot.training.module import ClassificationModule
 from simroot.training.recipes import Optimizer
 from training.conftest import Install
 from training.support import QUICK, reference_training, tiny_network
@@ -236,13 +236,13 @@ def test_a_network_that_is_dead_behind_a_finite_loss_is_not_kept(
 ) -> None:
     """A similarity takes NaN for a missing coordinate, so that filters of NaN may go with a loss of log(classes)."""
 
-    before = Classifier.on_train_epoch_end
+    before = ClassificationModule.on_train_epoch_end
 
-    def epoch_end(module: Classifier) -> None:
+    def epoch_end(module: ClassificationModule) -> None:
         next(module.model.parameters()).data.fill_(float("nan"))
         before(module)
 
-    monkeypatch.setattr(Classifier, "on_train_epoch_end", epoch_end)
+    monkeypatch.setattr(ClassificationModule, "on_train_epoch_end", epoch_end)
     with pytest.raises(TrainingError, match=r"0\.weight is not finite after epoch 1; .*learning_rate"):
         quick(data, out)
     assert not (out / "last.ckpt").exists()

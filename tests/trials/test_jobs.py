@@ -23,7 +23,7 @@ from joblib.externals.loky import BrokenProcessPool
 from simroot.errors import ConfigError
 from simroot.training import TrainingInterrupted
 from simroot.training.fit import StopTraining
-from simroot.training.module import Classifier
+from simroot.training.module import ClassificationModule
 from simroot.trials import clusters
 from simroot.trials import jobs as module
 from simroot.trials.board import Board, Progress, Reporter
@@ -158,7 +158,7 @@ def test_the_display(
 
 @pytest.mark.parametrize(("done", "part"), [(0, 0.5), (1, 0.75)])
 def test_what_a_training_reports(tmp_path: Path, done: int, part: float) -> None:
-    network = Classifier.__new__(Classifier)
+    network = ClassificationModule.__new__(ClassificationModule)
     network.__dict__.update(history=[{"val_accuracy": 0.5}] * done, recipe=SimpleNamespace(epochs=2))
     trainer = SimpleNamespace(num_training_batches=4, current_epoch=done)
     board = Board(tmp_path)

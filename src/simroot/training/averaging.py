@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from simroot.training.module import Classifier
+from simroot.training.module import ClassificationModule
 
 
 def decay(ema: float, step: int) -> float:
@@ -46,12 +46,12 @@ class Averaging(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         """After a step."""
-        assert isinstance(pl_module, Classifier)
+        assert isinstance(pl_module, ClassificationModule)
         if pl_module.average is not None:
             update(pl_module.average, pl_module.model, pl_module.recipe.ema, trainer.global_step)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Before the statistics are gathered."""
-        assert isinstance(pl_module, Classifier)
+        assert isinstance(pl_module, ClassificationModule)
         if pl_module.average is not None:
             copy_buffers(pl_module.average, pl_module.model)

@@ -17,7 +17,7 @@ from torch import nn
 from simroot.errors import counted
 from simroot.export.evaluation import OF_CONFUSION
 from simroot.layers import FoldedNorm2d
-from simroot.training.module import Classifier, Epoch
+from simroot.training.module import ClassificationModule, Epoch
 from simroot.training.recipes import Metric, Recipe
 from simroot.training.run import BEST, LAST, METRICS, RAW, WEIGHTS, save_weights
 from simroot.training.writing import write_text
@@ -44,12 +44,12 @@ class RunWriter(Checkpoint):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Do not go on with a training that had stopped moving when it was killed."""
-        assert isinstance(pl_module, Classifier)
+        assert isinstance(pl_module, ClassificationModule)
         trainer.should_stop = stalled(pl_module.history, pl_module.recipe)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write what the epoch has brought; every process takes part in making a checkpoint."""
-        assert isinstance(pl_module, Classifier)
+        assert isinstance(pl_module, ClassificationModule)
         history, recipe = pl_module.history, pl_module.recipe
         if best_row(history, recipe.metric) is history[-1]:
             trainer.save_checkpoint(self.path / BEST)
@@ -86,7 +86,7 @@ class ProgressBar(Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Show the bar, with the epochs before a resumption behind it."""
-        assert isinstance(pl_module, Classifier)
+        assert isinstance(pl_module, ClassificationModule)
         steps, epochs = int(trainer.num_training_batches), pl_module.recipe.epochs
         done = trainer.current_epoch
         self.task = self.progress.add_task(
@@ -178,5 +178,5 @@ def epoch_line(row: Epoch, epochs: int) -> str:
 
 
 def _accuracy(module: L.LightningModule) -> str:
-    assert isinstance(module, Classifier)
+    assert isinstance(module, ClassificationModule)
     return f"validation accuracy {module.history[-1]['val_accuracy']:.2%}" if module.history else ""

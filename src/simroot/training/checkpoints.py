@@ -27,7 +27,7 @@ class AtomicCheckpoints(CheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Read a checkpoint, the parts that ``Classifier.on_load_checkpoint`` makes the others from.
+        """Read a checkpoint, the parts that ``ClassificationModule.on_load_checkpoint`` makes the others from.
 
         Raises CheckpointError if it is missing or damaged.
         """

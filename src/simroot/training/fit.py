@@ -32,7 +32,7 @@ from simroot.training.defaults import choose, registered
 from simroot.training.environment import versions
 from simroot.training.images import keep_images, save_known
 from simroot.training.initial import place_of, read_start, start_from
-from simroot.training.module import Classifier
+from simroot.training.module import ClassificationModule
 from simroot.training.recipes import Recipe, for_data
 from simroot.training.run import (
     BEST,
@@ -272,7 +272,7 @@ def _fit(
     if recipe.compile:
         model.compile()
     teacher = open_teacher(config["teacher"], data) if config.get("teacher") else None
-    module = Classifier(model, data, recipe, workers, teacher)
+    module = ClassificationModule(model, data, recipe, workers, teacher)
     callbacks: list[Callback] = [RunWriter(path), Averaging(), FreshStatistics(), StatisticsWarning(), *more]
     if progress and console.is_terminal and first_process():
         callbacks.append(ProgressBar(console))
@@ -337,7 +337,7 @@ def _all_in_training(model: nn.Module) -> None:
         log.info("not trained since frozen: %s of the network", counted(frozen, "parameter"))
 
 
-def _interrupted(path: Path, signal: str, module: Classifier) -> TrainingInterrupted:
+def _interrupted(path: Path, signal: str, module: ClassificationModule) -> TrainingInterrupted:
     done, epochs = len(module.history), module.recipe.epochs
     when = f"in epoch {done + 1} of {epochs}" if done < epochs else f"after {counted(epochs, 'epoch')}"
     return TrainingInterrupted(

@@ -36,7 +36,7 @@ Batch = tuple[Tensor, Tensor]
 Epoch = dict[str, float]
 
 
-class Classifier(L.LightningModule):
+class ClassificationModule(L.LightningModule):
     """Trains a classifier of images by softmax cross-entropy, -log softmax(model(images))[label], averaged.
 
     Images that the recipe mixes have a probability for each class instead of a label; the training accuracy goes by

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from simroot.borrowed.from_torch import AnyBatchNorm
 from simroot.layers import FoldedNorm2d
 from simroot.modules import evaluating
-from simroot.training.module import Classifier
+from simroot.training.module import ClassificationModule
 
 # More batches change nothing: see docs/training-simnets.md.
 BATCHES = 16
@@ -33,7 +33,7 @@ class FreshStatistics(Callback):
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Gather them."""
-        assert isinstance(pl_module, Classifier)
+        assert isinstance(pl_module, ClassificationModule)
         model = pl_module.evaluated
         if not (modules := normalisations(model)):
             return

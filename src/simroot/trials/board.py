@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Callback
 
 from simroot.files import write_text
 from simroot.training.fit import StopTraining
-from simroot.training.module import Classifier
+from simroot.training.module import ClassificationModule
 
 _STOP = "stop"
 _PAUSE = 0.5  # seconds between two looks
@@ -91,7 +91,7 @@ class Reporter(Callback):
         self._next = now + _PAUSE
         if self.board.stopped or os.getppid() != self._starter:
             raise StopTraining
-        assert isinstance(module, Classifier)
+        assert isinstance(module, ClassificationModule)
         history, epochs = module.history, module.recipe.epochs
         accuracy = history[-1]["val_accuracy"] if history else None
         done = min(1.0, (trainer.current_epoch + part) / epochs)
