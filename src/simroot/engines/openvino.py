@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -39,7 +40,7 @@ class OpenVino(Engine):
             settings |= {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
         if shape is not None and len(inputs) == 1 and fits(inputs[0], shape):
             model.reshape(list(shape))
-        compiled = openvino.Core().compile_model(model, "CPU", settings)
+        compiled = _core(openvino).compile_model(model, "CPU", settings)
         precision = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         if precision != "f32":
             raise ConfigError(f"OpenVINO runs {source.name} with {precision}; expected f32")
@@ -59,6 +60,16 @@ class OpenVino(Engine):
             compiled.get_property("INFERENCE_NUM_THREADS"),
             properties=properties,
         )
+
+
+@cache
+def _core(openvino: ModuleType) -> Any:
+    """What compiles networks: one for the whole process, until its end.
+
+    OpenVINO's CPU plugin lends the thread a stack for its signal handlers, and takes it away with the ``Core``. Of two
+    that do not end in the reverse order the second leaves a stack that is no more: the next Ctrl-C would be a crash.
+    """
+    return openvino.Core()
 
 
 def read_model(openvino: ModuleType, path: Path) -> Any:
