@@ -157,6 +157,7 @@ BEFORE = {
     "c-export.md": "--data photos --out runs/own",
     "integers.md": "--data photos --out runs/own",
     "export.md": "--data photos --out runs/own",
+    "index.md": "--data photos --out runs/own",
     "training-long.md": "--data photos --out runs/own",
     "roots.md": "--data photos --model nin_root8 --out runs/nin_root8",
 }

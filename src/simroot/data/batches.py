@@ -44,7 +44,8 @@ class BatchLoader:
     Args:
         split: the images.
         batch_size: images in a batch, over all processes.
-        mean, std: per channel, in units of pixel / 255, as in ``ImageData``.
+        mean: per channel, in units of pixel / 255, as in ``ImageData``.
+        std: likewise.
         train: permute, augment and drop the last incomplete batch.
         shift: each training image is moved by -shift..shift pixels in both directions; the mean fills the border.
         mirror: each training image is mirrored left to right with probability 1/2.
@@ -53,7 +54,8 @@ class BatchLoader:
         balanced: each epoch of the training shows all classes alike often, see ``balanced_order``.
         crop: what is seen of each image, see ``simroot.data.crop.window``; of images in memory always the whole.
         seed: of the permutation and of the augmentation.
-        rank, world_size: this process and the number of processes.
+        rank: this process.
+        world_size: the number of processes.
         workers: threads that decode ahead; None for one per core (at most 8) if the split is streamed and none if not.
         channels_last: memory format of the images.
         device: where the batches are made, and lie. Their random numbers are drawn by the processor: they are the same
