@@ -21,6 +21,7 @@ ALLOWED = {
     "errors": set(),
     "lazy": set(),
     "files": {"errors"},
+    "installed": set(),
     "modules": {"errors"},
     "untrusted": {"errors"},
     "images": {"errors"},

@@ -147,9 +147,17 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             pixels[..., ("red", "green", "blue").index(folder[7:] or "red")] += 160
             Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / folder / f"{index}.png")
     Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "one.jpg")
+    (tmp_path / "nets.py").write_text(own_network())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "120")  # tables leave columns out where there is less room
     return tmp_path
+
+
+def own_network() -> str:
+    """The file of a page that the commands below it name."""
+    text = (ROOT / "docs" / "own-networks.md").read_text(encoding="utf-8")
+    (found,) = re.findall(r"^```python\n(# nets\.py\n.*?)^```", text, re.MULTILINE | re.DOTALL)
+    return str(found)
 
 
 # Runs that a page takes for granted: page -> arguments of simroot train.

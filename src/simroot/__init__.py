@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     )
     from simroot.classifier import Classifier
     from simroot.models import create_model, list_models, list_pretrained
+    from simroot.training import load_run, train
 
 __all__ = [
     "Classifier",
@@ -44,6 +45,7 @@ __all__ = [
     "layers",
     "list_models",
     "list_pretrained",
+    "load_run",
     "measure",
     "models",
     "ops",
@@ -51,12 +53,17 @@ __all__ = [
     "report",
     "reproduce",
     "roots",
+    "train",
     "training",
     "trials",
 ]
 
 # Name -> where it is from.
-_NAMES = {"Classifier": "classifier", **dict.fromkeys(("create_model", "list_models", "list_pretrained"), "models")}
+_NAMES = {
+    "Classifier": "classifier",
+    **dict.fromkeys(("create_model", "list_models", "list_pretrained"), "models"),
+    **dict.fromkeys(("load_run", "train"), "training"),
+}
 _ROOMS = frozenset(__all__) - {"__version__", *_NAMES}
 
 

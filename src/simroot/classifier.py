@@ -17,12 +17,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from simroot.data import ImageData, from_dataset
+from simroot.data import from_dataset
 from simroot.data.arrays import pixels
 from simroot.errors import DataError, counted
 from simroot.export.writers import writer
 from simroot.images.decoding import Picture
 from simroot.images.preparation import ImageSize
+from simroot.models.own import Network
 from simroot.training import Choice, choose, export_options, load_run, recipe, train
 from simroot.training.defaults import registered
 from simroot.training.evaluation import Evaluation, evaluated
@@ -39,7 +40,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
     """An image classifier with scikit-learn's conventions, around the same training as ``simroot train``.
 
     Args:
-        model: a name of ``simroot.list_models()``; None for the network and recipe that suit the images.
+        model: a name of ``simroot.list_models()``; None for the network and recipe that suit the images; or a network
+            of your own, as ``simroot.training.train`` takes it.
         overrides: arguments of the network's builder.
         recipe: fields of the recipe that are to be other than the network's own, such as ``{"learning_rate": 0.1}``.
         epochs: of the training; None for the recipe's.
@@ -61,7 +63,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
 
     def __init__(
         self,
-        model: str | None = None,
+        model: Network | None = None,
         *,
         overrides: Mapping[str, Any] | None = None,
         recipe: Mapping[str, Any] | None = None,
@@ -102,7 +104,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
             seed=seed,
             name="images",
         )
-        choice = self._choice(data)
+        choice = choose(data) if self.model is None else Choice("", changes=registered(self.model).to_dict())
         changes = {**choice.changes, **(self.recipe or {}), "seed": seed}
         if self.epochs is not None:
             changes["epochs"] = self.epochs
@@ -110,7 +112,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         overrides = {**choice.overrides, **(self.overrides or {})}
         out = self._temporary() if self.out is None else self.out
         self.run_ = train(
-            choice.model,
+            choice.model if self.model is None else self.model,
             data,
             how,
             out,
@@ -179,9 +181,6 @@ class Classifier(ClassifierMixin, BaseEstimator):
             return int(self.random_state)
         return int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
 
-    def _choice(self, data: ImageData) -> Choice:
-        return choose(data) if self.model is None else Choice(self.model, changes=registered(self.model).to_dict())
-
     def _temporary(self) -> Path:
         """A run directory that goes with the object."""
         folder = tempfile.mkdtemp(prefix="simroot-")
@@ -202,7 +201,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
             path.mkdir()
             for name, content in files.items():
                 (path / name).write_bytes(content)
-            self.run_ = load_run(path)
+            self.run_ = load_run(path, model=self.model)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

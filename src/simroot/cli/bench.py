@@ -40,8 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "networks",
         metavar="MODEL|RUN|FILE",
         nargs="+",
-        help="name of a network, with overrides as in simnet2:order=1, also torchvision:NAME and timm:NAME; a file of "
-        "rootify; a run directory; an exported file. The others are compared with the first",
+        help="name of a network, with overrides as in simnet2:order=1, also torchvision:NAME, timm:NAME and "
+        "package.module:builder; a file of rootify; a run directory; an exported file. The others are compared with "
+        "the first",
     )
     parser.add_argument(
         "--engine",

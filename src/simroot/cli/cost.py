@@ -26,8 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model",
         metavar="MODEL|RUN|FILE",
-        help="name of a network ('simroot models', torchvision:NAME, timm:NAME), a file of rootify, a run directory, "
-        "or an exported file, such as .onnx",
+        help="name of a network ('simroot models', torchvision:NAME, timm:NAME, package.module:builder), a file of "
+        "rootify, a run directory, or an exported file, such as .onnx",
     )
     add_network_arguments(parser)
     parser.add_argument(

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 import simroot
 from simroot.cli.interrupts import after_imports, leaving_at_once, told
+from simroot.cli.networks import add_trust, import_networks
 from simroot.cli.waiting import wait_asleep
 from simroot.cli.words import in_options, long_options, nearest_command, unknown_words
 from simroot.errors import ConfigError, SimrootError, one_line
@@ -40,6 +41,8 @@ USAGE_ERROR = 2
 
 # These compute for long: other programs may want the cores meanwhile.
 _LONG = ("train", "pretrain", "design", "reproduce")
+# These read run directories, whose networks may be a user's own.
+_OF_RUNS = ("train", "evaluate", "report", "predict", "export", "bench", "cost", "correlation", "rootify")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -126,6 +129,8 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         if name in words:
             module = importlib.import_module(f"simroot.cli.{name}")
             module.add_arguments(command)
+            if name in _OF_RUNS:
+                add_trust(command)
             command.set_defaults(run=partial(_run_with_options, command, module.run))
     return parser
 
@@ -139,6 +144,7 @@ def _run_with_options(
     parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int], arguments: argparse.Namespace
 ) -> int:
     """Run a command; what the library says of its arguments names the options that set them."""
+    import_networks(arguments)
     try:
         return run(arguments)
     except ConfigError as error:

@@ -6,8 +6,10 @@ import argparse
 import json
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import simroot
+from simroot import installed
 from simroot.cli.output import count_text, print_json, print_table, size_text
 from simroot.errors import ConfigError
 
@@ -24,7 +26,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Print name, declared size, input and summary of every network that matches."""
     # Written by simroot.models.catalogue, which is not imported: the package around it needs PyTorch.
     text = Path(simroot.__file__).with_name("models").joinpath("catalogue.json").read_text(encoding="utf-8")
-    entries = [entry for entry in json.loads(text) if fnmatchcase(entry["name"], arguments.pattern)]
+    known = json.loads(text)
+    taken = {entry["name"] for entry in known}
+    known += [_of_package(name) for name in sorted(installed.networks()) if name not in taken]
+    entries = [entry for entry in known if fnmatchcase(entry["name"], arguments.pattern)]
     if not entries:
         raise ConfigError(f"no model matches {arguments.pattern!r}; 'simroot models' lists them all")
     if arguments.json:
@@ -35,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
             entry["name"],
             count_text(entry["parameters"]),
             count_text(entry["macs"]),
-            size_text(entry["input_size"]),
+            size_text(entry["input_size"]) or "-",
             entry["summary"],
         )
         for entry in entries
@@ -47,3 +52,10 @@ def run(arguments: argparse.Namespace) -> int:
         numbers=["parameters", "MACs", "input"],
     )
     return 0
+
+
+def _of_package(name: str) -> dict[str, Any]:
+    """What is known of a package's network without importing the package."""
+    summary = f"of {installed.source(installed.networks()[name])}"
+    unknown = dict.fromkeys(("parameters", "macs", "num_classes"))
+    return {"name": name, **unknown, "input_size": [], "summary": summary, "overrides": {}}

@@ -26,8 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model",
         metavar="MODEL|RUN",
-        help="name of a network ('simroot models'), torchvision:NAME, timm:NAME where timm is installed, or a run "
-        "directory, whose weights --weights slice keeps",
+        help="name of a network ('simroot models'), torchvision:NAME, timm:NAME where timm is installed, "
+        "package.module:builder, or a run directory, whose weights --weights slice keeps",
     )
     parser.add_argument("--degree", type=positive, required=True, metavar="N", help="filter groups of the first stage")
     parser.add_argument(

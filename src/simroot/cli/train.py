@@ -41,7 +41,7 @@ _LARGE = 2000  # pixels
 
 # What decides where and how a training runs, but not what comes out of it: also good with --resume.
 _PLACE = {"accelerator": "auto", "devices": "auto", "num_nodes": 1, "strategy": "auto"}
-_WITH_RESUME = {"resume", "data", "data_root", "image_root", "quiet", "threads", "workers", *_PLACE}
+_WITH_RESUME = {"resume", "trust", "data", "data_root", "image_root", "quiet", "threads", "workers", *_PLACE}
 _SHARED = "SIMROOT_RUN_DIRECTORY"
 # A training has labels: the classification starts from them where the layers below are pre-trained.
 _OFFSETS = "labels"
@@ -72,7 +72,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument(
         "--model",
         metavar="NAME",
-        help="see 'simroot models' (default: chosen by the data, with its recipe; the log says what and why)",
+        help="see 'simroot models', or package.module:builder for one of your own (default: chosen by the data, with "
+        "its recipe; the log says what and why)",
     )
     add_model_overrides(model)
     model.add_argument(

@@ -10,6 +10,7 @@ from simroot.models.baselines.googlenet import AuxiliaryScores
 from simroot.models.baselines.relu_twin import relu_twin
 from simroot.models.deployment import deploy
 from simroot.models.naming import build_network, load_rootified
+from simroot.models.own import use
 from simroot.models.pretrained import list_pretrained
 from simroot.models.registry import (
     ModelEntry,
@@ -41,6 +42,7 @@ __all__ = [
     "root_schedule",
     "rootify",
     "rootify_with_report",
+    "use",
 ]
 
 # The function's first address was a module of its name.

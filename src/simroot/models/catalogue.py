@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from simroot.models.registry import list_models, model_entry
+from simroot.models.registry import list_models, registered
 
 CATALOGUE = Path(__file__).with_name("catalogue.json")
 
@@ -17,7 +17,7 @@ CATALOGUE = Path(__file__).with_name("catalogue.json")
 def catalogue() -> list[dict[str, Any]]:
     """What the registry says of every network, as JSON has it: a dictionary for each, sorted by name."""
     keys = ("name", "parameters", "macs", "input_size", "num_classes", "summary", "overrides")
-    entries = map(model_entry, list_models())
+    entries = filter(None, map(registered, list_models()))
     found: list[dict[str, Any]] = json.loads(
         json.dumps([{key: getattr(each, key) for key in keys} for each in entries])
     )

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
+from simroot import installed
 from simroot.errors import ConfigError, SimrootError, nearest, quoted
 from simroot.images.preparation import ImageSize, as_image_size, sides
 from simroot.models.building import require_positive
@@ -91,8 +92,10 @@ _UNBUILDABLE = (ArithmeticError, AttributeError, LookupError, MemoryError, Runti
 
 _ENTRIES: dict[str, ModelEntry] = {}
 
-# For names that the registry does not hold: what stands before the colon, or the suffix of a file -> name -> entry.
+# For names that the registry does not hold: the whole name, what stands before the colon, or the suffix of a file ->
+# name -> entry. Names of installed packages have one source together.
 SOURCES: dict[str, Callable[[str], ModelEntry]] = {}
+INSTALLED = "an installed package"
 
 # Arguments that every network takes: layer -> filter groups, as ``rootify`` takes them, and whether to start from the
 # weights that come with simroot.
@@ -165,6 +168,11 @@ def register(
     return decorate
 
 
+def registered(name: str) -> ModelEntry | None:
+    """The entry of a registered network; None if the name is of none."""
+    return _ENTRIES.get(name)
+
+
 def add(entry: ModelEntry) -> None:
     """Make an entry known that ``register`` has no builder for."""
     _ENTRIES[entry.name] = entry
@@ -178,8 +186,11 @@ def _same_place(before: Callable[..., Any], now: Callable[..., Any]) -> bool:
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """Sorted names of the registered networks that match a shell pattern, as in ``list_models("simnet*")``."""
-    return sorted(name for name in _ENTRIES if fnmatchcase(name, pattern))
+    """Sorted names of the registered networks that match a shell pattern, as in ``list_models("simnet*")``.
+
+    Those of installed packages are among them, entry points of the group ``simroot.models``.
+    """
+    return sorted(name for name in {*_ENTRIES, *installed.networks()} if fnmatchcase(name, pattern))
 
 
 def model_entry(name: str) -> ModelEntry:
@@ -192,18 +203,23 @@ def model_entry(name: str) -> ModelEntry:
         return _ENTRIES[name]
     if (make := _source(name)) is not None:
         return make(name)
-    source, colon, _ = name.partition(":")
-    if colon:
+    if name.endswith(("()", ">")) or name.startswith("__main__:"):
         raise ConfigError(
-            f"{quoted(source)} is no source of networks; expected torchvision:NAME, timm:NAME or a plain name"
+            f"the network {quoted(name)} was handed over in Python, and no name imports it; hand it over again, as in "
+            "simroot.training.load_run(path, model=...)"
+        )
+    if ":" in name:
+        shown = quoted(name)
+        raise ConfigError(
+            f"{shown} is no name of simroot's, torchvision's or timm's but code from elsewhere, which is imported only "
+            f"if you say so: --trust {shown[1:-1]}, or in Python load_run(path, model={shown})"
         )
     raise ConfigError(f"unknown model {quoted(name)}; {nearest(name, list_models())}")
 
 
 def of_library(name: str) -> bool:
-    """Whether a word names another library's network, such as ``torchvision:resnet18``."""
-    source, colon, _ = name.partition(":")
-    return bool(colon) and source in SOURCES
+    """Whether a word names a network that is not simroot's, such as ``torchvision:resnet18``."""
+    return ":" in name and _source(name) is not None
 
 
 def names_network(name: str) -> bool:
@@ -214,21 +230,25 @@ def names_network(name: str) -> bool:
 def name_and_overrides(words: str) -> tuple[str, list[str]]:
     """The name and the overrides of a word such as ``simnet2:order=1`` or ``torchvision:resnet18:width=2``."""
     first, *others = words.split(":")
-    if first in SOURCES and others:
+    if others and first not in _ENTRIES and "=" not in others[0]:
         first, others = f"{first}:{others[0]}", others[1:]
     return first, others
 
 
 def _source(name: str) -> Callable[[str], ModelEntry] | None:
+    if name in SOURCES:
+        return SOURCES[name]
     before, colon, _ = name.partition(":")
-    return SOURCES.get(before if colon else Path(name).suffix or name)
+    key = before if colon else INSTALLED if name in installed.networks() else Path(name).suffix
+    return SOURCES.get(key)
 
 
-def create_model(name: str, num_classes: int = 10, in_channels: int = 3, **overrides: Any) -> nn.Module:
+def create_model(name: str | ModelEntry, num_classes: int = 10, in_channels: int = 3, **overrides: Any) -> nn.Module:
     """Build a registered network with freshly drawn weights (from torch's global generator).
 
     Args:
-        name: a name of ``list_models()``, ``torchvision:NAME``, ``timm:NAME``, or a file of ``simroot rootify``.
+        name: a name of ``list_models()``, ``torchvision:NAME``, ``timm:NAME``, or a file of ``simroot rootify``; also
+            ``package.module:builder`` after ``simroot.models.use``; or an entry.
         num_classes: number of outputs, the class scores.
         in_channels: channels of the input images.
         **overrides: the builder's own keyword arguments, such as ``image_size``; see ``model_entry(name).overrides``.
@@ -240,13 +260,14 @@ def create_model(name: str, num_classes: int = 10, in_channels: int = 3, **overr
         ConfigError: for an unknown name or override, or a value that the network cannot be built with; for a network
             without weights, those that have some are named.
     """
+    given, name = name, name.name if isinstance(name, ModelEntry) else name
     wanted = overrides.pop(PRETRAINED, False)
     _require_truth_or_number(f"{PRETRAINED} of {name}", wanted, False)
     if wanted:
         from simroot.models.pretrained import load_pretrained  # which builds its networks here
 
         return load_pretrained(name, num_classes, in_channels, overrides)
-    entry = model_entry(name)
+    entry = given if isinstance(given, ModelEntry) else model_entry(name)
     require_positive(name, num_classes=num_classes, in_channels=in_channels)
     groups = overrides.pop(ROOTIFIED, None)
     known = entry.overrides

@@ -15,6 +15,7 @@ from simroot.errors import counted
 from simroot.images.preparation import sides
 from simroot.models import model_entry
 from simroot.models.image_sizes import Plan, plan
+from simroot.models.own import Network
 from simroot.training.recipes import Recipe, recipe
 
 # Smaller images than this have no third grid: they are for simnet2's small sibling.
@@ -61,9 +62,9 @@ class Choice:
         return (*self.reasons, f"as told, in place of that: {', '.join(told)}") if told else self.reasons
 
 
-def registered(model: str) -> Recipe:
-    """The recipe that a network is registered with."""
-    return recipe(**model_entry(model).recipe)
+def registered(model: Network) -> Recipe:
+    """The recipe that a network is registered with; the default one for a network of one's own."""
+    return recipe(**model_entry(model).recipe) if isinstance(model, str) else recipe()
 
 
 def choose(data: ImageData) -> Choice:

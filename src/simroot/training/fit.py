@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+import functools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from lightning.pytorch.callbacks import Callback
@@ -22,11 +23,11 @@ from simroot.errors import CheckpointError, counted
 from simroot.files import remove_torn
 from simroot.layers import accelerate, acceleration, restore
 from simroot.layers.guarded import guard, unguard
+from simroot.models import own
 from simroot.models.memory import require_memory
 from simroot.ops.native import native
 from simroot.training.averaging import Averaging
 from simroot.training.callbacks import ProgressBar, RunWriter, StatisticsWarning
-from simroot.training.checkpoint_file import read_checkpoint, restored
 from simroot.training.claim import claimed, first_process
 from simroot.training.defaults import choose, registered
 from simroot.training.environment import versions
@@ -34,10 +35,10 @@ from simroot.training.images import keep_images, save_known
 from simroot.training.initial import place_of, read_start, start_from
 from simroot.training.module import ClassificationModule
 from simroot.training.recipes import Recipe, for_data
+from simroot.training.resumption import newest_checkpoint, warn_of_other_versions
 from simroot.training.run import (
     BEST,
     INITIAL,
-    LAST,
     LOG,
     RAW,
     WEIGHTS,
@@ -64,6 +65,8 @@ from simroot.training.trainer import failures_told, make_trainer, require_proces
 
 log = logging.getLogger(__name__)
 
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
 
 class StopTraining(Exception):
     """Raised by a callback, it ends a training as Ctrl-C does: ``TrainingInterrupted`` says how to go on."""
@@ -82,8 +85,21 @@ class TrainingInterrupted(KeyboardInterrupt):
         self.path, self.signal = path, signal
 
 
+def _model_once_named(function: _Function) -> _Function:
+    """Let the argument ``model`` be given by the name that it once had."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **given: Any) -> Any:
+        if "model_name" in given:
+            given["model"] = given.pop("model_name")
+        return function(*args, **given)
+
+    return cast("_Function", call)
+
+
+@_model_once_named
 def train(
-    model_name: str | None,
+    model: own.Network | None,
     data: ImageData,
     recipe: Recipe | None,
     out: str | Path,
@@ -102,13 +118,16 @@ def train(
     notes: Sequence[str] = (),
     callbacks: Sequence[Callback] = (),
 ) -> Run:
-    """Train a registered network and leave all there is to know about it in a run directory.
+    """Train a network and leave all there is to know about it in a run directory.
 
     The same arguments on the same machine give the same weights, bit for bit, whether or not the training was killed
     and resumed. With several processes every one of them calls this function with the same arguments.
 
     Args:
-        model_name: a name of ``simroot.models.list_models()``; None for what ``choose`` takes for the data.
+        model: a name of ``simroot.models.list_models()``; None for what ``choose`` takes for the data; or a network of
+            your own: a builder, which is called as ``simroot.models.register`` says, its name as in
+            ``package.module:builder``, or an nn.Module, of which a copy is trained. The run's config.yaml has the name
+            of a builder that can be imported; another one, and a module, is handed over again to ``load_run``.
         data: training and validation images.
         recipe: how to train; None for the recipe that the network is registered with, or that ``choose`` takes.
         out: the run directory to make.
@@ -144,35 +163,38 @@ def train(
     with claimed(path):
         if first_process():
             require_free(path)
-        if model_name is None:
+        if model is None:
             choice = choose(data)
             overrides, recipe = {**choice.overrides, **(overrides or {})}, recipe or choice.recipe
-            model_name, notes = choice.model, (*choice.notes(recipe, overrides), *notes)
-        recipe = for_data(recipe or registered(model_name), data.named, data.image_size)
+            model, notes = choice.model, (*choice.notes(recipe, overrides), *notes)
+        handed = None if isinstance(model, str) else model
+        name = own.use(model) if isinstance(model, str) else own.entry(model).name
+        recipe = for_data(recipe or registered(handed or name), data.named, data.image_size)
         start = None if initial is None else place_of(initial)
         place = teacher_config(teacher, teacher_weights)
-        config = make_config(model_name, overrides or {}, data, data_source, recipe, versions(), start, place)
-        model = _initial_model(config, recipe, None)
+        config = make_config(name, overrides or {}, data, data_source, recipe, versions(), start, place)
+        network = _initial_model(config, recipe, None, handed)
         if start is not None:
-            notes = (*notes, *start_from(model, config, read_start(start)))
+            notes = (*notes, *start_from(network, config, read_start(start), handed))
         if not torch.cuda.is_available():  # there the memory is another one
             shape, batch = data.preparation.shape, min(recipe.batch_size, len(data.train))
-            require_memory(model_name, lambda: copy.deepcopy(model).to("meta"), shape, batch)
+            require_memory(name, lambda: copy.deepcopy(network).to("meta"), shape, batch)
         try:
             if first_process():
                 create_run(path, config)
                 save_known(path, data)
                 keep_images(path, data, data_source)
-                if start is not None:
-                    save_weights(path / INITIAL, model)
+                if start is not None or isinstance(handed, nn.Module):
+                    save_weights(path / INITIAL, network)
             return _fit(
                 path,
                 config,
-                model,
+                network,
                 data,
                 recipe,
                 None,
                 trainer_options,
+                handed=handed,
                 workers=workers,
                 progress=progress,
                 notes=notes,
@@ -189,6 +211,7 @@ def train(
 def resume(
     run_dir: str | Path,
     *,
+    model: own.Network | None = None,
     data: ImageData | None = None,
     data_source: Mapping[str, Any] | None = None,
     accelerator: str = "auto",
@@ -202,8 +225,8 @@ def resume(
     """Go on with the run in a directory from its last complete epoch.
 
     ``data`` is what the run was started with, and ``data_source`` where it lies now if that is another place, which the
-    run then records; None loads it again from where it was. The other arguments are those of ``train`` and may differ
-    from those that the run was started with.
+    run then records; None loads it again from where it was. ``model`` is as for ``load_run``. The other arguments are
+    those of ``train`` and may differ from those that the run was started with.
 
     Raises:
         CheckpointError: if the directory holds no run, or no checkpoint of it can be read.
@@ -224,27 +247,29 @@ def resume(
         recipe = for_data(recipe, data.named, data.image_size)  # decided, unless somebody has edited the file
         if data_source is not None and first_process():
             record_source(path, config, data_source)
-        _warn_of_other_versions(config.get("versions", {}))
+        warn_of_other_versions(config.get("versions", {}))
         if first_process():
             remove_torn(path)
-        model = _initial_model(config, recipe, path / INITIAL if config["model"].get("initial") else None)
-        checkpoint = _newest_checkpoint(path, model, recipe)
+        started = path / INITIAL if config["model"].get("initial") or (path / INITIAL).exists() else None
+        network = _initial_model(config, recipe, started, model)
+        checkpoint = newest_checkpoint(path, network, recipe)
         if checkpoint is not None:
             mend = checkpoint.name == BEST and first_process()  # an interruption may have come between the two
             if mend:
-                load_weights(checkpoint, model)
-                save_weights(path / WEIGHTS, model)
-            load_weights(checkpoint, model, raw=True)
+                load_weights(checkpoint, network)
+                save_weights(path / WEIGHTS, network)
+            load_weights(checkpoint, network, raw=True)
             if mend and recipe.ema:
-                save_weights(path / RAW, model)
+                save_weights(path / RAW, network)
         return _fit(
             path,
             config,
-            model,
+            network,
             data,
             recipe,
             checkpoint,
             trainer_options,
+            handed=model,
             workers=workers,
             progress=progress,
             more=callbacks,
@@ -260,6 +285,7 @@ def _fit(
     checkpoint: Path | None,
     trainer_options: Mapping[str, Any],
     *,
+    handed: own.Network | None,
     workers: int | None,
     progress: bool,
     notes: Sequence[str] = (),
@@ -322,10 +348,11 @@ def _fit(
             with failures_told(config["model"]["name"], recipe, data):
                 trainer.fit(module, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
                 if trainer.is_global_zero:
-                    finish(path, module.history, data, trainer.strategy.root_device)
+                    finish(load_run(path, model=handed), module.history, data, trainer.strategy.root_device)
         except (SystemExit, KeyboardInterrupt, StopTraining) as error:
-            raise _interrupted(path, "SIGTERM" if trainer.received_sigterm else "SIGINT", module) from error
-    return load_run(path)
+            signal = "SIGTERM" if trainer.received_sigterm else "SIGINT"
+            raise _interrupted(path, signal, module, config["model"]["name"]) from error
+    return load_run(path, model=handed)
 
 
 def _all_in_training(model: nn.Module) -> None:
@@ -337,46 +364,23 @@ def _all_in_training(model: nn.Module) -> None:
         log.info("not trained since frozen: %s of the network", counted(frozen, "parameter"))
 
 
-def _interrupted(path: Path, signal: str, module: ClassificationModule) -> TrainingInterrupted:
+def _interrupted(path: Path, signal: str, module: ClassificationModule, name: str) -> TrainingInterrupted:
     done, epochs = len(module.history), module.recipe.epochs
     when = f"in epoch {done + 1} of {epochs}" if done < epochs else f"after {counted(epochs, 'epoch')}"
+    again = resume_command(path, name)
     return TrainingInterrupted(
-        f"stopped by {signal} {when}; {path} keeps the {done} before. To go on: {resume_command(path)}", path, signal
+        f"stopped by {signal} {when}; {path} keeps the {done} before. To go on: {again}", path, signal
     )
 
 
-def _initial_model(config: Mapping[str, Any], recipe: Recipe, weights: Path | None) -> nn.Module:
+def _initial_model(
+    config: Mapping[str, Any], recipe: Recipe, weights: Path | None, handed: own.Network | None
+) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        model = build_model(config)
+        model = build_model(config, own.given(handed))
     if weights is not None:
         if not weights.is_file():
             raise CheckpointError(f"{weights} does not exist; it held the weights that the run started from")
         load_weights(weights, model)
     return model
-
-
-def _warn_of_other_versions(before: Mapping[str, Any]) -> None:
-    now = versions()
-    changed = [f"{key} was {before[key]} and is {now[key]}" for key in now if key in before and before[key] != now[key]]
-    if changed:
-        log.warning("the weights may differ in the last bits from an uninterrupted run: %s", "; ".join(changed))
-
-
-def _newest_checkpoint(path: Path, model: nn.Module, recipe: Recipe) -> Path | None:
-    """The last checkpoint, the best one if that is damaged or of another run, or None if no epoch was completed."""
-    candidates = [path / name for name in (LAST, BEST) if (path / name).exists()]
-    for candidate in candidates:
-        try:
-            checkpoint = read_checkpoint(candidate)
-            try:
-                restored(checkpoint, model, recipe, {})
-            except CheckpointError as error:
-                raise CheckpointError(f"{candidate} is damaged or of another run: {error}") from error
-        except CheckpointError as error:
-            if candidate == candidates[-1]:
-                raise
-            log.warning("%s; going on from %s instead", error, candidates[-1].name)
-        else:
-            return candidate
-    return None

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from simroot.errors import CheckpointError, counted, listed, quoted
 from simroot.models.image_sizes import read_back
+from simroot.models.own import Network, given
 from simroot.models.pretrained import Described, list_pretrained, weights_of
 from simroot.training.checkpoint_file import fitting
 from simroot.training.run import CONFIG, WEIGHTS, build_model, read_config, read_weights
@@ -84,7 +85,9 @@ def _shipped(path: Path) -> Described | None:
     return found.described if found and found.path.resolve() == path.resolve() else None
 
 
-def start_from(model: nn.Module, config: Mapping[str, Any], start: Start) -> tuple[str, ...]:
+def start_from(
+    model: nn.Module, config: Mapping[str, Any], start: Start, handed: Network | None = None
+) -> tuple[str, ...]:
     """Fill a network with the weights that fit it, in place; the others stay as they were drawn.
 
     A tensor fits if its name, shape and type are the same. Where the classes are known and are others, the tensors with
@@ -94,6 +97,7 @@ def start_from(model: nn.Module, config: Mapping[str, Any], start: Start) -> tup
         model: the network of ``config``.
         config: of the run that begins.
         start: the weights.
+        handed: the network as the user has handed it over, if no name says what it is.
 
     Returns:
         Lines for the log: how many tensors fit, which do not, and which classes keep their rows.
@@ -106,7 +110,7 @@ def start_from(model: nn.Module, config: Mapping[str, Any], start: Start) -> tup
         return (f"initial weights from {start.path}",)
     expected, classes = model.state_dict(), tuple(config["data"]["classes"])
     others = start.classes if start.classes and start.classes != classes else ()
-    of_classes = _class_tensors(config, expected) if others else set()
+    of_classes = _class_tensors(config, expected, handed) if others else set()
     rows = [(classes.index(name), others.index(name)) for name in classes if name in others]
     taken = {
         name: _with_rows(tensor, expected[name], rows, len(others)) if name in of_classes else tensor
@@ -126,11 +130,14 @@ def start_from(model: nn.Module, config: Mapping[str, Any], start: Start) -> tup
     return _told(start, anew, len(expected), [classes[new] for new, _ in rows])
 
 
-def _class_tensors(config: Mapping[str, Any], expected: Mapping[str, Tensor]) -> set[str]:
+def _class_tensors(config: Mapping[str, Any], expected: Mapping[str, Tensor], handed: Network | None) -> set[str]:
     """The tensors with a row for each class: those that have one more in a network with one more class."""
+    if isinstance(handed, nn.Module):  # there is no network with one more
+        return set()
     data = config["data"]
     with torch.random.fork_rng(devices=[]):  # the weights are drawn for nothing
-        larger = build_model({**config, "data": {**data, "classes": [*data["classes"], ""]}}).state_dict()
+        wider = {**config, "data": {**data, "classes": [*data["classes"], ""]}}
+        larger = build_model(wider, given(handed)).state_dict()
     return {name for name, own in expected.items() if own.ndim and larger[name].shape == (len(own) + 1, *own.shape[1:])}
 
 

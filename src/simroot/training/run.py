@@ -19,9 +19,11 @@ from torch import Tensor, nn
 from simroot.data import ImageData
 from simroot.data.crop import share
 from simroot.errors import CheckpointError, ConfigError, DataError
-from simroot.images.preparation import ImageSize, Preparation
+from simroot.images.preparation import ImageSize, Preparation, sides
 from simroot.models import create_model
 from simroot.models.image_sizes import read_back, recorded
+from simroot.models.own import Network, can_be_imported, given, is_own, require_scores
+from simroot.models.registry import ModelEntry
 from simroot.training.checkpoint_file import fitting, read_checkpoint, weights_of
 from simroot.training.config import read_whole
 from simroot.training.environment import versions
@@ -149,10 +151,18 @@ def _plain(value: Any) -> Any:
     return str(value.resolve()) if isinstance(value, Path) else value
 
 
-def build_model(config: Mapping[str, Any]) -> nn.Module:
-    """The untrained network of a config."""
-    given = _arguments(config)
-    return create_model(config["model"]["name"], given.pop("num_classes"), given.pop("in_channels"), **given)
+def build_model(config: Mapping[str, Any], own: ModelEntry | None = None) -> nn.Module:
+    """The untrained network of a config, or of an entry in its place: a name out of a file imports nothing.
+
+    Raises:
+        ConfigError: as ``create_model``, and if a network that is not simroot's gives no score for each class.
+    """
+    name, arguments = config["model"]["name"], _arguments(config)
+    classes, channels = arguments.pop("num_classes"), arguments.pop("in_channels")
+    network = create_model(own or name, classes, channels, **arguments)
+    if own is not None or is_own(name):
+        require_scores(network, name, (channels, *sides(arguments["image_size"])), classes)
+    return network
 
 
 def _arguments(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -243,8 +253,12 @@ def data_change(config: Mapping[str, Any], data: ImageData, path: Path) -> str |
     return f"{changes[0]} is {now[changes[0]]}, expected {config['data'][changes[0]]}" if changes else None
 
 
-def resume_command(path: Path) -> str:
-    """What to type to go on with a run."""
+def resume_command(path: Path, model: str) -> str:
+    """What to type to go on with a run of a network; in Python for one that no word names."""
+    if is_own(model) and can_be_imported(model):
+        return f"{resume_command(path, '')} --trust {model}"
+    if ":<" in model or model.endswith("()") or is_own(model):
+        return f"simroot.training.resume({str(path)!r}, model=...)"
     return f"simroot train --resume {shlex.quote(str(path))}"
 
 
@@ -283,29 +297,34 @@ def load_weights(path: Path, model: nn.Module, *, raw: bool = False) -> None:
     model.load_state_dict(fitting(tensors, model.state_dict(), f"{path} does not fit the network of {CONFIG}"))
 
 
-def load_run(path: str | Path, weights: str = "best") -> Run:
+def load_run(path: str | Path, weights: str = "best", *, model: Network | None = None) -> Run:
     """Read a run back.
+
+    A run of a network that is not simroot's says where its builder is, such as ``package.module:builder``. That is
+    code, and it is imported only if you say so with ``model``.
 
     Args:
         path: a run directory.
         weights: ``"best"``, the epoch that is the best on the validation images by the recipe's ``metric``, or
             ``"last"``; their average where the recipe has ``ema``.
+        model: the network that the run was trained with, where it is not simroot's: its name, its builder or an
+            nn.Module, of which a copy is filled.
 
     Raises:
         CheckpointError: if the directory holds no run, or a file is missing or damaged or does not fit.
-        ConfigError: for other weights.
+        ConfigError: for other weights, or a network that is not simroot's without ``model``.
     """
     path = Path(path)
     if weights not in ("best", "last"):
         raise ConfigError(f"weights is {weights!r}; expected 'best' or 'last'")
     config = read_config(path)
     with torch.random.fork_rng(devices=[]):  # the initial weights are drawn for nothing
-        model = build_model(config)
-    load_weights(path / (WEIGHTS if weights == "best" else LAST), model)
+        network = build_model(config, given(model))
+    load_weights(path / (WEIGHTS if weights == "best" else LAST), network)
     data = config["data"]
     return Run(
         path=path,
-        model=model.eval(),
+        model=network.eval(),
         model_name=config["model"]["name"],
         config=config,
         classes=tuple(data["classes"]),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,15 +17,15 @@ from simroot.training.environment import commit, versions
 from simroot.training.evaluation import evaluate
 from simroot.training.module import Epoch
 from simroot.training.plots import CONFUSION, CURVES, plot_confusion, plot_curves
-from simroot.training.run import METRICS, SUMMARY, Run, load_run
+from simroot.training.run import METRICS, SUMMARY, Run
 from simroot.training.writing import write_text
 
 log = logging.getLogger(__name__)
 
 
-def finish(path: Path, history: list[Epoch], data: ImageData, device: torch.device) -> None:
-    """Write metrics.csv, the pictures and summary.json; the figures are those of the best epoch's weights."""
-    run = load_run(path)
+def finish(run: Run, history: list[Epoch], data: ImageData, device: torch.device) -> None:
+    """Write metrics.csv, the pictures and summary.json of a run; the figures are those of its best weights."""
+    path = run.path
     cost = _cost(run)
     validation = evaluate(run, data.val, device=device)
     best, last = best_row(history, run.recipe.metric), history[-1]
