@@ -41,7 +41,7 @@ _LARGE = 2000  # pixels
 
 # What decides where and how a training runs, but not what comes out of it: also good with --resume.
 _PLACE = {"accelerator": "auto", "devices": "auto", "num_nodes": 1, "strategy": "auto"}
-_WITH_RESUME = {"resume", "trust", "data", "data_root", "image_root", "quiet", "threads", "workers", *_PLACE}
+_WITH_RESUME = {"resume", "trust", "logger", "data", "data_root", "image_root", "quiet", "threads", "workers", *_PLACE}
 _SHARED = "SIMROOT_RUN_DIRECTORY"
 # A training has labels: the classification starts from them where the layers below are pre-trained.
 _OFFSETS = "labels"
@@ -123,6 +123,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="threads that decode images ahead, in each process (default: one a core, at most 8)",
     )
+    run.add_argument(
+        "--logger",
+        type=lambda text: text.split(","),
+        metavar="NAME[,NAME]",
+        help="tell a logger of Lightning's every epoch, too: tensorboard, csv, wandb, mlflow, comet, lit; files lie in "
+        "logs of the run directory",
+    )
     for name, default in _PLACE.items():
         run.add_argument(
             f"--{name.replace('_', '-')}",
@@ -159,10 +166,14 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
     from lightning.pytorch.utilities import rank_zero_only
 
+    from simroot.training.loggers import require_loggers
+
     given = vars(arguments)
     if "threads" in given:
         torch.set_num_threads(given["threads"])
-    options = {name: given[name] for name in (*_PLACE, "workers") if name in given}
+    options = {name: given[name] for name in (*_PLACE, "workers", "logger") if name in given}
+    if "logger" in given:  # before the images are read
+        require_loggers(given["logger"])
     options["progress"] = "quiet" not in given
     finished = _resume(arguments, options) if "resume" in given else _start(arguments, options)
     rank_zero_only(_report)(finished)  # several processes may have trained together: one speaks

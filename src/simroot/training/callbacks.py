@@ -46,6 +46,8 @@ class RunWriter(Checkpoint):
         """Do not go on with a training that had stopped moving when it was killed."""
         assert isinstance(pl_module, ClassificationModule)
         trainer.should_stop = stalled(pl_module.history, pl_module.recipe)
+        for logger in trainer.loggers:
+            logger.log_hyperparams({name: str(value) for name, value in pl_module.recipe.to_dict().items()})
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write what the epoch has brought; every process takes part in making a checkpoint."""
@@ -61,6 +63,9 @@ class RunWriter(Checkpoint):
         if trainer.is_global_zero:
             write_metrics(self.path / METRICS, history)
             log.info(epoch_line(history[-1], recipe.epochs))
+            for logger in trainer.loggers:
+                logger.log_metrics(dict(history[-1]), step=len(history))
+                logger.save()
         if recipe.patience and stalled(history, recipe) and len(history) < recipe.epochs:
             log.info(
                 "ended after epoch %d: nothing has improved for %s", len(history), counted(recipe.patience, "epoch")

@@ -33,6 +33,7 @@ from simroot.training.defaults import choose, registered
 from simroot.training.environment import versions
 from simroot.training.images import keep_images, save_known
 from simroot.training.initial import place_of, read_start, start_from
+from simroot.training.loggers import Loggers, make_loggers
 from simroot.training.module import ClassificationModule
 from simroot.training.recipes import Recipe, for_data
 from simroot.training.resumption import newest_checkpoint, warn_of_other_versions
@@ -57,7 +58,7 @@ from simroot.training.run import (
     resume_command,
     save_weights,
 )
-from simroot.training.session import crowded, keep_freed_memory, logging_to, quiet, reproducible
+from simroot.training.session import all_in_training, crowded, keep_freed_memory, logging_to, quiet, reproducible
 from simroot.training.statistics import FreshStatistics
 from simroot.training.summary import finish
 from simroot.training.teacher import open_teacher, teacher_config
@@ -117,6 +118,7 @@ def train(
     progress: bool = True,
     notes: Sequence[str] = (),
     callbacks: Sequence[Callback] = (),
+    logger: Loggers = (),
 ) -> Run:
     """Train a network and leave all there is to know about it in a run directory.
 
@@ -148,6 +150,8 @@ def train(
         progress: show progress on standard error: a bar on a terminal, a line per epoch elsewhere.
         notes: lines for the log, such as why the network was chosen.
         callbacks: of Lightning's, beside simroot's own; one that raises ``StopTraining`` ends the training.
+        logger: Lightning's loggers, by name or as they are: ``"tensorboard"``, ``"csv"``, ``"wandb"``, ``"mlflow"``.
+            They get the row of metrics.csv after every epoch, and the recipe.
 
     Returns:
         The run with the weights of its best epoch.
@@ -159,7 +163,8 @@ def train(
         TrainingInterrupted: after Ctrl-C or SIGTERM.
     """
     path = Path(out)
-    trainer_options = {"accelerator": accelerator, "devices": devices, "num_nodes": num_nodes, "strategy": strategy}
+    place = {"accelerator": accelerator, "devices": devices, "num_nodes": num_nodes, "strategy": strategy}
+    trainer_options = {**place, "logger": make_loggers(logger, path)}
     with claimed(path):
         if first_process():
             require_free(path)
@@ -171,8 +176,8 @@ def train(
         name = own.use(model) if isinstance(model, str) else own.entry(model).name
         recipe = for_data(recipe or registered(handed or name), data.named, data.image_size)
         start = None if initial is None else place_of(initial)
-        place = teacher_config(teacher, teacher_weights)
-        config = make_config(name, overrides or {}, data, data_source, recipe, versions(), start, place)
+        taught = teacher_config(teacher, teacher_weights)
+        config = make_config(name, overrides or {}, data, data_source, recipe, versions(), start, taught)
         network = _initial_model(config, recipe, None, handed)
         if start is not None:
             notes = (*notes, *start_from(network, config, read_start(start), handed))
@@ -221,6 +226,7 @@ def resume(
     workers: int | None = None,
     progress: bool = True,
     callbacks: Sequence[Callback] = (),
+    logger: Loggers = (),
 ) -> Run:
     """Go on with the run in a directory from its last complete epoch.
 
@@ -234,7 +240,8 @@ def resume(
         TrainingError, TrainingInterrupted: as ``train``.
     """
     path = Path(run_dir)
-    trainer_options = {"accelerator": accelerator, "devices": devices, "num_nodes": num_nodes, "strategy": strategy}
+    place = {"accelerator": accelerator, "devices": devices, "num_nodes": num_nodes, "strategy": strategy}
+    trainer_options = {**place, "logger": make_loggers(logger, path)}
     config = read_config(path)
     with claimed(path):
         recipe = Recipe.from_dict(config["recipe"])
@@ -336,7 +343,7 @@ def _fit(
         if teacher is not None:
             size = " x ".join(map(str, teacher.shape))
             log.info("%.0f%% of the loss imitates %s, which sees images of %s", 100 * recipe.distil, teacher.name, size)
-        _all_in_training(model)
+        all_in_training(model)
         if on_cpu:
             guard(model)
             stack.callback(unguard, model)
@@ -353,15 +360,6 @@ def _fit(
             signal = "SIGTERM" if trainer.received_sigterm else "SIGINT"
             raise _interrupted(path, signal, module, config["model"]["name"]) from error
     return load_run(path, model=handed)
-
-
-def _all_in_training(model: nn.Module) -> None:
-    """Put a whole network into training mode: Lightning would keep the mode in which each part was built."""
-    if built := sum(not module.training for module in model.modules()):
-        log.warning("%d parts of the network were in evaluation mode; all of it is trained in training mode", built)
-    model.train()
-    if frozen := sum(parameter.numel() for parameter in model.parameters() if not parameter.requires_grad):
-        log.info("not trained since frozen: %s of the network", counted(frozen, "parameter"))
 
 
 def _interrupted(path: Path, signal: str, module: ClassificationModule, name: str) -> TrainingInterrupted:

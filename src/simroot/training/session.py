@@ -14,8 +14,11 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from torch import nn
 
 from simroot.errors import LineFormatter, counted
+
+log = logging.getLogger(__name__)
 
 
 class _ConsoleHandler(logging.Handler):
@@ -110,3 +113,12 @@ def quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+def all_in_training(model: nn.Module) -> None:
+    """Put a whole network into training mode: Lightning would keep the mode in which each part was built."""
+    if built := sum(not module.training for module in model.modules()):
+        log.warning("%d parts of the network were in evaluation mode; all of it is trained in training mode", built)
+    model.train()
+    if frozen := sum(parameter.numel() for parameter in model.parameters() if not parameter.requires_grad):
+        log.info("not trained since frozen: %s of the network", counted(frozen, "parameter"))

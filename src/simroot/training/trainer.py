@@ -27,7 +27,7 @@ _NO_MEMORY = "can't allocate memory"
 def make_trainer(
     path: Path, recipe: Recipe, callbacks: list[Callback], trainer_options: Mapping[str, Any]
 ) -> L.Trainer:
-    """Lightning's Trainer for a recipe: silent, without files of its own.
+    """Lightning's Trainer for a recipe: silent, without files of its own but those of loggers.
 
     Raises:
         ConfigError: for devices or a strategy that it does not know or this machine does not have.
@@ -41,7 +41,7 @@ def make_trainer(
             callbacks=callbacks,
             plugins=[AtomicCheckpoints()],
             default_root_dir=path,
-            logger=False,
+            log_every_n_steps=1,  # nothing is logged in a step; without it Lightning warns of short epochs
             enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -50,7 +50,7 @@ def make_trainer(
             sync_batchnorm=torch.cuda.is_available(),
         )
     except (MisconfigurationException, ValueError, RuntimeError) as error:
-        chosen = ", ".join(f"{name} {value}" for name, value in trainer_options.items())
+        chosen = ", ".join(f"{name} {value}" for name, value in trainer_options.items() if name != "logger")
         raise ConfigError(f"Lightning cannot train with {chosen}: {' '.join(str(error).split())}") from error
     leave_other_signals(trainer)
     return trainer
