@@ -88,6 +88,7 @@ def test_paths_train_as_arrays(fitted: Classifier, tmp_path: Path) -> None:
     np.testing.assert_array_equal(of_paths.predict_proba(images), fitted.predict_proba(images))
 
 
+@pytest.mark.slow
 def test_a_seed_gives_the_same_network_and_another_another(fitted: Classifier) -> None:
     images, labels = some_images()
     again, other = clone(fitted).fit(images, labels), clone(fitted).set_params(random_state=4).fit(images, labels)
@@ -103,6 +104,7 @@ def test_it_can_be_pickled(fitted: Classifier) -> None:
     assert again.score(images, labels) == fitted.score(images, labels)
 
 
+@pytest.mark.slow
 def test_it_is_exported_and_checked(fitted: Classifier, tmp_path: Path) -> None:
     exported = fitted.export(tmp_path / "model.onnx")
     assert exported.images == len(some_images()[0]) // 4
@@ -113,6 +115,7 @@ def test_it_is_exported_and_checked(fitted: Classifier, tmp_path: Path) -> None:
         fitted.export(tmp_path / "model", format="exe")
 
 
+@pytest.mark.slow
 def test_numbers_are_labels_too() -> None:
     images, _ = some_images()
     labels = np.where(np.arange(len(images)) % 3 == 0, 70, -5)

@@ -162,6 +162,7 @@ def test_cost_with_the_time_of_each_layer(simroot: Simroot, monkeypatch: pytest.
     assert f"{100 * 4 / found['seconds']:.2f} %" in out
 
 
+@pytest.mark.slow
 def test_cost_times_every_row(simroot: Simroot) -> None:
     found = simroot("cost", "resnet50", "--set", "image_size=32", "--time", "--json").json
     named = [layer["name"] for layer in found["layers"]]

@@ -13,6 +13,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.slow
 def test_untrained_network(simroot: Simroot) -> None:
     words = ("nin_root8", "--layers", "conv2c", "conv3a", "--data", "digits", "--images", 60)
     found = simroot("correlation", *words, "--json").json

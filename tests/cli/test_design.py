@@ -48,6 +48,7 @@ def test_task(simroot: Simroot) -> None:
     assert simroot("cost", found["model"], *pairs, *size, "--json").json["macs"] == found["macs"] <= 500_000
 
 
+@pytest.mark.slow
 def test_memory_of_a_device_is_a_budget(simroot: Simroot, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "150")
     words = ("design", "--ram", "8K", "--flash", "8K", "--family", "simnet_mixed", "--image-size", 16)

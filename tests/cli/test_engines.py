@@ -57,6 +57,7 @@ def toy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_every_command_knows_a_new_engine(toy: Path, simroot: Simroot, tmp_path: Path) -> None:
     for name, grey in (("dark", 1), ("light", 255)):
         (tmp_path / "data" / "val" / name).mkdir(parents=True)

@@ -34,6 +34,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_onnx_of_a_run(simroot: Simroot, run: Path, image: Path) -> None:
     result = simroot("export", run, "--json")
     assert result.code == 0

@@ -11,6 +11,7 @@ from cli.result import Simroot
 from export.c.networks import installed, need_compiler
 
 
+@pytest.mark.slow
 def test_c_of_a_run(simroot: Simroot, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     need_compiler()
     monkeypatch.setenv("COLUMNS", "160")

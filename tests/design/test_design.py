@@ -46,6 +46,7 @@ def by_parameters(monkeypatch: pytest.MonkeyPatch, *, predicted: float = 1.0) ->
     return timed
 
 
+@pytest.mark.slow
 def test_widest_network_is_the_last_within_the_budget() -> None:
     # 40 c^2 + 90 c + 2: convolutions, biases, templates, weights, offsets and two betas.
     sizes = {5_000: 10, 4_902: 10, 4_901: 9, 132: 1}
@@ -56,6 +57,7 @@ def test_widest_network_is_the_last_within_the_budget() -> None:
         widest("simnet3_compact", Budget(parameters=131), widths)
 
 
+@pytest.mark.slow
 def test_widest_network_within_operations_and_both() -> None:
     assert widest("simnet3_compact", Budget(macs=1_606_400), widths) == {"channels": 10}
     assert widest("simnet3_compact", Budget(macs=1_606_399), widths) == {"channels": 9}
@@ -135,6 +137,7 @@ def test_few_guesses_find_the_last_width_that_fits(last: int, power: float, most
     assert most is None or max(asked) <= most
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["int8", "float32"])
 def test_design_within_the_memory_of_a_device(precision: Precision, caplog: pytest.LogCaptureFixture) -> None:
     task = Task(image_size=16)
@@ -172,6 +175,7 @@ def test_a_limit_of_time_puts_the_time_into_the_design(monkeypatch: pytest.Monke
     assert found.milliseconds == found.predicted == found.parameters / 1e3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("predicted", [0.3, 0.8, 1.3, 4.0])
 def test_nothing_over_the_limit_is_listed_whatever_was_predicted(
     monkeypatch: pytest.MonkeyPatch, predicted: float

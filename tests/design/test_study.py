@@ -160,6 +160,7 @@ def test_what_another_process_is_at_is_left_to_it(trained: list[Trial], tmp_path
     assert open_study(None, tmp_path, 0).trials[0].state.name == "RUNNING"
 
 
+@pytest.mark.slow
 def test_a_database_is_shared(trained: list[Trial], tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/search.db"
     go_on(tmp_path / "one", 2, url=url)
@@ -197,6 +198,7 @@ def test_mistakes(trained: list[Trial], tmp_path: Path) -> None:
         search(None, BUDGET, images(), ["vgg"], number=1, epochs=1, seed=0, runs=tmp_path, source={})  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_report_has_the_best_and_what_mattered(trained: list[Trial], tmp_path: Path) -> None:
     study = go_on(tmp_path, 14)
     content = json.loads(report_study(study, tmp_path).read_text())

@@ -27,6 +27,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.slow
 def test_interrupts_arrive_after_several_networks_have_ended(tmp_path: Path) -> None:
     pytest.importorskip("openvino", reason="openvino is not installed")
     path = tmp_path / "model.onnx"

@@ -217,6 +217,7 @@ def test_a_network_that_gives_no_scores(tmp_path: Path) -> None:
         to_onnx(nn.Identity(), tmp_path / "a.onnx", (3, 4))
 
 
+@pytest.mark.slow
 def test_a_network_that_is_no_graph(tmp_path: Path) -> None:
     require_onnx()
 

@@ -247,6 +247,7 @@ def test_whatever_the_network_raises_names_it(forward: Any) -> None:
         count(Lambda(forward), (3,))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "image_size", "macs"),
     [

@@ -96,6 +96,7 @@ def test_the_network_is_left_as_it_was() -> None:
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
+@pytest.mark.slow
 def test_threads_hold_and_are_put_back() -> None:
     seen: list[int] = []
 
@@ -114,12 +115,14 @@ def test_threads_hold_and_are_put_back() -> None:
     assert torch.get_num_threads() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("forward", [lambda x: x.flatten(1) + torch.rand(()), lambda x: x.flatten(1) * float("nan")])
 def test_no_time_without_the_right_outputs(forward: Any) -> None:
     with pytest.raises(MismatchError):
         quick(Lambda(forward))
 
 
+@pytest.mark.slow
 def test_networks_take_turns() -> None:
     calls: list[str] = []
 
@@ -147,6 +150,7 @@ def test_order_of_the_results() -> None:
     assert sum("outputs agree to" in line for line in said) == len(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 @pytest.mark.parametrize("batch", ["batch", 2])
 def test_file(tmp_path: Path, engine: str, batch: int | str) -> None:
@@ -245,6 +249,7 @@ def test_input_that_does_not_fit() -> None:
         latency(network(), (3, 5, 5), "onnxruntime")
 
 
+@pytest.mark.slow
 def test_a_reference_or_output_that_cannot_be_compared(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     path = write_onnx(network(), tmp_path / "linear.onnx")
@@ -271,6 +276,7 @@ def test_files_that_no_engine_reads(name: str) -> None:
         quick(name, "onnxruntime")
 
 
+@pytest.mark.slow
 def test_peak_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     result, grown = memory.peak_growth(lambda: len(bytearray(50_000_000)))
     assert result == 50_000_000

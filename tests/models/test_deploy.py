@@ -87,6 +87,7 @@ def test_a_layer_of_ones_own_folds() -> None:
     assert count(deployed, (4, 1, 1)).macs == 12
 
 
+@pytest.mark.slow
 def test_a_layer_of_ones_own_is_exported_folded(tmp_path: Path) -> None:
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package)

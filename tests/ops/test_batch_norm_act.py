@@ -245,6 +245,7 @@ def test_same_bits_at_any_number_of_threads(assert_same_bits: Callable[..., None
     assert_same_bits(lambda: torch.ops.simroot.batch_norm_act_backward(*arguments))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("native_only")
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 def test_operators_are_well_registered() -> None:

@@ -82,6 +82,7 @@ def test_an_outlier_does_not_spoil_the_others(beta: float, outlier: float, where
         assert_close("mex_dense", one, other)
 
 
+@pytest.mark.slow
 @pytest.mark.without_kernels
 @pytest.mark.parametrize("beta", [0.0, INF, -INF, 1e-8, -1e-4, 0.3, -5.0])
 def test_recorded_graphs_take_any_beta(beta: float) -> None:

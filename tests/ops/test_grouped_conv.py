@@ -229,6 +229,7 @@ def test_same_bits_at_any_number_of_threads(number: int, assert_same_bits: Calla
     assert_same_bits(lambda: function(*arguments))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("native_only")
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 @pytest.mark.parametrize("number", range(len(calls()) - 1))
@@ -260,6 +261,7 @@ def test_double_precision_by_differences() -> None:
     assert torch.autograd.gradcheck(lambda *t: case.convolved(t), case.learned(torch.float64))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("memory_format", FORMATS)
 def test_compiled(memory_format: torch.memory_format) -> None:
     case = Case(*SERVED[0])

@@ -292,6 +292,7 @@ def test_same_bits_at_any_number_of_threads(
     assert_same_bits(call)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default:The .grad attribute")  # the check's own
 @pytest.mark.parametrize("learned", [False, True])
 @pytest.mark.parametrize("name", ["groups", "one by one"])

@@ -338,6 +338,7 @@ def test_memory_is_bounded() -> None:
     assert float(subprocess.run(command, capture_output=True, check=True, env=environment).stdout) < 256
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # the compiler's own
 @pytest.mark.parametrize("p", [2.0, 1.37])
 def test_compiles(p: float) -> None:

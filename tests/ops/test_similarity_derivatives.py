@@ -24,6 +24,7 @@ def test_gradcheck(p: float, weighted: bool) -> None:
     assert gradcheck(function, tensors)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("p", "learned"), [(2.0, False), (1.0, False), (3.0, False), (1.5, False), (1.37, True), (3.0, True)]
 )

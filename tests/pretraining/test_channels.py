@@ -36,6 +36,7 @@ def test_channels_as_they_are() -> None:
     assert [stage.templates for stage in model.stage_specs] == [4, 6]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dimension", "components"), [("bayes", "bic"), ("mle", "aic"), (0.8, "nec")])
 def test_channels_from_the_data(dimension: str | float, components: str) -> None:
     model, chosen, report = built(channels="auto", dimension=dimension, components=components)

@@ -73,6 +73,7 @@ def test_it_is_one_file_with_all_sections(run: Run) -> None:
     assert "Nothing is exported yet" in page.text
 
 
+@pytest.mark.slow
 def test_exported_files_are_timed_or_named(run: Run, tmp_path: Path) -> None:
     broken = run.path / "broken.onnx"
     try:

@@ -23,6 +23,7 @@ def test_one_network_of_ours_for_long() -> None:
     assert 900_000 < count(model, (3, 32, 32)).parameters <= 1_000_000
 
 
+@pytest.mark.slow
 def test_its_report() -> None:
     plan = experiment("teacher")
     data = from_arrays(torch.zeros(20, 3, 8, 8, dtype=torch.uint8), torch.arange(20) % 2, validation=10)

@@ -171,6 +171,7 @@ def test_shift_and_mirror_are_chosen_by_the_data(data: ImageData, out: Path) -> 
     assert (other.recipe.shift, other.recipe.mirror) == (1, True)
 
 
+@pytest.mark.slow
 def test_bfloat16_and_adamw_learn(data: ImageData, out: Path) -> None:
     run = quick(data, out, precision="bf16", optimizer="adamw", learning_rate=0.01, label_smoothing=0.1, epochs=25)
     assert run.summary["accuracy"] > 0.6

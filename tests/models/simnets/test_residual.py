@@ -62,6 +62,7 @@ def test_blueprint_separable_networks_are_points_of_its_space(rival: str, rank: 
     torch.testing.assert_close(ours[1:](x), theirs[1:](x), rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_narrow_blocks_train_channels_last() -> None:
     """In a process of its own: what it guards against is a crash."""
     code = (

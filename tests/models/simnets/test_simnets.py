@@ -102,6 +102,7 @@ def test_smallest_image_works() -> None:
     assert model(torch.randn(2, 3, 15, 15)).shape == (2, 10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [1.0, 2.0])
 @pytest.mark.parametrize("seed", range(3))
 def test_training_leaves_chance_at_once(seed: int, order: float) -> None:
