@@ -25,6 +25,7 @@ from simroot.images.decoding import Picture
 from simroot.images.preparation import ImageSize
 from simroot.models.own import Network
 from simroot.training import Choice, choose, export_options, load_run, recipe, train
+from simroot.training.card import write_card
 from simroot.training.defaults import registered
 from simroot.training.evaluation import Evaluation, evaluated
 
@@ -158,7 +159,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         return evaluated(self.run_, [(torch.from_numpy(logarithms), torch.from_numpy(index))])
 
     def export(self, path: str | Path, *, format: str = "onnx", int8: bool = False, calibration: int = 512) -> Exported:
-        """Write the network for a device, checked against the network on the images that ``fit`` held out.
+        """Write the network for a device, checked against it on the images that ``fit`` held out, and its model card.
 
         Args:
             path: the file, or the folder of C.
@@ -174,7 +175,9 @@ class Classifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self, "run_")
         write = writer(format)
         options = export_options(self.run_, calibration=calibration if int8 else None)
-        return write(self.run_.model, path, self.run_.preparation.shape, **options)
+        exported = write(self.run_.model, path, self.run_.preparation.shape, **options)
+        write_card(self.run_, exported)
+        return exported
 
     def _seed(self) -> int:
         if isinstance(self.random_state, int | np.integer):

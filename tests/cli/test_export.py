@@ -52,6 +52,9 @@ def test_onnx_of_a_run(simroot: Simroot, run: Path, image: Path) -> None:
         {guess["class"]: guess["probability"] for guess in found.json[0]["classes"]} for found in (ours, theirs)
     )
     assert first == pytest.approx(second, abs=1e-4)
+    (card,) = result.json["cards"]
+    assert card == str(run / "model.onnx.card.md")
+    assert f"| accuracy of this file on 360 labelled images | {found['accuracy']:.1%} |" in Path(card).read_text()
 
 
 @pytest.mark.slow
@@ -61,7 +64,8 @@ def test_the_table(simroot: Simroot, run: Path, tmp_path: Path, monkeypatch: pyt
     result = simroot("export", run, "--format", "torch,openvino", "--out", tmp_path / "net.v2", "--images", "100")
     assert result.code == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        *("classes.json", "net.v2.bin", "net.v2.pt2", "net.v2.pt2.json", "net.v2.xml", "net.v2.xml.json")
+        *("classes.json", "net.v2.bin", "net.v2.pt2", "net.v2.pt2.card.md", "net.v2.pt2.json"),
+        *("net.v2.xml", "net.v2.xml.card.md", "net.v2.xml.json"),
     ]
     assert "100 inputs" in result.out
     assert json.loads((tmp_path / "classes.json").read_text()) == list(map(str, range(10)))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from simroot.export import Exported, Options
+    from simroot.training import Run
 
 # Columns that a narrow terminal can do without, the first to go first.
 _OPTIONAL = ("allowed", "same class", "difference", "precision", "size")
@@ -81,6 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write the files and print what they are."""
     from simroot.models import names_network
+    from simroot.training.card import write_card
 
     for option in ("int8", "custom_operator"):
         if "torch" in arguments.format and getattr(arguments, option):
@@ -92,11 +94,11 @@ def run(arguments: argparse.Namespace) -> int:
     with logging_to_stderr():
         is_run = not names_network(arguments.model)
         prepare = _trained if is_run else _untrained
-        title, model, input_size, options, folder = prepare(arguments)
+        title, model, input_size, options, trained = prepare(arguments)
         if arguments.custom_operator:
             options["custom_operator"] = True
         stem = "model-int8" if arguments.int8 else "model" if is_run else Path(arguments.model).stem.replace(":", "_")
-        out = vars(arguments).get("out", folder / stem)
+        out = vars(arguments).get("out", trained.path / stem if trained else Path(stem))
         exported, refused = [], []
         for name in arguments.format:
             more = {"verify": arguments.verify} if name == "c" and "verify" in arguments else {}
@@ -104,10 +106,13 @@ def run(arguments: argparse.Namespace) -> int:
                 exported.append(writer(name)(model, _with_suffix(out, name), input_size, **options, **more))
             except ExportError as error:  # the other formats may do
                 refused.append(str(error))
+        cards = [write_card(trained, file) for file in exported] if trained else []
     if exported and arguments.json:
-        print_json({"network": title, "files": [_as_dict(file) for file in exported]})
+        print_json({"network": title, "files": [_as_dict(file) for file in exported], "cards": list(map(str, cards))})
     elif exported:
         _print(title, exported)
+        for card in cards:
+            print(f"model card: {card}", file=sys.stderr)
     if refused:
         raise ExportError("; ".join([*refused, *_float_files(out, arguments)]))
     return 0
@@ -132,7 +137,7 @@ def _with_suffix(path: Path, name: str) -> Path:
     return stem.with_name(stem.name + FORMATS[name].suffix)
 
 
-def _trained(arguments: argparse.Namespace) -> tuple[str, nn.Module, tuple[int, ...], Options, Path]:
+def _trained(arguments: argparse.Namespace) -> tuple[str, nn.Module, tuple[int, ...], Options, Run | None]:
     from simroot.training import export_options, load_run
 
     if "set" in arguments:
@@ -141,10 +146,10 @@ def _trained(arguments: argparse.Namespace) -> tuple[str, nn.Module, tuple[int, 
     images, calibration = vars(arguments).get("images"), arguments.calibration if arguments.int8 else None
     options = export_options(trained, data_source(arguments), images=images, calibration=calibration)
     size = trained.preparation.shape
-    return f"{trained.model_name} of {trained.path}", trained.model, size, options, trained.path
+    return f"{trained.model_name} of {trained.path}", trained.model, size, options, trained
 
 
-def _untrained(arguments: argparse.Namespace) -> tuple[str, nn.Module, tuple[int, ...], Options, Path]:
+def _untrained(arguments: argparse.Namespace) -> tuple[str, nn.Module, tuple[int, ...], Options, Run | None]:
     from simroot.measure import count
     from simroot.models import create_model, deploy, model_entry
 
@@ -154,7 +159,7 @@ def _untrained(arguments: argparse.Namespace) -> tuple[str, nn.Module, tuple[int
     options, size = entry.arguments(dict(vars(arguments).get("set", [])))
     model = create_model(entry.name, **options)
     cost = count(deploy(model), size).as_dict()
-    return f"{entry.name}, untrained", model, size, {"name": entry.name, "cost": cost}, Path()
+    return f"{entry.name}, untrained", model, size, {"name": entry.name, "cost": cost}, None
 
 
 def _as_dict(file: Exported) -> dict[str, Any]:

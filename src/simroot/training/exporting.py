@@ -11,6 +11,7 @@ from torch import Tensor
 from simroot.data import Split
 from simroot.data.crop import window
 from simroot.data.splits import evenly
+from simroot.errors import UnknownOperatorError
 from simroot.measure import count
 from simroot.models import deploy
 from simroot.training.chosen import chosen_images
@@ -18,6 +19,8 @@ from simroot.training.run import Run
 
 if TYPE_CHECKING:
     from simroot.export import Options
+
+log = logging.getLogger(__name__)
 
 # How many of the images that are read from files serve for the check, unless told otherwise.
 _STREAMED = 500
@@ -43,12 +46,15 @@ def export_options(
         "std": run.std,
         "preparation": run.preparation,
         "name": run.model_name,
-        "cost": count(deploy(run.model), run.preparation.shape).as_dict(),
     }
+    try:
+        options["cost"] = count(deploy(run.model), run.preparation.shape).as_dict()
+    except UnknownOperatorError as error:  # as of a network of the user's own
+        log.warning("the file does not say what the network costs: %s", error)
     if images == 0 and calibration is None:
         return options
     chosen = chosen_images(run, data)
-    logging.getLogger(__name__).info("the check is on %s", chosen.title)
+    log.info("the check is on %s", chosen.title)
     if images != 0:
         default = len(chosen.split) if chosen.split.images is not None else _STREAMED
         options["images"], options["labels"] = _some(chosen.split, default if images is None else images, run)
