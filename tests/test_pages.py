@@ -37,6 +37,7 @@ NOT_RUN = {
     r"--resume": "its run is a training that was stopped; tests/training do it",
     r"--search": "trains dozens of networks; tests/cli do it with four",
     r"--milliseconds": "fits a cost model first, which takes minutes; tests/design do it",
+    r"--format web|/web": "a compiler for the web may not be here; tests/cli/test_export_web.py does it",
     r"^make": "tests/export/c do it",
     r"^cmake": "builds the kernels: tests/test_extending.py does it",
     r"^(pytest|ruff|python)": "the tests themselves",

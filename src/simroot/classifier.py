@@ -162,8 +162,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
         """Write the network for a device, checked against it on the images that ``fit`` held out, and its model card.
 
         Args:
-            path: the file, or the folder of C.
-            format: "onnx", "openvino", "torch" or "c".
+            path: the file, or the folder of C or of a web page.
+            format: "onnx", "openvino", "torch", "c" or "web".
             int8: compute in 8 bits.
             calibration: images that show the ranges for int8.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out",
         type=Path,
         metavar="PATH",
-        help="file to write, its suffix is that of the format (default: model, in the run directory or here)",
+        help="file to write, its suffix is that of the format, or folder of c and web (default: model, in the run "
+        "directory or here; web for a page)",
     )
     parser.add_argument(
         "--int8", action="store_true", default=False, help="convolutions and dense layers in 8 bits (onnx, openvino)"
@@ -97,13 +99,13 @@ def run(arguments: argparse.Namespace) -> int:
         title, model, input_size, options, trained = prepare(arguments)
         if arguments.custom_operator:
             options["custom_operator"] = True
-        stem = "model-int8" if arguments.int8 else "model" if is_run else Path(arguments.model).stem.replace(":", "_")
-        out = vars(arguments).get("out", trained.path / stem if trained else Path(stem))
+        stem = None if is_run else Path(arguments.model).stem.replace(":", "_")
+        paths = _paths(arguments, trained.path if trained else Path(), stem)
         exported, refused = [], []
-        for name in arguments.format:
+        for name, path in paths.items():
             more = {"verify": arguments.verify} if name == "c" and "verify" in arguments else {}
             try:
-                exported.append(writer(name)(model, _with_suffix(out, name), input_size, **options, **more))
+                exported.append(writer(name)(model, path, input_size, **options, **more))
             except ExportError as error:  # the other formats may do
                 refused.append(str(error))
         cards = [write_card(trained, file) for file in exported] if trained else []
@@ -114,13 +116,25 @@ def run(arguments: argparse.Namespace) -> int:
         for card in cards:
             print(f"model card: {card}", file=sys.stderr)
     if refused:
-        raise ExportError("; ".join([*refused, *_float_files(out, arguments)]))
+        raise ExportError("; ".join([*refused, *_float_files(paths, arguments)]))
     return 0
 
 
-def _float_files(out: Path, arguments: argparse.Namespace) -> list[str]:
+def _paths(arguments: argparse.Namespace, folder: Path, stem: str | None) -> dict[str, Path]:
+    """Where each format is written: what --out says, else a name in a folder."""
+    whole = "-int8" if arguments.int8 else ""
+    default = {name: folder / (stem or f"{FORMATS[name].stem}{whole}") for name in arguments.format}
+    paths = {name: _with_suffix(vars(arguments).get("out", default[name]), name) for name in arguments.format}
+    if same := [name for name in paths if list(paths.values()).count(paths[name]) > 1]:
+        raise ConfigError(
+            f"{' and '.join(same)} would both be {paths[same[0]]}; export one at a time, or without --out"
+        )
+    return paths
+
+
+def _float_files(paths: Mapping[str, Path], arguments: argparse.Namespace) -> list[str]:
     """What is said where int8 files were refused: that the files in float32 stay as they are."""
-    files = [_with_suffix(out.with_name("model"), name) for name in arguments.format]
+    files = [path.with_name(FORMATS[name].stem + path.suffix) for name, path in paths.items()]
     kept = [str(file) for file in files if arguments.int8 and file.exists()]
     return [f"{' and '.join(kept)}, in float32, {'stay' if kept[1:] else 'stays'} as before"] if kept else []
 

@@ -58,12 +58,14 @@ class Engine(ABC):
         suffixes: of the files that it reads, its own first; none for an engine that runs PyTorch's networks.
         package: of Python, which must be installed; none for an engine that needs something else.
         extra: of simroot's, which brings the package.
+        inside: name of a file that the folder which it lies in may stand for; none for most.
     """
 
     name: ClassVar[str]
     suffixes: ClassVar[tuple[str, ...]] = ()
     package: ClassVar[str] = ""
     extra: ClassVar[str] = ""
+    inside: ClassVar[str] = ""
 
     @abstractmethod
     def load(self, source: Any, threads: int | None = None, shape: tuple[int, ...] | None = None) -> Loaded:

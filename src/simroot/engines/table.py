@@ -16,6 +16,7 @@ from simroot.engines.onnxruntime import OnnxRuntime
 from simroot.engines.openvino import OpenVino
 from simroot.engines.protocol import Engine, Loaded, fits
 from simroot.engines.pytorch import Compile, Eager
+from simroot.engines.wasm import Wasm
 from simroot.errors import ConfigError, DataError, ExportError, SimrootError, counted, one_line
 
 ENGINES: dict[str, Engine] = {
@@ -26,6 +27,7 @@ ENGINES: dict[str, Engine] = {
         OnnxRuntime(),
         OpenVino(),
         C(),
+        Wasm(),
     )
 }
 """Name -> engine. Of those that read a file the first one runs it where none is asked for."""
@@ -48,7 +50,8 @@ def _suffixes() -> tuple[str, ...]:
 
 
 def is_network_file(path: Path) -> bool:
-    """Whether a path names a file that engines run, there or not, and no run directory."""
+    """Whether a path names a file that engines run, there or not, or the folder of one, and no run directory."""
+    path = _inside(path)
     return path.suffix in _suffixes() and not path.is_dir()
 
 
@@ -58,7 +61,7 @@ def readers(path: Path) -> list[Engine]:
     Raises:
         ConfigError: if none reads files with this suffix.
     """
-    found = _reading(path.suffix)
+    found = _reading(_inside(path).suffix)
     if not found:
         raise ConfigError(f"{path}: {_readers_text()}")
     return found
@@ -70,7 +73,7 @@ def load_file(
     """Load a file.
 
     Args:
-        path: of a file that an engine reads.
+        path: of a file that an engine reads, or the folder of a web export.
         engine: which; None for the first that reads it.
         threads: of the engine; None leaves it to the engine.
         shape: of all batches, if it is known.
@@ -81,6 +84,7 @@ def load_file(
         ExportError: if the file is missing or damaged.
         DataError: if its input is not of this shape.
     """
+    path = _inside(path)
     if engine is not None and path.suffix not in engine.suffixes:
         raise ConfigError(f"{engine.name} does not run {path.name}; {_readers_text()}")
     engine = engine or readers(path)[0]
@@ -105,6 +109,7 @@ def open_file(path: Path, threads: int | None = None) -> Loaded:
         ConfigError: as ``load_file``.
         ExportError: if the file is missing or damaged, or takes or gives something else.
     """
+    path = _inside(path)
     if not _reading(path.suffix):
         raise ConfigError(f"{path} is no file that can be run; expected one of {', '.join(_suffixes())}")
     loaded = load_file(path, threads=threads)
@@ -178,6 +183,12 @@ def told(path: Path, done: str) -> Iterator[None]:
 def _not_one(path: Path, loaded: Loaded) -> ExportError:
     counts = f"{counted(len(loaded.inputs), 'input')} and {counted(len(loaded.outputs), 'output')}"
     return ExportError(f"{path} has {counts}; expected one of each")
+
+
+def _inside(path: Path) -> Path:
+    """The file that a folder stands for; any other path as it is."""
+    files = (path / engine.inside for engine in ENGINES.values() if engine.inside)
+    return next((file for file in files if file.is_file()), path)
 
 
 def _reading(suffix: str) -> list[Engine]:

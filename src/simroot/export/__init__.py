@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from simroot.export.description import Description
     from simroot.export.evaluation import FileEvaluation, evaluate_file
     from simroot.export.predictor import Predictor
+    from simroot.export.web import to_wasm, to_web
     from simroot.export.write import to_onnx, to_openvino, to_torch_export
 
 __all__ = [
@@ -32,6 +33,8 @@ __all__ = [
     "to_onnx",
     "to_openvino",
     "to_torch_export",
+    "to_wasm",
+    "to_web",
 ]
 
 serve(
@@ -41,5 +44,6 @@ serve(
     evaluation=("FileEvaluation", "evaluate_file"),
     checked=("ACCURACY_LOSS", "AGREEMENT", "FILE_TOLERANCE", "TOLERANCE", "Exported", "Options"),
     predictor=("Predictor",),
+    web=("to_wasm", "to_web"),
     write=("to_onnx", "to_openvino", "to_torch_export"),
 )

@@ -57,6 +57,7 @@ class Options(TypedDict, total=False):
         name: of the network.
         images: real inputs for the check, pixels or float32 as the file takes them; random ones by default.
         labels: their classes, int (N,), to measure the accuracy.
+        data: name of what it was trained on, which a web page shows.
         cost: of one input, ``simroot.measure.count(...).as_dict()``: what ``simroot cost FILE`` says.
         calibration: inputs that show the range of every activation, some hundred of them: the file computes
             convolutions and dense layers in int8, similarities and MEX in float32. None: all of it in float32.
@@ -74,6 +75,7 @@ class Options(TypedDict, total=False):
     name: str
     images: ArrayLike | Tensor | None
     labels: ArrayLike | Tensor | None
+    data: str
     cost: Mapping[str, Any] | None
     calibration: ArrayLike | Tensor | None
     tolerance: float
@@ -86,7 +88,7 @@ class Exported:
 
     Attributes:
         path: the file; an OpenVINO network's weights lie beside it as ``.bin``.
-        format: ``"onnx"``, ``"openvino"`` or ``"torch"``.
+        format: one of ``simroot.export.writers.FORMATS``.
         description: its metadata.
         size: bytes of all its files.
         images: number of inputs that it was checked on.

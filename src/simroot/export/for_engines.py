@@ -27,6 +27,8 @@ def write_for(engine: Engine, network: nn.Module, path: Path, input_size: Sequen
     suffix = engine.suffixes[0]
     if suffix == ".c":
         return export.to_c(network, path, input_size).path / "network.c"
+    if suffix == ".wasm":
+        return export.to_wasm(network, path.with_suffix(suffix), input_size).path
     own = engine.name in LIBRARIES and operators_library(engine.name) is not None
     write = {".onnx": export.to_onnx, ".xml": export.to_openvino}[suffix]
     return write(network, path.with_suffix(suffix), input_size, custom_operator=own).path

@@ -6,6 +6,7 @@ import json
 import logging
 import statistics
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +19,19 @@ if TYPE_CHECKING:
 
 CLASSES = "classes.json"
 
+_MEASURED = (
+    *("images", "difference", "agreement", "accuracy", "network_accuracy"),
+    *("milliseconds", "float32_milliseconds"),
+)
 _ROUNDS = 10
 _SECONDS = 0.02  # of a file in a round
 
 logger = logging.getLogger("simroot")
 
 
-def described(exported: Exported, temporary: Path, inside: bool = False) -> Exported:
+def described(
+    exported: Exported, temporary: Path, inside: bool = False, more: Mapping[str, Any] | None = None
+) -> Exported:
     """The same, after writing ``classes.json`` and ``FILE.json`` beside it.
 
     The first holds the names in the order of the scores, the second all metadata and what was measured.
@@ -33,6 +40,7 @@ def described(exported: Exported, temporary: Path, inside: bool = False) -> Expo
         exported: the file.
         temporary: where it is now; its folder is given its place as a whole.
         inside: that folder is what ``exported.path`` names.
+        more: what else the second says.
     """
     classes = (exported.path / CLASSES) if inside else exported.path.with_name(CLASSES)
     if (names := exported.description.classes) is not None:
@@ -41,12 +49,8 @@ def described(exported: Exported, temporary: Path, inside: bool = False) -> Expo
         _write(temporary.with_name(CLASSES), list(names))
     properties = exported.description.properties().items()
     metadata = {key.removeprefix("simroot."): json.loads(value) for key, value in properties}
-    measured = {
-        name: value
-        for name in ("difference", "agreement", "accuracy", "network_accuracy", "milliseconds", "float32_milliseconds")
-        if (value := getattr(exported, name)) is not None
-    }
-    _write(temporary.with_name(f"{temporary.name}.json"), {**metadata, "measured": measured})
+    measured = {name: value for name in _MEASURED if (value := getattr(exported, name)) is not None}
+    _write(temporary.with_name(f"{temporary.name}.json"), {**metadata, **(more or {}), "measured": measured})
     return exported
 
 

@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 
 
 class Format(NamedTuple):
-    """The suffix of the file, none of a folder, and the function of ``simroot.export`` that writes it."""
+    """The suffix of the file, none of a folder, the function of ``simroot.export`` that writes it, and its stem."""
 
     suffix: str
     function: str
+    stem: str = "model"
 
 
 FORMATS = {
@@ -24,6 +25,7 @@ FORMATS = {
     "openvino": Format(".xml", "to_openvino"),
     "torch": Format(".pt2", "to_torch_export"),
     "c": Format("", "to_c"),
+    "web": Format("", "to_web", "web"),
 }
 
 

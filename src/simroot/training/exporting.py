@@ -46,6 +46,7 @@ def export_options(
         "std": run.std,
         "preparation": run.preparation,
         "name": run.model_name,
+        "data": str(run.config["data"].get("name", "")),
     }
     try:
         options["cost"] = count(deploy(run.model), run.preparation.shape).as_dict()

@@ -19,10 +19,8 @@ from simroot.export.c import whole
 from simroot.export.c.capture import capture, normalised
 from simroot.export.c.emit import Examples, files
 from simroot.export.c.floats import FloatArithmetic
-from simroot.export.c.folder import folder_appearing
 from simroot.export.c.integer_text import IntegerArithmetic
 from simroot.export.c.interpret import scores
-from simroot.export.c.layers import Layer
 from simroot.export.c.quantise import quantise
 from simroot.export.c.report import Memory, memory
 from simroot.export.c.simplify import simplify
@@ -30,10 +28,13 @@ from simroot.export.c.text import identifier
 from simroot.export.c.verify import Verified, check_targets
 from simroot.export.c.verify import verify as verify_on
 from simroot.export.checked import Exported, Job, Options, Run
-from simroot.export.sidecar import described
+from simroot.export.folder import Names, folder_appearing
+from simroot.export.sidecar import CLASSES, described
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+Arithmetic = FloatArithmetic | IntegerArithmetic
 
 _EXAMPLES = 2
 _VERIFIED = 8
@@ -82,18 +83,15 @@ def to_c(
     check_targets(tuple(verify))
     path = Path(path)
     job = Job.of(model, path, input_size, path.suffix, options)
-    layers = simplify(normalised(capture(model, input_size), job.description))
-    arithmetic = _arithmetic(job, layers)
-    with folder_appearing(path) as folder:
-        texts = files(arithmetic, job.description, _examples(job, arithmetic))
-        for name, text in texts.items():
-            (folder / name).write_text(text, encoding="utf-8")
+    arithmetic = arithmetic_of(model, job)
+    with folder_appearing(path, "Makefile", _known) as folder:
+        write_text(job, arithmetic, folder)
         run = _run(job, folder, arithmetic)
-        exported = described(job.checked(folder / "Makefile", "c", run), folder / f"{_prefix(job)}.c", inside=True)
+        exported = described(job.checked(folder / "Makefile", "c", run), folder / f"{prefix(job)}.c", inside=True)
         needed = memory(arithmetic, job.description.precision)
         images = job.inputs[:_VERIFIED]
         tried = [
-            verify_on(name, folder, _prefix(job), channels_last(images), run(images), needed.flash) for name in verify
+            verify_on(name, folder, prefix(job), channels_last(images), run(images), needed.flash) for name in verify
         ]
     for one in tried:
         if one.skipped:
@@ -101,18 +99,56 @@ def to_c(
     return ExportedC(**vars(exported), memory=needed, verified=tuple(tried))
 
 
-def _arithmetic(job: Job, layers: list[Layer]) -> FloatArithmetic | IntegerArithmetic:
-    prefix = _prefix(job)
+def arithmetic_of(model: nn.Module, job: Job) -> Arithmetic:
+    """How the network of a job computes: float32, or integers if there are images for calibration.
+
+    Raises:
+        ConfigError: for a layer that has no C form.
+    """
+    layers = simplify(normalised(capture(model, job.description.input_size), job.description))
     if job.calibration is None:
-        return FloatArithmetic(layers, prefix)
-    return IntegerArithmetic(quantise(layers, torch.from_numpy(job.calibration)), prefix)
+        return FloatArithmetic(layers, prefix(job))
+    return IntegerArithmetic(quantise(layers, torch.from_numpy(job.calibration)), prefix(job))
 
 
-def _prefix(job: Job) -> str:
+def write_text(job: Job, arithmetic: Arithmetic, folder: Path) -> None:
+    """Write the files of C, without the JSON."""
+    for name, text in files(arithmetic, job.description, _examples(job, arithmetic)).items():
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def prefix(job: Job) -> str:
+    """What files and functions of C are called after."""
     return identifier(job.description.model or "network")
 
 
-def _examples(job: Job, arithmetic: FloatArithmetic | IntegerArithmetic) -> Examples:
+def held(run: Run, job: Job, arithmetic: Arithmetic) -> Run:
+    """The same, held against the reference, every bit, if the network computes in integers.
+
+    Args:
+        run: gives the scores of what was compiled.
+        job: what is exported.
+        arithmetic: what the text was written from.
+    """
+    if not isinstance(arithmetic, IntegerArithmetic):
+        return run
+
+    def both(batch: NDArray[Any]) -> NDArray[np.float32]:
+        found = run(batch)
+        if not np.array_equal(found, _expected(arithmetic, batch)):
+            raise ExportError(f"the C text and its reference differ: {job.path} was not written; please report it")
+        return found
+
+    return both
+
+
+def _known(found: Names) -> Names:
+    """Names of an earlier export, maybe compiled, that has such a header."""
+    stem = next((name.removesuffix(".h") for name in found if name.endswith(".h")), "")
+    return {"Makefile", f"{stem}.h", f"{stem}.c", f"{stem}_test.c", f"{stem}_test", f"{stem}.c.json", CLASSES}
+
+
+def _examples(job: Job, arithmetic: Arithmetic) -> Examples:
     inputs = channels_last(job.inputs[:_EXAMPLES])
     if isinstance(arithmetic, IntegerArithmetic):
         return Examples(inputs, whole.scores(arithmetic.whole, inputs), 0.0)
@@ -120,26 +156,19 @@ def _examples(job: Job, arithmetic: FloatArithmetic | IntegerArithmetic) -> Exam
     return Examples(inputs, job.reference[:_EXAMPLES], max(job.tolerance * largest, 1e-30))
 
 
-def _run(job: Job, folder: Path, arithmetic: FloatArithmetic | IntegerArithmetic) -> Run:
-    """What gives the exported network's scores; in integers they are also held against the reference, every bit."""
+def _run(job: Job, folder: Path, arithmetic: Arithmetic) -> Run:
+    """What gives the exported network's scores."""
     layers = arithmetic.layers
     if compiler() is None:
         _logger.warning("no C compiler was found: the layers were checked, the C text has not been run")
         return lambda batch: _expected(arithmetic, batch)
-    name = _prefix(job)
+    name = prefix(job)
     image, kind = layers[0], np.uint8 if job.description.takes_pixels else np.float32
     program = HostProgram(folder / f"{name}.c", name, image.shape, layers[-1].size, kind)
-
-    def run(batch: NDArray[Any]) -> NDArray[np.float32]:
-        found = program.scores(channels_last(batch))
-        if isinstance(arithmetic, IntegerArithmetic) and not np.array_equal(found, _expected(arithmetic, batch)):
-            raise ExportError(f"the C text and its reference differ: {job.path} was not written; please report it")
-        return found
-
-    return run
+    return held(lambda batch: program.scores(channels_last(batch)), job, arithmetic)
 
 
-def _expected(arithmetic: FloatArithmetic | IntegerArithmetic, batch: NDArray[Any]) -> NDArray[np.float32]:
+def _expected(arithmetic: Arithmetic, batch: NDArray[Any]) -> NDArray[np.float32]:
     """The scores of the layers, in NumPy or PyTorch."""
     if isinstance(arithmetic, IntegerArithmetic):
         return whole.scores(arithmetic.whole, channels_last(batch))

@@ -5,27 +5,33 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from simroot.errors import ExportError
-from simroot.export.sidecar import CLASSES
 from simroot.files import appearing
 
 _MARK = "Written by simroot"
 
+Names = set[str]
+
 
 @contextmanager
-def folder_appearing(path: Path) -> Iterator[Path]:
+def folder_appearing(path: Path, marked: str, known: Callable[[Names], Names]) -> Iterator[Path]:
     """An empty folder to be written into, which takes the place of ``path`` when the context is left well.
 
     An earlier export is replaced as a whole; after an error it stays as it was, and nothing else is left.
 
+    Args:
+        path: where the folder is to appear.
+        marked: name of the file that says, in its first words, that simroot wrote it.
+        known: from the names in a folder to those that an export there may have.
+
     Raises:
         ExportError: if there is something else at ``path``, or its folder is missing or cannot be written to.
     """
-    if path.exists() and not _is_export(path):
+    if path.exists() and not _is_export(path, marked, known):
         raise ExportError(f"{path} exists and is no folder that simroot wrote; name another with --out, or remove it")
     former: Path | None = None
     try:
@@ -47,13 +53,11 @@ def _settle(path: Path, former: Path) -> None:
     shutil.rmtree(former.parent)
 
 
-def _is_export(path: Path) -> bool:
-    """Whether a folder is empty, or holds an earlier export, maybe compiled, and nothing else."""
+def _is_export(path: Path, marked: str, known: Callable[[Names], Names]) -> bool:
+    """Whether a folder is empty, or holds an earlier export and nothing else."""
     if not path.is_dir() or path.is_symlink():
         return False
     found = {file.name for file in path.iterdir()}
-    stem = next((name.removesuffix(".h") for name in found if name.endswith(".h")), "")
-    known = {"Makefile", f"{stem}.h", f"{stem}.c", f"{stem}_test.c", f"{stem}_test", f"{stem}.c.json", CLASSES}
-    makefile = path / "Makefile"
-    marked = makefile.is_file() and _MARK in makefile.read_text(encoding="utf-8", errors="replace")[:200]
-    return not found or (marked and found <= known)
+    first = path / marked
+    is_marked = first.is_file() and _MARK in first.read_text(encoding="utf-8", errors="replace")[:200]
+    return not found or (is_marked and found <= known(found))
