@@ -21,6 +21,7 @@ def test_a_page_of_a_run_runs_like_any_file(
     assert result.code == 0, result.err
     assert str(trained / "web") in result.out
     page = trained / "web"
+    assert "simroot predict web image.jpg" in (trained / "web.card.md").read_text()
     assert {"index.html", "model.wasm", "simroot.js"} < {file.name for file in page.iterdir()}
     Image.new("L", (30, 20), 200).save(tmp_path / "a.png")
     (by_page,) = simroot("predict", page, tmp_path / "a.png", "--json").json

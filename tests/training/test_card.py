@@ -68,7 +68,7 @@ def test_int8_says_its_time_and_what_it_does(run: Run) -> None:
     assert "- This file itself was not checked on labelled images." in text
 
 
-@pytest.mark.parametrize("kind", ["openvino", "torch", "c", "another"])
+@pytest.mark.parametrize("kind", ["openvino", "torch", "c", "web", "another"])
 def test_every_format_has_one(run: Run, kind: str) -> None:
     assert write_card(run, exported(run, kind)) == run.path / "model.onnx.card.md"
 

@@ -40,6 +40,10 @@ scores = network(pixels)[0]""",
 network = torch.export.load("{file}").module()
 scores = network(torch.from_numpy(pixels))""",
 }
+_FOLDERS = {
+    "c": "The header in the folder says how to call it. Its Makefile builds and runs a test.",
+    "web": "A web server serves the folder as it is. `simroot.js` is a module for other pages.",
+}
 
 
 def write_card(run: Run, exported: Exported) -> Path:
@@ -130,16 +134,17 @@ def _cost(exported: Exported) -> Iterator[tuple[str, str]]:
 def _use(exported: Exported) -> list[str]:
     name, lines = _word(exported.path.name), []
     if is_network_file(exported.path):
+        extra = "web" if exported.format == "web" else "runtime"
         lines += [
-            "With simroot (`pip install 'simroot[runtime]'`):",
+            f"With simroot (`pip install 'simroot[{extra}]'`):",
             "",
             "```sh",
             f"simroot predict {name} image.jpg",
             "```",
             "",
         ]
-    if exported.format == "c":
-        lines += ["The header in the folder says how to call it. Its Makefile builds and runs a test.", ""]
+    if folder := _FOLDERS.get(exported.format):
+        lines += [folder, ""]
     if code := _CODE.get(exported.format):
         lines += ["Without simroot, in Python:", "", "```python", *code.format(file=name).splitlines(), "```", ""]
     return [*lines, "The largest score is the class. The softmax of the scores are its probabilities."]
