@@ -4,7 +4,7 @@
 export type Picture =
   ImageData | HTMLImageElement | HTMLCanvasElement | OffscreenCanvas | ImageBitmap | HTMLVideoElement;
 
-/** What is known of the network: model.wasm.json, and the bytes of model.wasm. */
+/** The contents of model.wasm.json, and the bytes of model.wasm. */
 export interface Card {
   model: string;
   precision: "float32" | "int8";
@@ -20,7 +20,7 @@ export interface Network {
   readonly card: Card;
   /** Names, in the order of the scores. */
   readonly classes: string[];
-  /** The most probable classes, best first, 5 unless told otherwise, and the time for preparation and network. */
+  /** The most probable classes, 5 unless told otherwise, and the time that it took. */
   classify(picture: Picture, top?: number): {
     best: { name: string; probability: number }[];
     milliseconds: number;
@@ -29,5 +29,5 @@ export interface Network {
   scores(picture: Picture): Float32Array;
 }
 
-/** Load the network from a folder, by default that of simroot.js. */
+/** From a folder, by default that of simroot.js. */
 export function load(folder?: string | URL): Promise<Network>;
