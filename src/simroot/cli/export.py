@@ -46,7 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "directory or here; web for a page)",
     )
     parser.add_argument(
-        "--int8", action="store_true", default=False, help="convolutions and dense layers in 8 bits (onnx, openvino)"
+        "--int8",
+        action="store_true",
+        default=False,
+        help="in 8 bits: convolutions and dense layers (onnx, openvino), everything (c, web)",
     )
     parser.add_argument(
         "--calibration",
