@@ -20,7 +20,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__
 _DIAGRAM = re.compile(r"```mermaid\n.*?```", re.DOTALL)
 
 # Every room may use these; arrows to them would hide the others.
-LEAVES = ("_version", "borrowed", "errors", "files", "images", "installed", "lazy", "modules", "untrusted")
+LEAVES = ("_version", "borrowed", "errors", "files", "images", "installed", "lazy", "modules", "notebook", "untrusted")
 
 
 def imports(source: str, module: str) -> Iterator[str]:

@@ -22,6 +22,7 @@ ALLOWED = {
     "lazy": set(),
     "files": {"errors"},
     "installed": set(),
+    "notebook": set(),
     "modules": {"errors"},
     "untrusted": {"errors"},
     "images": {"errors"},

@@ -207,12 +207,17 @@ def test_the_program_finds_it_in_the_current_folder(here: Path) -> None:
 
 def test_the_examples_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = Path(__file__).resolve().parents[1] / "docs" / "own-networks.md"
-    file, example = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    file, example, backbones = re.findall(
+        r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
     (tmp_path / "nets.py").write_text(file)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     names: dict[str, Any] = {}
     exec(example, names)
+    exec(backbones, names)
+    assert names["features"].shape == (2, names["pooled"].num_features)
+    assert "<td" in names["run"]._repr_html_()
     assert names["run"].model_name == "nets:tiny"
     assert names["again"].model_name == "Sequential()"
     for known in ("nets", "nets:tiny"):

@@ -7,6 +7,7 @@ from dataclasses import astuple, dataclass
 from typing import Any
 
 from simroot.errors import ExportError
+from simroot.notebook import html_table
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,17 @@ class Cost:
     macs: int
     flops: int
     layers: tuple[LayerCost, ...]
+
+    def _repr_html_(self) -> str:
+        """A table, as Jupyter shows it."""
+        rows = [
+            (each.name, each.kind, "x".join(map(str, each.output_shape)), each.parameters, each.macs, each.flops)
+            for each in self.layers
+        ]
+        total = ("total", "", "", self.parameters, self.macs, self.flops)
+        return html_table(
+            "Cost of one image", [*rows, total], ("layer", "kind", "output", "parameters", "MACs", "FLOPs")
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """As plain values, each layer a list of its fields: short, since exported files hold it."""

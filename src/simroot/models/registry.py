@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from simroot import installed
-from simroot.errors import ConfigError, SimrootError, nearest, quoted
+from simroot.errors import ConfigError, SimrootError, is_whole, nearest, quoted
 from simroot.images.preparation import ImageSize, as_image_size, sides
 from simroot.models.building import require_positive
 from simroot.models.memory import require_memory
@@ -101,6 +101,7 @@ INSTALLED = "an installed package"
 # weights that come with simroot.
 ROOTIFIED = "rootified"
 PRETRAINED = "pretrained"
+FEATURES = "features_only"
 
 
 def register(
@@ -249,18 +250,27 @@ def create_model(name: str | ModelEntry, num_classes: int = 10, in_channels: int
     Args:
         name: a name of ``list_models()``, ``torchvision:NAME``, ``timm:NAME``, or a file of ``simroot rootify``; also
             ``package.module:builder`` after ``simroot.models.use``; or an entry.
-        num_classes: number of outputs, the class scores.
+        num_classes: number of outputs, the class scores; 0 for the features that they are computed from, (N, c): a
+            ``simroot.models.features.Pooled``.
         in_channels: channels of the input images.
         **overrides: the builder's own keyword arguments, such as ``image_size``; see ``model_entry(name).overrides``.
             Every network takes ``rootified``: layer -> filter groups, as ``simroot.roots.rootify`` takes them. With
             ``pretrained=True`` and a name of ``list_pretrained()`` the network has those weights, is in evaluation
-            mode, and its attribute ``pretrained`` says what they are (``simroot.models.pretrained``).
+            mode, and its attribute ``pretrained`` says what they are (``simroot.models.pretrained``). With
+            ``features_only=True`` it gives a list of feature maps, the last one before each reduction of the grid; its
+            ``feature_info`` has their channels and reductions (``simroot.models.features.Features``).
 
     Raises:
         ConfigError: for an unknown name or override, or a value that the network cannot be built with; for a network
             without weights, those that have some are named.
     """
     given, name = name, name.name if isinstance(name, ModelEntry) else name
+    maps = overrides.pop(FEATURES, False)
+    _require_truth_or_number(f"{FEATURES} of {name}", maps, False)
+    if maps or (is_whole(num_classes, 0) and num_classes == 0):
+        from simroot.models.features import backbone  # which builds its networks here
+
+        return backbone(given, in_channels, overrides, maps=maps)
     wanted = overrides.pop(PRETRAINED, False)
     _require_truth_or_number(f"{PRETRAINED} of {name}", wanted, False)
     if wanted:

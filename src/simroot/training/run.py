@@ -24,6 +24,7 @@ from simroot.models import create_model
 from simroot.models.image_sizes import read_back, recorded
 from simroot.models.own import Network, can_be_imported, given, is_own, require_scores
 from simroot.models.registry import ModelEntry
+from simroot.notebook import html_table
 from simroot.training.checkpoint_file import fitting, read_checkpoint, weights_of
 from simroot.training.config import read_whole
 from simroot.training.environment import versions
@@ -91,6 +92,18 @@ class Run:
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments with which ``create_model`` builds the network."""
         return _arguments(self.config)
+
+    def _repr_html_(self) -> str:
+        """A table, as Jupyter shows it."""
+        known: dict[str, Any] = {
+            **self.summary,
+            "images": self.config["data"].get("name"),
+            "run directory": str(self.path),
+        }
+        shares = {name: f"{known[name]:.2%}" for name in ("accuracy", "balanced_accuracy") if name in known}
+        names = ("images", "accuracy", "balanced_accuracy", "parameters", "macs", "flops", "epochs", "run directory")
+        rows = [(name.replace("_", " "), {**known, **shares}[name]) for name in names if name in known]
+        return html_table(self.model_name, rows)
 
     def predict(self, images: Images) -> NDArray[np.float64]:
         """Probabilities (N, classes): the softmax of the network's scores.
