@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, NoReturn
 
 import simroot
+from simroot.cli.completion import add_completion
 from simroot.cli.interrupts import after_imports, leaving_at_once, told
 from simroot.cli.networks import add_trust, import_networks
 from simroot.cli.waiting import wait_asleep
@@ -35,6 +36,24 @@ COMMANDS = {
     "rootify": "turn a network into a root network, with filter groups in its spatial convolutions",
     "reproduce": "compute a table of the papers, beside what is printed there",
     "doctor": "show versions, processor, devices and the kernels in use",
+}
+
+# The first lines of each command's help.
+EXAMPLES = {
+    "design": ("--parameters 20K --milliseconds 0.5", "--macs 3M --data photos/ --train"),
+    "train": ("--data photos/", "--model simnet2 --recipe.epochs 30 --data photos/"),
+    "evaluate": ("runs/simnet2-photos-1", "model.onnx --data more/"),
+    "report": ("runs/simnet2-photos-1",),
+    "predict": ("runs/simnet2-photos-1 new/ one.jpg", "model.onnx new/ --json"),
+    "models": ("", "'simnet*'"),
+    "pretrain": ("--data photos/ --out start",),
+    "export": ("runs/simnet2-photos-1 --format onnx,openvino --int8", "runs/simnet2-photos-1 --format c"),
+    "bench": ("simnet2 convnet_caffe --engine onnxruntime,openvino", "runs/simnet2-photos-1 model.onnx"),
+    "cost": ("simnet2 --time", "runs/simnet2-photos-1 --device --int8"),
+    "correlation": ("runs/nin_root8 --layers conv2c conv3a",),
+    "rootify": ("resnet50 --degree 16", "torchvision:resnet18 --degree 8 --out rooted.safetensors"),
+    "reproduce": ("", "deep-roots-table-2"),
+    "doctor": ("",),
 }
 
 USAGE_ERROR = 2
@@ -120,11 +139,19 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"simroot {simroot.__version__}")
+    add_completion(parser, lambda: _parser([*COMMANDS]))
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     if words and not words[0].startswith("-") and words[0] not in COMMANDS:
         parser.error(nearest_command(words[0], COMMANDS))
     for name, summary in COMMANDS.items():
-        command = commands.add_parser(name, help=summary, description=sentence(summary), allow_abbrev=False)
+        shown = "\n".join(f"  simroot {name} {words}".rstrip() for words in EXAMPLES[name])
+        command = commands.add_parser(
+            name,
+            help=summary,
+            description=f"{sentence(summary)}\n\nexamples:\n{shown}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
         # Only the command that is called loads what its help needs: "simroot --help" must not wait for PyTorch.
         if name in words:
             module = importlib.import_module(f"simroot.cli.{name}")

@@ -100,9 +100,12 @@ class Run:
             "images": self.config["data"].get("name"),
             "run directory": str(self.path),
         }
-        shares = {name: f"{known[name]:.2%}" for name in ("accuracy", "balanced_accuracy") if name in known}
+        shares: dict[str, Any] = {
+            name: f"{known[name]:.2%}" for name in ("accuracy", "balanced_accuracy") if name in known
+        }
         names = ("images", "accuracy", "balanced_accuracy", "parameters", "macs", "flops", "epochs", "run directory")
-        rows = [(name.replace("_", " "), {**known, **shares}[name]) for name in names if name in known]
+        known.update(shares)
+        rows = [(name.replace("_", " "), known[name]) for name in names if name in known]
         return html_table(self.model_name, rows)
 
     def predict(self, images: Images) -> NDArray[np.float64]:
