@@ -30,6 +30,7 @@ class _File(TypedDict, total=False):
     data: dict[str, Any] | None  # what the images were is not asked of a training that begins
     recipe: dict[str, Any] | None
     teacher: TeacherPlace | None
+    integers: bool
     cost: Any
     versions: Any
 
@@ -73,6 +74,8 @@ def read_settings(path: Path) -> Settings:
 
 
 def _settings(content: Mapping[str, Any]) -> Settings:
+    if content.get("integers"):
+        raise ConfigError("integers is true: it is of a network trained in integers; make it again with quantise")
     model, data = content.get("model") or {}, content.get("data") or {}
     overrides = with_numbers(model.get("overrides") or {})
     if taken := NO_OVERRIDES.keys() & overrides.keys():

@@ -29,6 +29,7 @@ COMMANDS = {
     "predict": "classify images with a trained network",
     "models": "list the networks that can be trained",
     "pretrain": "choose a SimNet's filters and templates from images, without labels",
+    "quantise": "go on training a network as what it becomes in integers, for export --format c --int8",
     "export": "write a trained network for ONNX Runtime, OpenVINO, PyTorch or in C, checked against it",
     "bench": "measure the time of networks side by side, in one or more engines",
     "cost": "count a network's parameters and operations, layer by layer",
@@ -59,9 +60,9 @@ EXAMPLES = {
 USAGE_ERROR = 2
 
 # These compute for long: other programs may want the cores meanwhile.
-_LONG = ("train", "pretrain", "design", "reproduce")
+_LONG = ("train", "quantise", "pretrain", "design", "reproduce")
 # These read run directories, whose networks may be a user's own.
-_OF_RUNS = ("train", "evaluate", "report", "predict", "export", "bench", "cost", "correlation", "rootify")
+_OF_RUNS = ("train", "quantise", "evaluate", "report", "predict", "export", "bench", "cost", "correlation", "rootify")
 
 
 class _Parser(argparse.ArgumentParser):

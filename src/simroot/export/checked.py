@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ from simroot.export.similarity_forms import Lp, LpDifferences, LpOperator
 from simroot.files import appearing
 from simroot.images.preparation import Preparation
 from simroot.modules import processing
+
+if TYPE_CHECKING:
+    from simroot.export.c.ranges import Ranges
 
 FILE_TOLERANCE = 1e-3
 """Largest difference of a float32 file's scores from the network's, as a share of the largest score.
@@ -61,6 +64,7 @@ class Options(TypedDict, total=False):
         cost: of one input, ``simroot.measure.count(...).as_dict()``: what ``simroot cost FILE`` says.
         calibration: inputs that show the range of every activation, some hundred of them: the file computes
             convolutions and dense layers in int8, similarities and MEX in float32. None: all of it in float32.
+        ranges: what the network was trained with in integers, for C in int8: the ranges are not calibrated anew.
         tolerance: of a float32 file; see ``FILE_TOLERANCE``.
         custom_operator: write similarities of an order other than 2 as simroot's own operator, which the engine finds
             in a library of simroot's native kernels: much faster than standard operators, and nothing for other
@@ -78,6 +82,7 @@ class Options(TypedDict, total=False):
     data: str
     cost: Mapping[str, Any] | None
     calibration: ArrayLike | Tensor | None
+    ranges: Ranges | None
     tolerance: float
     custom_operator: bool
 
@@ -128,6 +133,7 @@ class Job:
         labels: their classes, or None.
         calibration: inputs for int8, or None.
         tolerance: of float32.
+        ranges: for C in int8 in place of those that the calibration shows, or None.
     """
 
     path: Path
@@ -138,6 +144,7 @@ class Job:
     labels: NDArray[np.integer[Any]] | None
     calibration: NDArray[Any] | None
     tolerance: float
+    ranges: Ranges | None = None
 
     @classmethod
     def of(cls, model: nn.Module, path: str | Path, input_size: Sequence[int], suffix: str, options: Options) -> Job:
@@ -167,7 +174,7 @@ class Job:
         reference = _scores(network, inputs, description)
         form = Deployed(graph_form(model, _lp(options, suffix)).cpu(), description).eval()
         tolerance = options.get("tolerance", FILE_TOLERANCE)
-        return cls(path, description, form, inputs, reference, labels, calibration, tolerance)
+        return cls(path, description, form, inputs, reference, labels, calibration, tolerance, options.get("ranges"))
 
     @property
     def example(self) -> Tensor:
@@ -206,7 +213,9 @@ class Job:
             milliseconds=None if times is None else times[0],
             float32_milliseconds=None if times is None else times[1],
         )
-        if complaint := _complaint(exported):
+        # What was trained in integers is not held against weights in float that nobody runs: its accuracy is told.
+        trained = kind in ("c", "web") and self.ranges is not None
+        if not trained and (complaint := _complaint(exported)):
             raise ExportError(f"{complaint}: {self.path} was not written")
         return exported
 
@@ -245,7 +254,8 @@ def _complaint(exported: Exported) -> str | None:
             return None
         return (
             f"int8 reduces the accuracy from {exported.network_accuracy:.2%} to {exported.accuracy:.2%}, by "
-            f"{100 * ACCURACY_LOSS:g} point at most is allowed; give more calibration images, or export without int8"
+            f"{100 * ACCURACY_LOSS:g} point at most is allowed; give more calibration images, train in integers with "
+            "simroot quantise (for C), or export without int8"
         )
     if exported.agreement >= AGREEMENT:
         return None

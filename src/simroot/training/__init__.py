@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from simroot.training.evaluation import Evaluation, evaluate
     from simroot.training.exporting import export_options
     from simroot.training.fit import TrainingInterrupted, resume, train
+    from simroot.training.integers import quantise
     from simroot.training.optim import build_optimizer, parameter_groups, schedule_factor
     from simroot.training.recipes import RECIPES, Recipe, for_data, recipe
     from simroot.training.run import Run, load_run
@@ -30,6 +31,7 @@ __all__ = [
     "for_data",
     "load_run",
     "parameter_groups",
+    "quantise",
     "recipe",
     "resume",
     "schedule_factor",
@@ -43,6 +45,7 @@ serve(
     evaluation=("Evaluation", "evaluate"),
     exporting=("export_options",),
     fit=("TrainingInterrupted", "resume", "train"),
+    integers=("quantise",),
     optim=("build_optimizer", "parameter_groups", "schedule_factor"),
     recipes=("RECIPES", "Recipe", "for_data", "recipe"),
     run=("Run", "load_run"),

@@ -69,10 +69,14 @@ class _Config(TypedDict):
 
 
 class Config(_Config, total=False):
-    """A whole config.yaml; ``versions`` record what happened; runs of before hold ``cost``."""
+    """A whole config.yaml; ``versions`` record what happened; runs of before hold ``cost``.
+
+    ``integers`` is true of a network that is trained as what it becomes in integers.
+    """
 
     cost: dict[str, Count | None] | None
     teacher: TeacherPlace | None
+    integers: bool
     versions: dict[str, Any]
 
 

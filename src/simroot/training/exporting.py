@@ -15,6 +15,7 @@ from simroot.errors import UnknownOperatorError
 from simroot.measure import count
 from simroot.models import deploy
 from simroot.training.chosen import chosen_images
+from simroot.training.integers import read_ranges
 from simroot.training.run import Run
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def export_options(
         options["images"], options["labels"] = _some(chosen.split, default if images is None else images, run)
     if calibration is not None:
         options["calibration"], _ = _some(chosen.calibration, calibration, run)
+        options["ranges"] = read_ranges(run.path) if run.config.get("integers") else None
     return options
 
 

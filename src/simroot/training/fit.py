@@ -33,6 +33,7 @@ from simroot.training.defaults import choose, registered
 from simroot.training.environment import versions
 from simroot.training.images import keep_images, save_known
 from simroot.training.initial import place_of, read_start, start_from
+from simroot.training.integers import open_integers
 from simroot.training.loggers import Loggers, make_loggers
 from simroot.training.module import ClassificationModule
 from simroot.training.recipes import Recipe, for_data
@@ -110,6 +111,7 @@ def train(
     initial: str | Path | None = None,
     teacher: str | Path | None = None,
     teacher_weights: str | Path | None = None,
+    integers: bool = False,
     accelerator: str = "auto",
     devices: int | str = "auto",
     num_nodes: int = 1,
@@ -142,6 +144,7 @@ def train(
         teacher: what the network imitates beside the labels, as far as the recipe's ``distil`` says: a run directory,
             an ``.onnx`` file of simroot export, or ``torchvision:NAME`` or ``timm:NAME``.
         teacher_weights: safetensors of a library's network, trained on the classes of ``data`` in their order.
+        integers: train the network as what it becomes in integers, see ``quantise``, which sets all that this needs.
         accelerator: of Lightning's Trainer, as the next three: ``"auto"``, ``"cpu"``, ``"gpu"``, ...
         devices: how many, or ``"auto"`` for all (one process on a CPU).
         num_nodes: how many machines.
@@ -177,7 +180,7 @@ def train(
         recipe = for_data(recipe or registered(handed or name), data.named, data.image_size)
         start = None if initial is None else place_of(initial)
         taught = teacher_config(teacher, teacher_weights)
-        config = make_config(name, overrides or {}, data, data_source, recipe, versions(), start, taught)
+        config = make_config(name, overrides or {}, data, data_source, recipe, versions(), start, taught, integers)
         network = _initial_model(config, recipe, None, handed)
         if start is not None:
             notes = (*notes, *start_from(network, config, read_start(start), handed))
@@ -305,14 +308,19 @@ def _fit(
     if recipe.compile:
         model.compile()
     teacher = open_teacher(config["teacher"], data) if config.get("teacher") else None
-    module = ClassificationModule(model, data, recipe, workers, teacher)
-    callbacks: list[Callback] = [RunWriter(path), Averaging(), FreshStatistics(), StatisticsWarning(), *more]
+    callbacks: list[Callback] = [RunWriter(path), Averaging(), StatisticsWarning(), *more]
+    if not config.get("integers"):  # there the statistics are part of the weights
+        callbacks.append(FreshStatistics())
     if progress and console.is_terminal and first_process():
         callbacks.append(ProgressBar(console))
     with ExitStack() as stack:
         if first_process():  # one of several speaks
             stack.enter_context(logging_to(path / LOG, console if progress else None))
         stack.enter_context(quiet())
+        integers = None
+        if config.get("integers"):
+            integers = open_integers(path, model, data, recipe, begun=checkpoint is not None)
+        module = ClassificationModule(model, data, recipe, workers, teacher, integers)
         trainer = make_trainer(path, recipe, callbacks, trainer_options)
         require_processors(trainer)
         stack.enter_context(reproducible(trainer.strategy.root_device))

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning as L
 import numpy as np
@@ -28,6 +28,9 @@ from simroot.training.checkpoint_file import restored
 from simroot.training.optim import build_optimizer, build_schedule
 from simroot.training.recipes import Recipe
 from simroot.training.teacher import Teacher, distillation
+
+if TYPE_CHECKING:
+    from simroot.export.c.straight import Integers
 
 # Of the random numbers of an epoch: those of mixtures are apart.
 _MIXING = 2
@@ -51,6 +54,7 @@ class ClassificationModule(L.LightningModule):
         recipe: how to train, with shift and mirror decided.
         workers: threads that decode images ahead, per process; None leaves it to the loader.
         teacher: what the network imitates beside the labels; None for the labels alone.
+        integers: the form in which the network computes its scores; None for float, as it is.
     """
 
     class_weights: Tensor | None
@@ -62,9 +66,10 @@ class ClassificationModule(L.LightningModule):
         recipe: Recipe,
         workers: int | None = None,
         teacher: Teacher | None = None,
+        integers: Integers | None = None,
     ) -> None:
         super().__init__()
-        self.teacher = teacher
+        self.teacher, self.integers = teacher, integers
         self.model = model
         self.average = copy.deepcopy(model).requires_grad_(False) if recipe.ema else None
         self.data, self.recipe, self.workers = data, recipe, workers
@@ -156,7 +161,7 @@ class ClassificationModule(L.LightningModule):
         # What the network cannot bear shows in the first step: statistics of one number, windows that do not fit.
         failure = f"the network cannot be trained on {counted(len(images), 'image')} of {tuple(images.shape[1:])}"
         with processing(failure) if self.global_step == 0 else nullcontext():
-            output = self.model(images)
+            output = self._run(self.model, images)
         scores, others, weight = output if isinstance(output, AuxiliaryScores) else (output, (), 0.0)
         loss = self._loss(scores, targets)
         if self.teacher is not None:
@@ -170,6 +175,9 @@ class ClassificationModule(L.LightningModule):
         self.train_loss.update(self._last_loss)
         self.train_accuracy.update(scores.detach(), labels)
         return loss
+
+    def _run(self, model: nn.Module, images: Tensor) -> Any:
+        return model(images) if self.integers is None else self.integers(model, images)
 
     def _loss(self, scores: Tensor, targets: Tensor) -> Tensor:
         smoothing = self.recipe.label_smoothing
@@ -193,7 +201,7 @@ class ClassificationModule(L.LightningModule):
         images, labels = batch
         if len(labels) == 0:  # this process has no share of the last batch
             return
-        scores = self.evaluated(images).float()
+        scores = self._run(self.evaluated, images).float()
         self.val_loss.update(functional.cross_entropy(scores, labels, reduction="sum"))
         self.val_accuracy.update(scores, labels)
         if self.val_confusion is not None:

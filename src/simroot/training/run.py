@@ -46,6 +46,8 @@ WEIGHTS = "model.safetensors"
 RAW = "raw.safetensors"
 # The weights that a training started from, if it was given some.
 INITIAL = "initial.safetensors"
+# What a network that is trained in integers was calibrated to.
+RANGES = "ranges.json"
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,7 @@ def make_config(
     versions: Mapping[str, Any],
     initial: Path | None = None,
     teacher: Mapping[str, Any] | None = None,
+    integers: bool = False,
 ) -> dict[str, Any]:
     """The contents of config.yaml: enough to build the network and to run the training again."""
     model = {"name": model_name, "overrides": recorded(model_name, data.image_size, overrides)}
@@ -138,6 +141,7 @@ def make_config(
         "model": model if initial is None else {**model, "initial": str(initial.resolve())},
         "data": data_config(data, data_source),
         **({} if teacher is None else {"teacher": dict(teacher)}),
+        **({"integers": True} if integers else {}),
         "recipe": recipe.to_dict(),
         "versions": dict(versions),
     }
@@ -222,7 +226,7 @@ def record_source(path: Path, config: Mapping[str, Any], source: Mapping[str, An
 def discard_run(path: Path) -> None:
     """Take back what ``create_run`` made if no epoch was completed, so that the directory can be used again."""
     if not any((path / name).exists() for name in (LAST, BEST, WEIGHTS)):
-        for name in (CONFIG, INITIAL, IMAGES, KEPT, LOG):
+        for name in (CONFIG, INITIAL, RANGES, IMAGES, KEPT, LOG):
             (path / name).unlink(missing_ok=True)
 
 

@@ -28,6 +28,7 @@ def finish(run: Run, history: list[Epoch], data: ImageData, device: torch.device
     path = run.path
     cost = _cost(run)
     validation = evaluate(run, data.val, device=device)
+    integers = bool(run.config.get("integers"))  # the history's figures are of the network in integers
     best, last = best_row(history, run.recipe.metric), history[-1]
     title = f"{run.model_name} on {data.name}"
     write_metrics(path / METRICS, history)
@@ -49,6 +50,7 @@ def finish(run: Run, history: list[Epoch], data: ImageData, device: torch.device
         "seconds": seconds,
         "seconds_per_epoch": seconds / len(history),
         **_teacher(run, history),
+        **({"integers": {"accuracy": best["val_accuracy"], "loss": best["val_loss"]}} if integers else {}),
         "data": {key: run.config["data"][key] for key in ("name", "source", "train", "val", "image_size", "channels")},
         "classes": len(run.classes),
         "skipped_images": len(data.skipped),

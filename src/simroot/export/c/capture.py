@@ -122,46 +122,79 @@ def array(tensor: Tensor) -> Floats:
     return tensor.detach().double().cpu().numpy()
 
 
+class Recorded:
+    """A network's graph for one image, (C, H, W), from which its layers can be read whenever its weights have changed.
+
+    Raises:
+        ConfigError: if the network cannot be recorded.
+    """
+
+    def __init__(self, model: nn.Module, input_size: Sequence[int]) -> None:
+        self.input_size = tuple(input_size)
+        form, _ = _form(model)
+        try:
+            with torch.no_grad():
+                self.program = torch.export.export(form, (torch.zeros(1, *input_size),), strict=False)
+        except SimrootError:
+            raise
+        # torch.export has errors of many classes, and none above them.
+        except Exception as error:
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            raise ConfigError(f"the network cannot be written as a list of layers: {reason[0]}") from error
+
+    def layers(self, model: nn.Module) -> list[Layer]:
+        """The layers of the deployed network, with the weights that it has now.
+
+        Raises:
+            ConfigError: for what has no C form.
+        """
+        from simroot.export.c.operators import call
+
+        form, marks = _form(model)
+        recording = Recording(self.input_size)
+        values = self._constants(form)
+        for node in self.program.graph.nodes:
+            if node.op == "placeholder":
+                values.setdefault(node.name, recording.image)
+            elif node.op == "call_function":
+                recording.module = _module_name(node)
+                arguments = torch.fx.node.map_arg((node.args, node.kwargs), lambda other: values[other.name])
+                values[node.name] = call(recording, node, *arguments, marks=marks)
+                if _in_place(node.target) and isinstance(node.args[0], torch.fx.Node):
+                    values[node.args[0].name] = values[node.name]
+            elif node.op == "output":
+                return _finished(recording, [values[leaf.name] for leaf in node.all_input_nodes])
+        raise ConfigError("the recorded network has no output")
+
+    def _constants(self, form: nn.Module) -> dict[str, Any]:
+        program, signature = self.program, self.program.graph_signature
+        tensors = {
+            **program.constants,
+            **dict(form.named_parameters(remove_duplicate=False)),
+            **dict(form.named_buffers(remove_duplicate=False)),
+        }
+        names = {
+            **signature.inputs_to_parameters,
+            **signature.inputs_to_buffers,
+            **signature.inputs_to_lifted_tensor_constants,
+        }
+        return {name: tensors[key] for name, key in names.items()}
+
+
+def _form(model: nn.Module) -> tuple[nn.Module, list[nn.Module]]:
+    """The deployed network, with a mark in the place of every layer of ``simroot.layers``, and these layers."""
+    marks: list[nn.Module] = []
+    form = replace_modules(deploy(model).cpu().float().requires_grad_(False), lambda module: _marked(module, marks))
+    return form, marks
+
+
 def capture(model: nn.Module, input_size: Sequence[int]) -> list[Layer]:
     """The layers of the deployed network for one image, (C, H, W); nothing is folded that ``deploy`` does not fold.
 
     Raises:
         ConfigError: if the network cannot be recorded, or does something that has no C form.
     """
-    from simroot.export.c.operators import call
-
-    marks: list[nn.Module] = []
-    form = replace_modules(deploy(model).cpu().float().requires_grad_(False), lambda module: _marked(module, marks))
-    example = torch.zeros(1, *input_size)
-    try:
-        with torch.no_grad():
-            program = torch.export.export(form, (example,), strict=False)
-    except SimrootError:
-        raise
-    # torch.export has errors of many classes, and none above them.
-    except Exception as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise ConfigError(f"the network cannot be written as a list of layers: {reason[0]}") from error
-    recording = Recording(input_size)
-    values: dict[str, Any] = {
-        name: program.state_dict[key] for name, key in program.graph_signature.inputs_to_parameters.items()
-    }
-    for name, key in program.graph_signature.inputs_to_buffers.items():
-        values[name] = program.state_dict[key] if key in program.state_dict else program.constants[key]
-    for name, key in program.graph_signature.inputs_to_lifted_tensor_constants.items():
-        values[name] = program.constants[key]
-    for node in program.graph.nodes:
-        if node.op == "placeholder":
-            values.setdefault(node.name, recording.image)
-        elif node.op == "call_function":
-            recording.module = _module_name(node)
-            arguments = torch.fx.node.map_arg((node.args, node.kwargs), lambda other: values[other.name])
-            values[node.name] = call(recording, node, *arguments, marks=marks)
-            if _in_place(node.target) and isinstance(node.args[0], torch.fx.Node):
-                values[node.args[0].name] = values[node.name]
-        elif node.op == "output":
-            return _finished(recording, [values[leaf.name] for leaf in node.all_input_nodes])
-    raise ConfigError("the recorded network has no output")
+    return Recorded(model, input_size).layers(model)
 
 
 def _finished(recording: Recording, outputs: list[Any]) -> list[Layer]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from simroot.errors import ConfigError
-from simroot.export.c.channels import equalise_channels
+from simroot.export.c.channels import channel_ranges, conv_behind, equalise_channels
 from simroot.export.c.integers import FINE, Numbers, Whole, WholeLayer, factors
 from simroot.export.c.interpret import FUNCTIONS, results
 from simroot.export.c.layers import (
@@ -28,7 +29,7 @@ from simroot.export.c.layers import (
     Unary,
     readers,
 )
-from simroot.export.c.ranges import numbers_of
+from simroot.export.c.ranges import Ranges, numbers_now, numbers_of
 
 _LARGEST_SUM = 2**30
 _MOST_TERMS = 4095
@@ -44,13 +45,33 @@ def quantise(layers: list[Layer], images: Tensor) -> list[WholeLayer]:
     Raises:
         ConfigError: for a layer or an order of layers that has no integer form.
     """
-    image = layers[0]
-    if not isinstance(image, Image) or not image.pixels:
-        raise ConfigError("integers need a network of pixels: give its mean and std")
+    return in_integers(layers, calibrate(layers, images))
+
+
+def calibrate(layers: list[Layer], images: Tensor) -> Ranges:
+    """What images show of a network's simplified layers, which stay as they are.
+
+    Raises:
+        ConfigError: as ``quantise``.
+    """
+    layers = copy.deepcopy(layers)
+    _require_pixels(layers)
     split_mex(layers)
-    equalise(layers, images)
-    equalise_channels(layers, images)
-    numbers = numbers_of(layers, images)
+    similarities = deviations(layers, images)
+    equalise(layers, similarities)
+    channels = channel_ranges(layers, images)
+    equalise_channels(layers, channels)
+    return Ranges(similarities, channels, numbers_of(layers, images))
+
+
+def in_integers(layers: list[Layer], ranges: Ranges) -> list[WholeLayer]:
+    """The network in whole numbers that have these ranges; as ``quantise``."""
+    _require_pixels(layers)
+    split_mex(layers)
+    _require_fitting(layers, ranges)
+    numbers = numbers_now(layers, ranges.numbers)
+    equalise(layers, ranges.similarities)
+    equalise_channels(layers, ranges.channels)
     numbers[0] = Numbers(1.0, 0, 16)  # pixels as they are
     for layer in layers:
         wide = [source for source in layer.inputs if source and numbers[source].bits == 16]
@@ -78,6 +99,22 @@ def quantise(layers: list[Layer], images: Tensor) -> list[WholeLayer]:
     return found
 
 
+def _require_pixels(layers: list[Layer]) -> None:
+    image = layers[0]
+    if not isinstance(image, Image) or not image.pixels:
+        raise ConfigError("integers need a network of pixels: give its mean and std")
+
+
+def _require_fitting(layers: list[Layer], ranges: Ranges) -> None:
+    places = range(len(layers))
+    similarities = {k: layers[k].shape[2] for k in places if _similarity_before(layers, k) is not None}
+    channels = {k: layers[k].shape[2] for k in places if conv_behind(layers, k) is not None}
+    fits = len(ranges.numbers) == len(layers) and all(len(m) == len(d) for m, d in ranges.similarities.values())
+    fits &= similarities == {k: len(mean) for k, (mean, _) in ranges.similarities.items()}
+    if not fits or channels != {k: len(scale) for k, scale in ranges.channels.items()}:
+        raise ConfigError("the ranges of activations are those of another network; calibrate anew")
+
+
 def split_mex(layers: list[Layer]) -> None:
     """What the offsets of a MEX unit's channels have in common goes to what it reads, in place."""
     for place in range(len(layers) - 1, 0, -1):
@@ -99,28 +136,34 @@ def split_mex(layers: list[Layer]) -> None:
         layer.inputs = (place,)
 
 
-def equalise(layers: list[Layer], images: Tensor) -> None:
-    """Similarities that a convolution reads, maybe pooled, are brought to one mean and deviation, in place."""
-    outputs: list[Tensor | None] = [None] * len(layers)
-    pairs = {lp: behind for lp in range(len(layers)) if (behind := _conv_behind(layers, lp)) is not None}
+def deviations(layers: list[Layer], images: Tensor) -> dict[int, tuple[Floats, Floats]]:
+    """By the place of each similarity that a convolution reads, means and deviations of its templates."""
+    found = {}
     for place, output in enumerate(results(layers, images)):
-        if place in pairs:
-            outputs[place] = output
-    for place, behind in pairs.items():
-        lp, conv, seen = layers[place], layers[behind], outputs[place]
+        if (behind := _similarity_before(layers, place)) is not None:
+            conv = layers[behind]
+            assert isinstance(conv, Conv)
+            mean, deviation = (one.numpy() for one in (output.mean((0, 2, 3)), output.std((0, 2, 3), correction=0)))
+            if _pads(layers, conv):
+                mean = np.zeros_like(mean)
+            found[place] = (mean, np.where(deviation > 1e-6, deviation, 1.0))
+    return found
+
+
+def equalise(layers: list[Layer], ranges: Mapping[int, tuple[Floats, Floats]]) -> None:
+    """Similarities that a convolution reads, maybe pooled, are brought to one mean and deviation, in place."""
+    for place, (mean, deviation) in ranges.items():
+        behind = _similarity_before(layers, place)
+        assert behind is not None
+        lp, conv = layers[place], layers[behind]
         assert isinstance(lp, Lp)
         assert isinstance(conv, Conv)
-        assert seen is not None
-        mean, deviation = (one.numpy() for one in (seen.mean((0, 2, 3)), seen.std((0, 2, 3), correction=0)))
-        deviation = np.where(deviation > 1e-6, deviation, 1.0)
-        if _pads(layers, conv):
-            mean = np.zeros_like(mean)
         lp.factors, lp.bias = lp.factors / deviation[:, None, None, None], (lp.bias - mean) / deviation
         conv.bias = conv.bias + (conv.weight * mean).sum((1, 2, 3))
         conv.weight = conv.weight * deviation
 
 
-def _conv_behind(layers: list[Layer], place: int) -> int | None:
+def _similarity_before(layers: list[Layer], place: int) -> int | None:
     if not isinstance(layers[place], Lp) or layers[place].clamp != WHOLE:  # type: ignore[attr-defined]
         return None
     while True:

@@ -3,18 +3,100 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypedDict
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from simroot.errors import ConfigError
 from simroot.export.c.integers import OCTAVE, Numbers
 from simroot.export.c.interpret import results
-from simroot.export.c.layers import Affine, Concat, Conv, Gather, Image, Layer, Lp, Mex, Pool
+from simroot.export.c.layers import Affine, Concat, Conv, Floats, Gather, Image, Layer, Lp, Mex, Pool
+from simroot.untrusted.schema import Range, require
 
 _SAMPLES = 200_000
 _SHARES = np.linspace(0.4, 1.0, 31)
 _HIGHEST = 24_000  # of what a MEX unit reads, 16 bits: some room above what was seen
+
+_Factor = Annotated[float, Range(1e-30, 1e30)]
+
+
+class _Similarity(TypedDict):
+    mean: list[Annotated[float, Range(-1e30, 1e30)]]
+    deviation: list[_Factor]
+
+
+class _Numbers(TypedDict):
+    scale: _Factor
+    zero: Annotated[int, Range(-(2**40), 2**40)]
+    bits: Literal[8, 16]
+
+
+class _Saved(TypedDict):
+    similarities: dict[str, _Similarity]
+    channels: dict[str, list[_Factor]]
+    numbers: list[_Numbers]
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """All that calibration images say of a network: with it its weights alone decide the network in whole numbers.
+
+    Attributes:
+        similarities: by the place of a similarity that a convolution reads, means and deviations of its templates.
+        channels: by the place of a convolution that another reads, the ranges of its channels.
+        numbers: of each layer; see ``numbers_now`` for those around MEX units.
+    """
+
+    similarities: Mapping[int, tuple[Floats, Floats]]
+    channels: Mapping[int, NDArray[np.float64]]
+    numbers: Sequence[Numbers]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for JSON."""
+        return {
+            "similarities": {
+                str(place): {"mean": mean.tolist(), "deviation": deviation.tolist()}
+                for place, (mean, deviation) in self.similarities.items()
+            },
+            "channels": {str(place): scale.tolist() for place, scale in self.channels.items()},
+            "numbers": [vars(one) for one in self.numbers],
+        }
+
+    @classmethod
+    def from_dict(cls, values: Any) -> Ranges:
+        """The ranges of ``to_dict``.
+
+        Raises:
+            ConfigError: if the values are none.
+        """
+        require(values, _Saved, "")
+        if not all(place.isdecimal() for place in (*values["similarities"], *values["channels"])):
+            raise ConfigError("a place is no whole number")
+        return cls(
+            {
+                int(place): (np.array(one["mean"], dtype=np.float64), np.array(one["deviation"], dtype=np.float64))
+                for place, one in values["similarities"].items()
+            },
+            {int(place): np.array(scale, dtype=np.float64) for place, scale in values["channels"].items()},
+            [Numbers(**one) for one in values["numbers"]],
+        )
+
+
+def numbers_now(layers: list[Layer], numbers: Sequence[Numbers]) -> list[Numbers]:
+    """What outputs stand for when betas have changed: MEX units keep the highest values, in their steps of now."""
+    found, groups = list(numbers), _groups(layers)
+    for place, layer in enumerate(layers):
+        if isinstance(layer, Mex):
+            scale = math.log(2) / (layer.beta * OCTAVE)
+            for member in (layer.inputs[0], place):
+                highest = (_HIGHEST - numbers[member].zero) * numbers[member].scale
+                now = Numbers(scale, _HIGHEST - round(highest / scale), 16)
+                found = [now if group == groups[member] else one for one, group in zip(found, groups, strict=True)]
+    return found
 
 
 def numbers_of(layers: list[Layer], images: Tensor) -> list[Numbers]:

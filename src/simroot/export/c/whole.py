@@ -10,9 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from simroot.export.c.integers import ONE, Whole, WholeLayer, exp2, log2, mean, rescale
+from simroot.export.c.integers import ONE, Numbers, Whole, WholeLayer, exp2, log2, mean, rescale
 from simroot.export.c.interpret import padded
 from simroot.export.c.layers import Affine, Binary, Concat, Conv, Floats, Gather, Image, Lp, Mex, Pool, Unary
+
+# Below it float32 adds whole numbers exactly, in any order. oneDNN multiplies as it is written; others may transform.
+_EXACT = 2**24
 
 
 def results(layers: list[WholeLayer], pixels: Whole) -> Iterator[Whole]:
@@ -31,7 +34,11 @@ def results(layers: list[WholeLayer], pixels: Whole) -> Iterator[Whole]:
 def scores(layers: list[WholeLayer], pixels: Whole) -> Floats:
     """float32 (N, classes): the last numbers, brought to their scale."""
     *_, last = results(layers, pixels)
-    numbers = layers[-1].numbers
+    return as_scores(layers[-1].numbers, last)
+
+
+def as_scores(numbers: Numbers, last: Whole) -> Floats:
+    """What the last layer's whole numbers stand for, float32 (N, classes)."""
     found = (last.reshape(len(last), -1) - numbers.zero).astype(np.float32) * np.float32(numbers.scale)
     return found.astype(np.float32)
 
@@ -42,6 +49,8 @@ def _conv(one: WholeLayer, inputs: list[Whole], zeros: list[int]) -> Whole:
     x = inputs[0] - (c["centre"] if "centre" in c else zeros[0])
     planes = padded(_planes(x), layer.window, layer.shape, 0.0)
     weight = torch.from_numpy(c["weight"]).double().permute(0, 3, 1, 2)
+    if torch.backends.mkldnn.is_available() and 255 * float(weight.abs().sum((1, 2, 3)).max()) < _EXACT:
+        planes, weight = planes.float(), weight.float()
     window = layer.window
     sums = F.conv2d(planes, weight, None, window.stride, 0, window.dilation, layer.groups)
     return rescale(_numbers(sums) + c["bias"], c["multiplier"], c["shift"], one.numbers.zero, c["low"], c["high"])
@@ -50,27 +59,43 @@ def _conv(one: WholeLayer, inputs: list[Whole], zeros: list[int]) -> Whole:
 def _lp(one: WholeLayer, inputs: list[Whole], zeros: list[int]) -> Whole:
     layer, c = one.layer, one.constants
     assert isinstance(layer, Lp)
-    (kh, kw), (sy, sx) = layer.window.kernel, layer.window.stride
-    height, width, units = layer.shape
-    per_group, depth = units // layer.groups, layer.templates.shape[3]
-    sums = np.zeros((len(inputs[0]), height, width, units), dtype=np.int64)
-    for i in range(kh):
-        for j in range(kw):
-            tap = inputs[0][:, i : i + (height - 1) * sy + 1 : sy, j : j + (width - 1) * sx + 1 : sx]
-            for unit in range(units):
-                first = unit // per_group * depth
-                x, template = tap[..., first : first + depth] - zeros[0], c["templates"][unit, i, j]
-                sums[..., unit] += _terms(x, template, c["factors"][unit, i, j], c).sum(-1)
+    sums = _products(one, inputs[0] - zeros[0]) if "fine" not in c else _distances(one, inputs[0] - zeros[0])
     return rescale(c["bias"] - sums, c["multiplier"], c["shift"], c["zero"], c["low"], c["high"])
 
 
+def _products(one: WholeLayer, x: Whole) -> Whole:
+    """Sums of ``x (A x + B)`` for p = 2, by convolutions."""
+    layer, c = one.layer, one.constants
+    assert isinstance(layer, Lp)
+    planes, window = _planes(x), layer.window
+    square, linear = (torch.from_numpy(c[name]).double().permute(0, 3, 1, 2) for name in ("factors", "templates"))
+    sums = F.conv2d(planes.square(), square, None, window.stride, 0, window.dilation, layer.groups)
+    return _numbers(sums + F.conv2d(planes, linear, None, window.stride, 0, window.dilation, layer.groups))
+
+
+def _distances(one: WholeLayer, x: Whole) -> Whole:
+    """Sums of weights times powers of differences."""
+    layer, c = one.layer, one.constants
+    assert isinstance(layer, Lp)
+    (kh, kw), (sy, sx) = layer.window.kernel, layer.window.stride
+    height, width, units = layer.shape
+    per_group, depth = units // layer.groups, layer.templates.shape[3]
+    sums = np.zeros((len(x), height, width, units), dtype=np.int64)
+    for i in range(kh):
+        for j in range(kw):
+            tap = x[:, i : i + (height - 1) * sy + 1 : sy, j : j + (width - 1) * sx + 1 : sx]
+            for unit in range(units):
+                first = unit // per_group * depth
+                seen, template = tap[..., first : first + depth], c["templates"][unit, i, j]
+                sums[..., unit] += _terms(seen, template, c["factors"][unit, i, j], c).sum(-1)
+    return sums
+
+
 def _terms(x: Whole, template: Whole, factor: Whole, c: dict[str, Any]) -> Whole:
-    """Terms of an l_p sum: products for p = 2, else a weight times a difference, or times a table's entry for it.
+    """Terms of an l_p sum: a weight times a difference, or times a table's entry for it.
 
     The table has 257 entries, with straight lines between.
     """
-    if "fine" not in c:
-        return x * (factor * x + template)
     away = np.abs((x << c["fine"]) - template)
     if "table" not in c:
         return away * factor

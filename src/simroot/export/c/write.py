@@ -21,7 +21,7 @@ from simroot.export.c.emit import Examples, files
 from simroot.export.c.floats import FloatArithmetic
 from simroot.export.c.integer_text import IntegerArithmetic
 from simroot.export.c.interpret import scores
-from simroot.export.c.quantise import quantise
+from simroot.export.c.quantise import calibrate, in_integers
 from simroot.export.c.report import Memory, memory
 from simroot.export.c.simplify import simplify
 from simroot.export.c.text import identifier
@@ -108,7 +108,8 @@ def arithmetic_of(model: nn.Module, job: Job) -> Arithmetic:
     layers = simplify(normalised(capture(model, job.description.input_size), job.description))
     if job.calibration is None:
         return FloatArithmetic(layers, prefix(job))
-    return IntegerArithmetic(quantise(layers, torch.from_numpy(job.calibration)), prefix(job))
+    calibration = torch.from_numpy(job.calibration)
+    return IntegerArithmetic(in_integers(layers, job.ranges or calibrate(layers, calibration)), prefix(job))
 
 
 def write_text(job: Job, arithmetic: Arithmetic, folder: Path) -> None:
