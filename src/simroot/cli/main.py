@@ -48,6 +48,7 @@ EXAMPLES = {
     "predict": ("runs/simnet2-photos-1 new/ one.jpg", "model.onnx new/ --json"),
     "models": ("", "'simnet*'"),
     "pretrain": ("--data photos/ --out start",),
+    "quantise": ("runs/simnet2-photos-1", "runs/simnet2-photos-1 --epochs 10 --out runs/whole"),
     "export": ("runs/simnet2-photos-1 --format onnx,openvino --int8", "runs/simnet2-photos-1 --format c"),
     "bench": ("simnet2 convnet_caffe --engine onnxruntime,openvino", "runs/simnet2-photos-1 model.onnx"),
     "cost": ("simnet2 --time", "runs/simnet2-photos-1 --device --int8"),
