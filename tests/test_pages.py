@@ -31,6 +31,7 @@ NOT_RUN = {
     r"^\. ": "changes the shell",
     r"imagenet|runs/resnet50_root16": "ImageNet's images are not here",
     r"fashion-mnist": "the files of the set are not here",
+    r"--format tflite": "litert-torch is not among the dependencies: tests/export do it where it is",
     r"timm:": "timm is not among the dependencies",
     r"--verify": "cross-compilers and emulators are not here",
     r"^python benchmarks/": "takes minutes to hours",

@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--int8",
         action="store_true",
         default=False,
-        help="in 8 bits: convolutions and dense layers (onnx, openvino), everything (c, web)",
+        help="in 8 bits: convolutions and dense layers (onnx, openvino), everything (c, web), what bears it (tflite)",
     )
     parser.add_argument(
         "--calibration",

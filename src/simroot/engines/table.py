@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simroot.engines.c import C
+from simroot.engines.litert import LiteRt
 from simroot.engines.onnxruntime import OnnxRuntime
 from simroot.engines.openvino import OpenVino
 from simroot.engines.protocol import Engine, Loaded, fits
@@ -28,6 +29,7 @@ ENGINES: dict[str, Engine] = {
         OpenVino(),
         C(),
         Wasm(),
+        LiteRt(),
     )
 }
 """Name -> engine. Of those that read a file the first one runs it where none is asked for."""

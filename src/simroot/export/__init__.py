@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from simroot.export.evaluation import FileEvaluation, evaluate_file
     from simroot.export.predictor import Predictor
     from simroot.export.web import to_wasm, to_web
+    from simroot.export.tflite import to_tflite
     from simroot.export.write import to_onnx, to_openvino, to_torch_export
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "to_c",
     "to_onnx",
     "to_openvino",
+    "to_tflite",
     "to_torch_export",
     "to_wasm",
     "to_web",
@@ -45,5 +47,6 @@ serve(
     checked=("ACCURACY_LOSS", "AGREEMENT", "FILE_TOLERANCE", "TOLERANCE", "Exported", "Options"),
     predictor=("Predictor",),
     web=("to_wasm", "to_web"),
+    tflite=("to_tflite",),
     write=("to_onnx", "to_openvino", "to_torch_export"),
 )

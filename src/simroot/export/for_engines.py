@@ -30,5 +30,5 @@ def write_for(engine: Engine, network: nn.Module, path: Path, input_size: Sequen
     if suffix == ".wasm":
         return export.to_wasm(network, path.with_suffix(suffix), input_size).path
     own = engine.name in LIBRARIES and operators_library(engine.name) is not None
-    write = {".onnx": export.to_onnx, ".xml": export.to_openvino}[suffix]
+    write = {".onnx": export.to_onnx, ".xml": export.to_openvino, ".tflite": export.to_tflite}[suffix]
     return write(network, path.with_suffix(suffix), input_size, custom_operator=own).path

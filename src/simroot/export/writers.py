@@ -26,6 +26,7 @@ FORMATS = {
     "torch": Format(".pt2", "to_torch_export"),
     "c": Format("", "to_c"),
     "web": Format("", "to_web", "web"),
+    "tflite": Format(".tflite", "to_tflite"),
 }
 
 
