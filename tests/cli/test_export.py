@@ -129,7 +129,7 @@ def test_random_inputs(simroot: Simroot, run: Path, tmp_path: Path) -> None:
         (["nothing"], "holds no run"),
         (["simnet2_small", "--int8"], "--int8 needs the images of a trained network's run"),
         (["simnet2_small", "--set", "order=-1"], "order is -1"),
-        (["simnet2_small", "--format", "onnx,tflite"], "unknown format tflite; known are onnx, openvino, torch, c"),
+        (["simnet2_small", "--format", "onnx,caffe"], "unknown format caffe; known are onnx, openvino, torch, c"),
         (["RUN", "--set", "order=1"], "--set goes with the name of a network"),
         (["RUN", "--int8", "--format", "torch", "--images", "9"], "--format torch has no --int8"),
         (["RUN", "--out", "missing/net", "--images", "9"], "missing, the folder of --out, does not exist"),

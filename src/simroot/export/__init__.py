@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from simroot.export.description import Description
     from simroot.export.evaluation import FileEvaluation, evaluate_file
     from simroot.export.predictor import Predictor
-    from simroot.export.web import to_wasm, to_web
     from simroot.export.tflite import to_tflite
+    from simroot.export.web import to_wasm, to_web
     from simroot.export.write import to_onnx, to_openvino, to_torch_export
 
 __all__ = [

@@ -73,6 +73,9 @@ def to_tflite(model: nn.Module, path: str | Path, input_size: Sequence[int], **o
 class _ChannelsLast(nn.Module):
     """A network for images as the tools of these files expect them: (N, H, W, C), and pixels as floats."""
 
+    scale: Tensor
+    offset: Tensor
+
     def __init__(self, form: Deployed) -> None:
         super().__init__()
         self.network = form.network
