@@ -24,7 +24,7 @@ PAGES = [ROOT / "README.md", *GUIDES]
 MAINTAINERS = {"architecture.md", "extending.md"}
 
 # What a page calls a run, images, a folder.
-STANDS_FOR = {"RUN": "runs/own", "PATH": "photos", "FOLDER": "photos"}
+STANDS_FOR = {"RUN": "runs/own", "RUN-int8": "runs/own-int8", "PATH": "photos", "FOLDER": "photos"}
 # Lines that are not run, each with the reason.
 NOT_RUN = {
     r"pip install": "installs packages: .ci/run and .ci/wheel do",
@@ -51,6 +51,7 @@ SHORTER = {
     r"^simroot design.*--ram": "--family resnet",
     r"^simroot reproduce.*--data (?!.*--quick)": "--quick",
     r"^simroot bench": "--seconds 0.01",
+    r"^simroot quantise(?!.*--epochs)": "--epochs 1",
     r"^simroot (pretrain|train.*--pretrain( |$))": "--limit 30",
     r"^simroot pretrain": "--patches 2000 --layers 1",
     r"^simroot train.*--pretrain$": "--pretrain.patches 2000 --pretrain.layers 1",
@@ -184,7 +185,7 @@ def test_the_commands_of_a_page_run(path: Path, workplace: Path, capsys: pytest.
         words = [shlex.quote(_here(word)) for word in shlex.split(line.text)]
         text = " ".join(words)
         text += "".join(f" {options}" for pattern, options in SHORTER.items() if re.search(pattern, text))
-        text = re.sub(r"--recipe\.epochs \d+", "--recipe.epochs 1", text)
+        text = re.sub(r"(--recipe\.epochs|^simroot quantise.*--epochs) \d+", r"\1 1", text)
         capsys.readouterr()
         code, out = _run(text, capsys)
         assert code == 0, f"{text}: {out[-2000:]}"

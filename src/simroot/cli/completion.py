@@ -30,5 +30,9 @@ def add_completion(parser: argparse.ArgumentParser, whole: Callable[[], argparse
             parser.exit()
 
     parser.add_argument(
-        "--print-completion", action=Print, choices=SHELLS, help="print what a shell needs to complete commands"
+        "--print-completion",
+        action=Print,
+        choices=SHELLS,
+        default=argparse.SUPPRESS,
+        help="print what a shell needs to complete commands",
     )

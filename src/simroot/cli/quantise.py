@@ -19,12 +19,12 @@ _OPTIONS = ("epochs", "learning_rate", "workers", "accelerator")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    from simroot.training.integers import EPOCHS
+    from simroot.training.recipes import INTEGER_EPOCHS
 
     parser.argument_default = argparse.SUPPRESS
     parser.add_argument("path", metavar="RUN", type=Path, help="a run directory, whose best weights are taken")
     parser.add_argument(
-        "--epochs", type=positive, metavar="N", help=f"passes over the training images (default: {EPOCHS})"
+        "--epochs", type=positive, metavar="N", help=f"passes over the training images (default: {INTEGER_EPOCHS})"
     )
     parser.add_argument(
         "--learning-rate",

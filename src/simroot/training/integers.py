@@ -22,12 +22,11 @@ from simroot.export.c.straight import Integers
 from simroot.export.description import Description
 from simroot.models.image_sizes import read_back
 from simroot.training.claim import first_process
-from simroot.training.recipes import Recipe
+from simroot.training.recipes import INTEGER_EPOCHS, Recipe
 from simroot.training.run import RANGES, Run, check_same_data, data_arguments, read_config
 from simroot.training.writing import write_text
 from simroot.untrusted.documents import read_json
 
-EPOCHS = 5
 RATE = 1 / 20
 """Share of the learning rate that the network was trained with."""
 
@@ -42,7 +41,7 @@ def quantise(
     run_dir: str | Path,
     out: str | Path,
     *,
-    epochs: int = EPOCHS,
+    epochs: int = INTEGER_EPOCHS,
     learning_rate: float | None = None,
     data: ImageData | None = None,
     data_source: Mapping[str, Any] | None = None,

@@ -21,6 +21,8 @@ Precision = Literal["32", "bf16"]
 Distillation = Literal["plain", "dkd"]
 Balance = Literal["none", "loss", "sampler"]
 Metric = Literal["accuracy", "balanced_accuracy", "f1", "loss"]
+# Passes of a training in integers, see ``simroot.training.quantise``.
+INTEGER_EPOCHS = 5
 # What no training needs more of, and what no rate or factor comes near.
 _MANY = 1_000_000
 _LARGE = 3e38
