@@ -166,6 +166,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_commands_take_it_by_name(here: Path, forget: Callable[[], None], capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--model", NAME, "--set", "width=6", "--data", "photos", "--recipe.epochs", "1", "--quiet"]
     assert main(["train", *words, "--out", "run"]) == 0

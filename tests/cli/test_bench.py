@@ -50,6 +50,7 @@ def test_networks_side_by_side(simroot: Simroot, tmp_path: Path, monkeypatch: py
         assert row["spread"] == pytest.approx(row["quartiles"][1] - row["quartiles"][0])
 
 
+@pytest.mark.slow
 def test_run_and_json(simroot: Simroot, trained: Path) -> None:
     result = simroot("bench", trained, "simnet_mlp", "--num-classes", 7, "--json", *QUICK)
     first, second = result.json["results"]

@@ -88,6 +88,7 @@ def test_resume_starts_from_the_run_s_own_copy(simroot: Simroot, pretrained: Pat
     assert (run / "model.safetensors").read_bytes() == weights
 
 
+@pytest.mark.slow
 def test_train_pretrains_first(simroot: Simroot, tmp_path: Path) -> None:
     run = tmp_path / "run"
     words = ("--pretrain", "--pretrain.patches", "500", "--pretrain.scale", "likelihood", "--recipe.epochs", "1")

@@ -103,6 +103,7 @@ def test_an_l2_network_is_a_few_fused_operators(tmp_path: Path) -> None:
     assert all(set(node.input) - constants for node in graph.node)
 
 
+@pytest.mark.slow
 def test_what_the_file_says_of_itself(tmp_path: Path) -> None:
     require_onnx()
     import onnx
@@ -257,6 +258,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(writer: Any, name: str, tmp_path
     assert files(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_full_disk_as_openvino_tells_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     require_openvino()
     openvino = pytest.importorskip("openvino")

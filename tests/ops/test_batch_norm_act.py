@@ -256,6 +256,7 @@ def test_operators_are_well_registered() -> None:
     torch.library.opcheck(torch.ops.simroot.batch_norm_act_backward.default, arguments)
 
 
+@pytest.mark.slow
 def test_compiled() -> None:
     case = Case(3, 9, 30, 31)
     tensors = case.learned()

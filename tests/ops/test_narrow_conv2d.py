@@ -277,6 +277,7 @@ def test_double_precision_by_differences() -> None:
     assert torch.autograd.gradcheck(function, case.learned(torch.float64, normed=True))
 
 
+@pytest.mark.slow
 def test_compiled() -> None:
     case = Case(SERVED[0])
     tensors = case.learned(torch.float32, normed=True)

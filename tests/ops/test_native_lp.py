@@ -350,6 +350,7 @@ def test_second_derivatives(p: float) -> None:
         assert_close("similarity.gradient", single, double)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # the compiler's own
 @pytest.mark.parametrize("learned", [False, True])
 def test_compiles_into_one_graph(learned: bool, native: str) -> None:

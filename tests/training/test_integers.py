@@ -87,6 +87,7 @@ def test_it_loses_less(data: ImageData, trained: Run, out: Path) -> None:
     assert run.config["model"]["initial"] == str(trained.path.resolve())
 
 
+@pytest.mark.slow
 def test_what_was_trained_is_what_is_exported(data: ImageData, trained: Run, out: Path) -> None:
     """Other calibration images change nothing: the ranges are the run's."""
     if compiler() is None:
