@@ -26,8 +26,8 @@ class Predictor:
     """A file of ``simroot export``, ready to classify images.
 
     Args:
-        path: ``.onnx`` (ONNX Runtime), ``.xml`` (OpenVINO), ``.c`` (compiled for this machine) or ``.wasm`` (Wasmtime),
-            or the folder of a web page.
+        path: ``.onnx`` (ONNX Runtime), ``.xml`` (OpenVINO), ``.c`` (compiled for this machine), ``.wasm`` (Wasmtime)
+            or ``.tflite`` (LiteRT), or the folder of a web page.
         threads: threads of the engine; None leaves it to the engine.
 
     Attributes:
