@@ -47,6 +47,7 @@ def test_memory_of_a_network(simroot: Simroot) -> None:
     device = result.json["device"]
     assert device["macs"] == result.json["macs"] == 176_160
     assert device["arena"] == device["peak"]
+    assert device["ram"] == device["arena"] + device["pixels"] + 1024
     assert device["flash"] == sum(layer["flash"] for layer in device["layers"])
     assert 4 * result.json["parameters"] <= device["flash"] <= 4 * result.json["parameters"] + 500
     assert "arena" in simroot("cost", "simnet2_small", "--device").out

@@ -148,12 +148,12 @@ def test_design_within_the_memory_of_a_device(precision: Precision, caplog: pyte
     model = deployed(found.network.model, found.network.overrides, task)
     assert found.memory == device_memory(model, task.input_size, precision)
     assert found.memory.precision == precision
-    assert found.memory.arena <= 6_000
+    assert found.memory.ram <= 6_000
     assert found.memory.flash <= 9_000
     # The next width, a quarter of a channel more, is too large for one of the two.
     wider = {**found.network.overrides, "channels": float(found.network.overrides["channels"]) + 0.25}
     needed = device_memory(deployed(found.network.model, wider, task), task.input_size, precision)
-    assert needed.arena > 6_000 or needed.flash > 9_000
+    assert needed.ram > 6_000 or needed.flash > 9_000
 
 
 def test_families_that_cannot_are_left_out_and_named(caplog: pytest.LogCaptureFixture) -> None:

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--batch", type=positive, default=1, metavar="N", help="images in a batch for --time (default: %(default)s)"
     )
     parser.add_argument(
-        "--device", action="store_true", help="also plan its memory on a device: flash and arena of the C export"
+        "--device", action="store_true", help="also plan its memory on a device: flash, arena and stack of the C export"
     )
     parser.add_argument("--int8", action="store_true", help="with --device: in whole numbers of 8 bits, not in float32")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError("--int8 is the precision of --device; give both")
     if is_network_file(path := Path(arguments.model)):
         return _file(path, arguments)
-    from simroot.export.c.report import device_memory
+    from simroot.export.c.report import Precision, device_memory
     from simroot.measure import count, time_layers
     from simroot.models import names_network
 
@@ -57,7 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
     title, model, size = _run_network(arguments) if is_run else _named_network(arguments)
     cost = count(model, size)
     seconds = time_layers(model, size, batch=arguments.batch) if arguments.time else None
-    memory = device_memory(model, size, "int8" if arguments.int8 else "float32") if arguments.device else None
+    precision: Precision = "int8" if arguments.int8 else "float32"
+    memory = device_memory(model, size, precision, with_stack=True) if arguments.device else None
     if arguments.json:
         device = {} if memory is None else {"device": dataclasses.asdict(memory)}
         print_json({"network": title, **_as_dict(cost, seconds, arguments.batch), **device})

@@ -47,7 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="T",
         help="at most T milliseconds an image, on one thread in ONNX Runtime, measured here",
     )
-    budget.add_argument("--ram", type=memory, metavar="N", help="at most N bytes of memory in its C export, as in 32K")
+    budget.add_argument(
+        "--ram",
+        type=memory,
+        metavar="N",
+        help="at most N bytes of RAM for its C export, as in 32K: arena, image, and 1K of stack",
+    )
     budget.add_argument("--flash", type=memory, metavar="N", help="at most N bytes of constants there, as in 64K")
     budget.add_argument(
         "--precision", choices=("int8", "float32"), help="of the C export, for --ram and --flash (default: int8)"
@@ -189,7 +194,7 @@ def _time(each: Design) -> list[str]:
 
 
 def _memory(each: Design) -> list[str]:
-    return [] if each.memory is None else [count_text(each.memory.arena), count_text(each.memory.flash)]
+    return [] if each.memory is None else [count_text(each.memory.ram), count_text(each.memory.flash)]
 
 
 def _command(each: Design) -> str:
@@ -202,5 +207,5 @@ def _command(each: Design) -> str:
 def _as_dict(each: Design) -> dict[str, Any]:
     network = {"family": each.network.name, "model": each.network.model, "overrides": dict(each.network.overrides)}
     times = {"milliseconds": each.milliseconds, "predicted_milliseconds": each.predicted}
-    held = {} if each.memory is None else {"ram": each.memory.arena, "flash": each.memory.flash}
+    held = {} if each.memory is None else {"ram": each.memory.ram, "flash": each.memory.flash}
     return network | {"parameters": each.parameters, "macs": each.macs, **times, **held}

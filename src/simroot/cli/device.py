@@ -28,12 +28,20 @@ def print_memory(memory: Memory | None) -> None:
     ]
     title = (
         f"On a device, {memory.precision}: arena {count_text(memory.arena)} bytes (no plan needs less than "
-        f"{count_text(memory.peak)}), constants {count_text(memory.flash)} bytes"
+        f"{count_text(memory.peak)}), image {count_text(memory.pixels)}, {_stack(memory)}"
+        f"constants {count_text(memory.flash)} bytes"
     )
     columns = ["layer", "output", "flash", "activations", "MACs"]
     total = ["total", "", count_text(memory.flash), count_text(memory.peak), count_text(memory.macs)]
     print()
     print_table(title, columns, rows, numbers=columns[2:], total=total, optional=("output",))
+
+
+def _stack(memory: Memory) -> str:
+    """The stack, if it is known."""
+    from simroot.export.c.stack import TARGET
+
+    return "" if memory.stack is None else f"stack {count_text(memory.stack)} on {TARGET}, "
 
 
 def print_verified(tried: Sequence[Verified]) -> None:
@@ -45,10 +53,11 @@ def print_verified(tried: Sequence[Verified]) -> None:
             one.target,
             "not tried" if one.skipped else count_text(one.images),
             "-" if one.skipped else count_text(one.instructions),
+            "-" if one.skipped else count_text(one.stack),
             "-" if one.skipped else count_text(one.code),
         ]
         for one in tried
     ]
-    columns = ["processor", "images of the same bits", "instructions an image", "bytes of code"]
+    columns = ["processor", "images of the same bits", "instructions an image", "bytes of stack", "bytes of code"]
     print()
     print_table("In emulators", columns, rows, numbers=columns[1:])

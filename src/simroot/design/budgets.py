@@ -41,7 +41,7 @@ class Budget:
         parameters: their number.
         macs: multiply-accumulates for one image.
         milliseconds: for one image, on one thread, in ONNX Runtime, on this machine.
-        ram: bytes that its C export works in: the arena.
+        ram: bytes that its C export works in: the arena, the image, and 1,024 for the stack.
         flash: bytes of the C export's constants; the code comes on top.
         precision: of that C export, ``"int8"`` or ``"float32"``.
 
@@ -94,7 +94,7 @@ class Budget:
             ConfigError: for a layer that has no C form.
         """
         needed = device_memory(network, task.input_size, self.precision)
-        limits = ((needed.arena, self.ram), (needed.flash, self.flash))
+        limits = ((needed.ram, self.ram), (needed.flash, self.flash))
         return max(bytes_needed / limit for bytes_needed, limit in limits if limit is not None)
 
 

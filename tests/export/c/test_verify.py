@@ -14,6 +14,7 @@ from simroot.engines.host import HostProgram, channels_last
 from simroot.errors import ConfigError, ExportError
 from simroot.export import to_c
 from simroot.export.c import whole
+from simroot.export.c.stack import ALLOWANCE, deepest, stack_bytes
 from simroot.export.c.verify import TARGETS, verify
 from simroot.export.c.write import ExportedC
 
@@ -38,6 +39,9 @@ def test_the_same_bits(target: str, program: HostProgram) -> None:
     assert found.images == 2
     assert 50_000 < found.instructions < 5_000_000
     assert 1_000 < found.code < 30_000
+    told = stack_bytes(program.source, "mixed", target)
+    assert told is not None
+    assert found.stack <= told <= found.stack + 16  # words that are kept free for alignment are not written to
     expected[1, 2] = np.nextafter(expected[1, 2], np.float32(1e9))
     with pytest.raises(ExportError, match=f"on {target} 1 of 2 images give other bits"):
         verify(target, program.source.parent, "mixed", inputs, expected, 2500)
@@ -68,3 +72,27 @@ def test_an_unknown_target(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="unknown target 'z80' to verify on; known are cortex-m4"):
         to_c(nn.Flatten(1), tmp_path / "out", (3, 1, 1), verify=["z80"])
     assert not list(tmp_path.iterdir())
+
+
+def test_the_stack_is_that_of_the_deepest_calls() -> None:
+    frames = {"a_classify": 100, "x.c:conv": 40, "x.c:sums": 8, "x.c:pool": 60, "x.c:prepare": 999}
+    calls = [("a_classify", "x.c:conv"), ("x.c:conv", "x.c:sums"), ("a_classify", "x.c:pool"), ("x.c:pool", "memcpy")]
+    graph = [
+        f'node: {{ title: "{name}" label: "f\\nx.c:1:2\\n{size} bytes (static)" }}' for name, size in frames.items()
+    ]
+    graph += [f'edge: {{ sourcename: "{a}" targetname: "{b}" label: "x.c:3:4" }}' for a, b in calls]
+    assert deepest("\n".join(graph), "a_classify") == 160
+    assert deepest("\n".join(graph), "b_classify") is None
+
+
+@pytest.mark.parametrize("case", ["everything", "similarities", "mixed"])
+def test_budgets_leave_enough_for_the_stack(case: str, programs: dict[str, HostProgram]) -> None:
+    installed("arm-none-eabi-gcc")
+    found = stack_bytes(programs[case].source, case)
+    assert found is not None
+    assert 100 < found <= ALLOWANCE
+
+
+def test_without_a_compiler_the_stack_is_not_told(program: HostProgram, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert stack_bytes(program.source, "mixed") is None

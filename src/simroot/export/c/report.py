@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import nn
 
 from simroot.export.c.capture import capture, normalised
+from simroot.export.c.emit import Examples, files
 from simroot.export.c.floats import FloatArithmetic
 from simroot.export.c.integer_text import IntegerArithmetic
 from simroot.export.c.layers import macs
 from simroot.export.c.program import Arithmetic, write_calls
 from simroot.export.c.quantise import quantise
 from simroot.export.c.simplify import simplify
+from simroot.export.c.stack import ALLOWANCE, stack_bytes
 from simroot.export.description import Description
 
 Precision = Literal["float32", "int8"]
@@ -54,25 +59,34 @@ class Memory:
         flash: bytes of all constants.
         peak: the most bytes of results that are needed at one time: no plan can go below.
         arena: bytes of memory that the plan takes.
+        pixels: bytes of the image that it reads, which the caller holds.
+        ram: the arena, the image, and an allowance for the stack.
         macs: multiply-accumulates of an image.
         layers: the steps in order.
+        stack: bytes, on a Cortex-M4; None if that was not asked for, or its compiler is not there.
     """
 
     precision: str
     flash: int
     peak: int
     arena: int
+    pixels: int
+    ram: int
     macs: int
     layers: tuple[LayerMemory, ...]
+    stack: int | None = None
 
 
-def device_memory(model: nn.Module, input_size: Sequence[int], precision: Precision = "float32") -> Memory:
+def device_memory(
+    model: nn.Module, input_size: Sequence[int], precision: Precision = "float32", *, with_stack: bool = False
+) -> Memory:
     """What a network needs as C; with trained weights or without.
 
     Args:
         model: the deployed network.
         input_size: shape of one image, (C, H, W).
         precision: ``"int8"`` for whole numbers throughout, with an image of pixels.
+        with_stack: whether to compile the text for its stack, if the compiler is there.
 
     Raises:
         ConfigError: if a layer has no C form.
@@ -86,11 +100,18 @@ def device_memory(model: nn.Module, input_size: Sequence[int], precision: Precis
         arithmetic = IntegerArithmetic(quantise(simplify(normalised(layers, pixels)), images), "network")
     else:
         arithmetic = FloatArithmetic(simplify(layers), "network")
-    write_calls(arithmetic)
-    return memory(arithmetic, precision)
+    if not with_stack:
+        write_calls(arithmetic)
+        return memory(arithmetic, precision)
+    image, last = arithmetic.layers[0], arithmetic.layers[-1]
+    examples = Examples(np.zeros((1, *image.shape)), np.zeros((1, last.size), dtype=np.float32), 0.0)
+    with tempfile.TemporaryDirectory(prefix="simroot-stack-") as folder:
+        for name, text in files(arithmetic, Description(tuple(input_size)), examples).items():
+            (Path(folder) / name).write_text(text, encoding="utf-8")
+        return memory(arithmetic, precision, stack_bytes(Path(folder) / "network.c", "network"))
 
 
-def memory(arithmetic: Arithmetic, precision: str) -> Memory:
+def memory(arithmetic: Arithmetic, precision: str, stack: int | None = None) -> Memory:
     """What a network needs whose calls have been written."""
     layers, schedule, program = arithmetic.layers, arithmetic.schedule, arithmetic.program
     rows = []
@@ -114,6 +135,9 @@ def memory(arithmetic: Arithmetic, precision: str) -> Memory:
         flash=sum(program.flash.values()),
         peak=schedule.peak,
         arena=schedule.arena,
+        pixels=layers[0].size,
+        ram=schedule.arena + layers[0].size + ALLOWANCE,
         macs=sum(row.macs for row in rows),
         layers=tuple(rows),
+        stack=stack,
     )

@@ -16,6 +16,9 @@ from simroot.engines.host import WARNINGS
 from simroot.errors import ConfigError, ExportError
 from simroot.export.c.text import kernel, table
 
+OPTIONS = ("-O2", *WARNINGS, "-ffp-contract=off", "-ffunction-sections", "-fdata-sections", "-fno-builtin-printf")
+"""Of the compiler, for every target."""
+
 _SECONDS = 300
 _KIBI, _MEBI = 1024, 1024**2
 
@@ -73,6 +76,7 @@ class Verified:
         target: its name.
         images: how many images gave the same bits; 0 if it was not tried.
         instructions: an image takes, on average, as the emulator counts them.
+        stack: the most bytes that the call took, as what it left behind shows.
         code: bytes of code, without constants of the network.
         skipped: why it was not tried, or empty.
     """
@@ -80,6 +84,7 @@ class Verified:
     target: str
     images: int = 0
     instructions: int = 0
+    stack: int = 0
     code: int = 0
     skipped: str = ""
 
@@ -119,14 +124,14 @@ def verify(
         text = _run(target, name, program)
         size = _code_size(target, program) - flash - images.nbytes
     words = np.array([int(word, 16) for word in text], dtype=np.uint32).reshape(len(images), -1)
-    found = words[:, 1:].copy().view(np.float32)
+    found = words[:, 2:].copy().view(np.float32)
     wrong = (found.view(np.uint32) != expected.view(np.uint32)).any(1)
     if wrong.any():
         raise ExportError(
             f"on {name} {wrong.sum()} of {len(images)} images give other bits than here; please report it"
         )
     steps = float(words[:, 0].astype(np.float64).mean())
-    return Verified(name, len(images), round(steps * target.instructions), max(size, 0))
+    return Verified(name, len(images), round(steps * target.instructions), int(words[:, 1].max()), max(size, 0))
 
 
 def _build(target: Target, name: str, folder: Path, prefix: str, images: NDArray[Any], room: Path) -> Path:
@@ -138,9 +143,8 @@ def _build(target: Target, name: str, folder: Path, prefix: str, images: NDArray
     (room / "memory.ld").write_text(kernel("verify/memory.ld", **memory), encoding="utf-8")
     program = room / "program.elf"
     sources = [str(room / "main.c"), str(room / "start.c"), str(folder / f"{prefix}.c")]
-    options = ["-O2", *WARNINGS, "-ffp-contract=off", "-ffunction-sections", "-fdata-sections", "-fno-builtin-printf"]
     link = ["-nostartfiles", "-Wl,--gc-sections", "-T", str(room / "memory.ld"), f"-I{folder}", "-lm"]
-    words = [target.compiler, *target.options, *options, "-o", str(program), *sources, *link]
+    words = [target.compiler, *target.options, *OPTIONS, "-o", str(program), *sources, *link]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()

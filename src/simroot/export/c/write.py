@@ -24,6 +24,7 @@ from simroot.export.c.interpret import scores
 from simroot.export.c.quantise import calibrate, in_integers
 from simroot.export.c.report import Memory, memory
 from simroot.export.c.simplify import simplify
+from simroot.export.c.stack import stack_bytes
 from simroot.export.c.text import identifier
 from simroot.export.c.verify import Verified, check_targets
 from simroot.export.c.verify import verify as verify_on
@@ -88,7 +89,8 @@ def to_c(
         write_text(job, arithmetic, folder)
         run = _run(job, folder, arithmetic)
         exported = described(job.checked(folder / "Makefile", "c", run), folder / f"{prefix(job)}.c", inside=True)
-        needed = memory(arithmetic, job.description.precision)
+        stack = stack_bytes(folder / f"{prefix(job)}.c", prefix(job))
+        needed = memory(arithmetic, job.description.precision, stack)
         images = job.inputs[:_VERIFIED]
         tried = [
             verify_on(name, folder, prefix(job), channels_last(images), run(images), needed.flash) for name in verify

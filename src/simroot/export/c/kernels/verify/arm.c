@@ -6,6 +6,7 @@ int main(void);
 void emulator_reset(void);
 void emulator_write(const char *text);
 unsigned emulator_time(void);
+uint32_t *emulator_stack_now(void);
 void emulator_exit(void);
 
 static int semihosting(int operation, const void *argument)
@@ -26,6 +27,11 @@ void emulator_exit(void)
     semihosting(0x18, (const void *)0x20026);
     for (;;) {
     }
+}
+
+__attribute__((naked)) uint32_t *emulator_stack_now(void)
+{
+    __asm__ volatile("mov r0, sp\n\tbx lr");
 }
 
 /* SysTick counts 24 bits down. */

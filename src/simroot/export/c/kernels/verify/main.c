@@ -1,4 +1,4 @@
-/* Runs images and writes the bits of their scores, then the instructions that they took, by semihosting. */
+/* Runs images and writes the instructions that each took, its bytes of stack and the bits of its scores. */
 #include "@NAME@.h"
 
 #include <string.h>
@@ -7,6 +7,7 @@
 void emulator_write(const char *text);
 unsigned emulator_time(void);
 void emulator_exit(void);
+uint32_t *emulator_stack_now(void);
 int main(void);
 
 static void write_word(uint32_t word)
@@ -21,16 +22,29 @@ static void write_word(uint32_t word)
     emulator_write(text);
 }
 
+/* The stack below main is filled with words of which those that a call leaves as they are have not been used. */
+#define PAINTED 4096
+#define PAINT 0xA5C3965Au
+
 int main(void)
 {
     static float scores[@UPPER@_CLASSES];
     int image, i;
     emulator_write("scores\n");
     for (image = 0; image < @COUNT@; ++image) {
+        volatile uint32_t *const below = emulator_stack_now() - PAINTED;
+        unsigned used = PAINTED;
+        for (i = 0; i < PAINTED; ++i) {
+            below[i] = PAINT;
+        }
         const unsigned start = emulator_time();
         const int best = @NAME@_classify(images + image * @UPPER@_INPUT_SIZE, NULL, scores);
         const unsigned spent = emulator_time() - start;
+        while (used > 0 && below[PAINTED - used] == PAINT) {
+            --used;
+        }
         write_word(best < 0 ? 0xFFFFFFFFu : spent);
+        write_word(4u * used);
         for (i = 0; i < @UPPER@_CLASSES; ++i) {
             uint32_t bits;
             memcpy(&bits, &scores[i], sizeof bits);

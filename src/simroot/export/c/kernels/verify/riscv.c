@@ -5,6 +5,7 @@ int main(void);
 void emulator_start(void);
 void emulator_write(const char *text);
 unsigned emulator_time(void);
+uint32_t *emulator_stack_now(void);
 void emulator_exit(void);
 
 static long semihosting(long operation, const void *argument)
@@ -35,6 +36,11 @@ unsigned emulator_time(void)
     register unsigned found __asm__("a0");
     __asm__ volatile(".word 0xB0202573" : "=r"(found)); /* csrr a0, minstret */
     return found;
+}
+
+__attribute__((naked)) uint32_t *emulator_stack_now(void)
+{
+    __asm__ volatile("mv a0, sp\n\tret");
 }
 
 __attribute__((section(".vectors"), naked, used)) void emulator_start(void)
