@@ -28,6 +28,7 @@ bool statistics(const Rows &r, const float *x, float *mean, float *var, int thre
 template <typename Activation, bool adds>
 void normalise(const Rows &r, const Affine &f, const float *x, const float *residual, int64_t count, float *out) {
     each_vector(r, count, [&](int64_t place, int64_t at, auto lanes) {
+        prefetch(x + place + floats_ahead);
         Vec z = fma(load(x + place, lanes) - load(f.mean + at), load(f.scale + at), load(f.bias + at));
         if (adds) z = z + load(residual + place, lanes);
         store(out + place, Activation::value(z), lanes);
@@ -53,19 +54,19 @@ struct Pass {
     }
 };
 
-// The sums over a chunk of the gradient by z, and of its products with x - mean, in lanes.
+// The sums over a chunk of the gradient by z, and of its products with x - mean, two lines.
 template <typename Activation, bool adds>
-void sum_gradients(const Rows &r, const Affine &f, const Pass &p, int64_t count, float *sums, float *products) {
-    clear(sums, r.floats());
-    clear(products, r.floats());
-    each_vector(r, count, [&](int64_t place, int64_t at, auto lanes) {
+void sum_gradients(const Rows &r, const Affine &f, const Pass &p, int64_t count, float *sums) {
+    each_vector_adding<2>(r, count, sums, [&](int64_t place, int64_t at, auto lanes, Vec *sum) {
+        prefetch(p.x + place + floats_ahead);
+        prefetch(p.grad + place + floats_ahead);
         const Vec d = load(p.x + place, lanes) - load(f.mean + at);
         const Vec added = adds ? load(p.residual + place, lanes) : zero();
         const Vec dz = slope<Activation, adds>(
             load(p.grad + place, lanes), d, added, load(f.scale + at), load(f.bias + at));
         if (adds) store(p.dresidual + place, dz, lanes);
-        store(sums + at, load(sums + at) + dz);
-        store(products + at, fma(dz, d, load(products + at)));
+        sum[0] = sum[0] + dz;
+        sum[1] = fma(dz, d, sum[1]);
     });
 }
 
@@ -74,6 +75,8 @@ template <typename Activation>
 void differentiate(
     const Rows &r, const Affine &f, const float *first, const float *second, const Pass &p, int64_t count) {
     each_vector(r, count, [&](int64_t place, int64_t at, auto lanes) {
+        prefetch(p.x + place + floats_ahead);
+        prefetch(p.grad + place + floats_ahead);
         const Vec d = load(p.x + place, lanes) - load(f.mean + at), scale = load(f.scale + at);
         const Vec dz = slope<Activation, false>(load(p.grad + place, lanes), d, zero(), scale, load(f.bias + at));
         store(p.dx + place, fnma(d, load(second + at), fma(scale, dz, zero() - load(first + at))), lanes);
@@ -93,7 +96,7 @@ int backward(const simroot_batch_norm_act_backward_arguments &a, int threads) {
     auto reduce = [&](int64_t k, int worker) {
         float *sums = memory.data() + (5 + 2 * worker) * size;
         double *total = partial.data() + 2 * (k + 1) * channels;
-        sum_gradients<Activation, adds>(r, f, pass.at(r.begin(k) * channels), r.count(k), sums, sums + size);
+        sum_gradients<Activation, adds>(r, f, pass.at(r.begin(k) * channels), r.count(k), sums);
         for (int64_t i = 0; i < 2 * channels; ++i) total[i] = 0;
         r.add_lanes(sums, total);
         r.add_lanes(sums + size, total + channels);

@@ -25,6 +25,8 @@ int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
 // Pieces of some thousand floats stay in the nearest caches; they depend on the shape alone.
 constexpr int64_t chunk_floats = 16384;
+// How far ahead of the reading the memory is asked for: processors do so themselves, but stop at the end of a page.
+constexpr int64_t floats_ahead = 2048;
 
 struct Rows {
     int64_t rows, channels;

@@ -13,7 +13,8 @@ namespace {
 
 // Pixels of a tile: as many sums as hide the time that one addition takes.
 constexpr int tile_pixels = 8;
-constexpr int64_t largest_kernel = 7, most_pieces = 64, plane_floats = 32768;
+// Images are read in steps of all their channels, which processors do not foresee: they are told so many pixels ahead.
+constexpr int64_t largest_kernel = 7, most_pieces = 64, plane_floats = 32768, pixels_ahead = 64;
 
 struct Convolution {
     int64_t images, height, width, channels, kernel, stride, padding;
@@ -128,15 +129,19 @@ void convolve(
     for (int64_t i = 0; i < c.out_height(); ++i) {
         const float *rows[largest_kernel];
         for (int64_t k = 0; k < c.kernel; ++k) rows[k] = x + plane.at(i * c.stride + k - c.padding, -c.padding);
+        for (int64_t j = 0; j < c.out_width(); ++j) prefetch(out + (i * c.out_width() + j + pixels_ahead) * c.channels);
         sum_row(
             c.kernel, c.stride, rows, static_cast<int>(c.kernel), filters, out + i * c.out_width() * c.channels,
             c.channels, c.out_width(), lanes);
     }
 }
 
-// The gradient of an image. With stride 2 each pixel meets every other row and column of its filter: those of its parity.
+// The gradient of an image, in rows: to(row) says where it goes, in steps of so many floats, and done(row) follows. With
+// stride 2 each pixel meets every other row and column of its filter: those of its parity.
+template <typename To, typename Done>
 void convolve_back(
-    const Convolution &c, const Plane &plane, const float *grad, const float *const (&parity)[2][2], float *dx, int lanes) {
+    const Convolution &c, const Plane &plane, const float *grad, const float *const (&parity)[2][2], int64_t step, int lanes,
+    const To &to, const Done &done) {
     for (int64_t i = 0; i < c.height; ++i) {
         const int64_t r = (i + c.padding) % c.stride, count = parts(c.kernel - r, c.stride);
         for (int64_t column = 0; column < least(c.stride, c.width); ++column) {
@@ -147,9 +152,10 @@ void convolve_back(
             const float *rows[largest_kernel];
             for (int64_t k = 0; k < count; ++k) rows[k] = grad + plane.at(row + k, offset);
             sum_row(
-                taps, 1, rows, static_cast<int>(count), parity[r][s], dx + (i * c.width + column) * c.channels,
-                c.stride * c.channels, parts(c.width - column, c.stride), lanes);
+                taps, 1, rows, static_cast<int>(count), parity[r][s], to(i) + column * step, c.stride * step,
+                parts(c.width - column, c.stride), lanes);
         }
+        done(i);
     }
 }
 
@@ -217,6 +223,7 @@ void fill(
         if (!normed) {
             each_pixel(plane, [&](int64_t place, int64_t pixel) {
                 const float *x = from + pixel * c.channels;
+                prefetch(x + pixels_ahead * c.channels);
                 store(to + place, lanes == W ? load(x) : load(x, lanes));
             });
             continue;
@@ -225,6 +232,7 @@ void fill(
         with_activation(activation, [&](auto kind) {
             each_pixel(plane, [&](int64_t place, int64_t pixel) {
                 const float *x = from + pixel * c.channels;
+                prefetch(x + pixels_ahead * c.channels);
                 const Vec z = fma((lanes == W ? load(x) : load(x, lanes)) - center, scale, bias);
                 store(to + place, decltype(kind)::value(z));
             });
@@ -242,6 +250,8 @@ void fill_gradient(
         const Vec mean = load(correction.mean + at), one = load(correction.first + at), two = load(correction.second + at);
         each_pixel(plane, [&](int64_t place, int64_t pixel) {
             const float *y = out + pixel * c.channels + at, *g = grad + pixel * c.channels + at;
+            prefetch(y + pixels_ahead * c.channels);
+            prefetch(g + pixels_ahead * c.channels);
             const Vec value = lanes == W ? load(g) : load(g, lanes), d = (lanes == W ? load(y) : load(y, lanes)) - mean;
             store(planes + v * plane.floats + place, fma(d, two, value + one));
         });
@@ -320,19 +330,20 @@ int forward(const simroot_depthwise_conv_arguments &a, int threads) {
     return 0;
 }
 
-// From the gradient by f(norm(x)) of one vector of channels, in dx: that by x; adds to the sums of that by norm(x) and of
+// From the gradient by f(norm(x)) of a row of one vector of channels: that by x; adds to the sums of that by norm(x) and of
 // its products with x - mean.
 void differentiate(
-    int64_t activation, const Affine &f, int64_t at, const float *x, int64_t pixels, int64_t channels, int lanes, float *dx,
-    float *sums, float *products) {
+    int64_t activation, const Affine &f, int64_t at, const float *x, int64_t width, int64_t channels, int lanes,
+    const float *grad, float *dx, float *sums, float *products) {
     const Vec mean = load(f.mean + at), scale = load(f.scale + at), bias = load(f.bias + at);
-    Vec sum = zero(), product = zero();
+    Vec sum = load(sums), product = load(products);
     with_activation(activation, [&](auto kind) {
-        for (int64_t j = 0; j < pixels; ++j, x += channels, dx += channels) {
-            const Vec d = (lanes == W ? load(x) : load(x, lanes)) - mean, g = lanes == W ? load(dx) : load(dx, lanes);
-            const Vec dz = g * decltype(kind)::slope(fma(d, scale, bias));
+        for (int64_t j = 0; j < width; ++j, x += channels, dx += channels, grad += W) {
+            const Vec d = (lanes == W ? load(x) : load(x, lanes)) - mean;
+            const Vec dz = load(grad) * decltype(kind)::slope(fma(d, scale, bias));
             sum = sum + dz;
             product = fma(dz, d, product);
+            prefetch(dx + pixels_ahead * channels);
             if (lanes == W) {
                 store(dx, dz * scale);
             } else {
@@ -340,8 +351,8 @@ void differentiate(
             }
         }
     });
-    store(sums, load(sums) + sum);
-    store(products, load(products) + product);
+    store(sums, sum);
+    store(products, product);
 }
 
 int backward(const simroot_depthwise_conv_backward_arguments &a, int threads) {
@@ -350,7 +361,7 @@ int backward(const simroot_depthwise_conv_backward_arguments &a, int threads) {
     const Plane plane(c.height, c.width, c.padding, c.padding + c.stride), grads(c.out_height(), c.out_width(), c.kernel, reach);
     const int64_t block = block_of(c, plane.floats + grads.floats), blocks = parts(c.vectors(), block);
     const int64_t size = c.vectors() * W, shared = 6 * size + c.vectors() * c.taps() * W;
-    const int64_t own = block * (plane.floats + grads.floats), pieces = least(c.images, most_pieces);
+    const int64_t own = block * (plane.floats + grads.floats) + c.width * W, pieces = least(c.images, most_pieces);
     // Of a piece: the filters' gradient, and two sums for what was before it.
     const int64_t found = (c.taps() + 2) * size;
     const Memory<float> memory(shared + threads * own + pieces * found);
@@ -372,6 +383,7 @@ int backward(const simroot_depthwise_conv_backward_arguments &a, int threads) {
     auto task = [&](int64_t index, int worker) {
         const int64_t first = index % blocks * block, count = least(block, c.vectors() - first), piece = index / blocks;
         float *planes = memory.data() + shared + worker * own, *grad_planes = planes + block * plane.floats;
+        float *dz = grad_planes + block * grads.floats;
         float *result = results + piece * found;
         for (int64_t image = piece * c.images / pieces; image < (piece + 1) * c.images / pieces; ++image) {
             const float *x = a.x + image * c.pixels() * c.channels, *g = a.grad + image * c.out_pixels() * c.channels;
@@ -396,12 +408,20 @@ int backward(const simroot_depthwise_conv_backward_arguments &a, int threads) {
                         own_filters += parts(c.kernel - r, c.stride) * parts(c.kernel - s, c.stride) * W;
                     }
                 }
-                float *dx = a.dx + image * c.pixels() * c.channels + at;
-                convolve_back(c, grads, grad, parity, dx, c.lanes(first + v));
-                if (!a.mean) continue;
-                float *own_sums = result + c.taps() * size + at;
-                differentiate(
-                    a.activation, f, at, x + at, c.pixels(), c.channels, c.lanes(first + v), dx, own_sums, own_sums + size);
+                const int64_t row = c.width * c.channels;
+                const int lanes = c.lanes(first + v);
+                float *dx = a.dx + image * c.height * row + at, *own_sums = result + c.taps() * size + at;
+                if (!a.mean) {
+                    const auto to = [&](int64_t i) { return dx + i * row; };
+                    convolve_back(c, grads, grad, parity, c.channels, lanes, to, [](int64_t) {});
+                    continue;
+                }
+                const auto to = [&](int64_t) { return dz; };
+                convolve_back(c, grads, grad, parity, W, W, to, [&](int64_t i) {
+                    differentiate(
+                        a.activation, f, at, x + i * row + at, c.width, c.channels, lanes, dz, dx + i * row, own_sums,
+                        own_sums + size);
+                });
             }
         }
     };

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "channels.hpp"
+#include "pieces.hpp"
 
 namespace SIMROOT_ISA {
 namespace {
@@ -20,6 +21,36 @@ SIMROOT_METHOD void each_vector(const Rows &r, int64_t count, const Body &body) 
     for (int64_t at = 0; at < rest; at += W) body(whole + at, at, static_cast<int>(least(W, rest - at)));
 }
 
+// The same, where each vector adds to sums: body(place in a chunk, place in its group, lanes, its vectors of sums). There are
+// `kinds` lines of them, each for a group; while they are found, they stay in registers.
+template <int kinds, typename Body>
+SIMROOT_METHOD void each_vector_adding(const Rows &r, int64_t count, float *lines, const Body &body) {
+    const int64_t size = r.floats(), whole = count / r.together * size, rest = count * r.channels - whole;
+    each_piece<registers / 4 / kinds>(r.vectors, [&](int64_t begin, auto several) {
+        constexpr int n = decltype(several)::value;
+        Vec sums[n][kinds];
+        SIMROOT_UNROLL
+        for (int v = 0; v < n; ++v) {
+            SIMROOT_EACH(kinds) sums[v][i] = zero();
+        }
+        for (int64_t first = 0; first < whole; first += size) {
+            SIMROOT_UNROLL
+            for (int v = 0; v < n; ++v) body(first + (begin + v) * W, (begin + v) * W, AllLanes(), sums[v]);
+        }
+        SIMROOT_UNROLL
+        for (int v = 0; v < n; ++v) {
+            SIMROOT_EACH(kinds) store(lines + i * size + (begin + v) * W, sums[v][i]);
+        }
+    });
+    for (int64_t at = 0; at < rest; at += W) {
+        const int lanes = static_cast<int>(least(W, rest - at));
+        Vec sums[kinds];
+        SIMROOT_EACH(kinds) sums[i] = load(lines + i * size + at);
+        body(whole + at, at, lanes, sums);
+        SIMROOT_EACH(kinds) store(lines + i * size + at, sums[i], lanes);
+    }
+}
+
 void clear(float *p, int64_t count) { std::memset(p, 0, static_cast<size_t>(count) * sizeof(float)); }
 
 // Mean and sum of squares around it, for each channel.
@@ -32,12 +63,18 @@ inline void moments_of_chunk(const Rows &r, const float *x, int64_t count, float
     float *shift = memory, *sums = memory + size, *squares = memory + 2 * size;
     clear(shift, size);
     for (int64_t turn = 0; turn < 2; ++turn) {
-        clear(sums, 2 * size);
-        each_vector(r, count, [&](int64_t place, int64_t at, auto lanes) {
-            const Vec d = load(x + place, lanes) - load(shift + at, lanes);
-            store(sums + at, load(sums + at, lanes) + d, lanes);
-            if (turn) store(squares + at, fma(d, d, load(squares + at, lanes)), lanes);
-        });
+        if (turn == 0) {
+            clear(squares, size);
+            each_vector_adding<1>(r, count, sums, [&](int64_t place, int64_t, auto lanes, Vec *sum) {
+                sum[0] = sum[0] + load(x + place, lanes);
+            });
+        } else {
+            each_vector_adding<2>(r, count, sums, [&](int64_t place, int64_t at, auto lanes, Vec *sum) {
+                const Vec d = load(x + place, lanes) - load(shift + at, lanes);
+                sum[0] = sum[0] + d;
+                sum[1] = fma(d, d, sum[1]);
+            });
+        }
         for (int64_t c = 0; c < channels; ++c) m.mean[c] = m.square[c] = 0;
         r.add_lanes(sums, m.mean);
         r.add_lanes(squares, m.square);

@@ -24,12 +24,11 @@ int forward(const simroot_norm_pool_arguments &a, int threads) {
         const float *x = a.x + image * a.pixels * a.channels;
         for (int64_t c = 0; c < a.channels; ++c) total[c] = 0;
         for (int64_t k = 0; k < r.chunks(); ++k) {
-            clear(lanes_of_sums, size);
+            const float *first = x + r.begin(k) * a.channels;
             with_activation(a.activation, [&](auto kind) {
-                each_vector(r, r.count(k), [&](int64_t place, int64_t at, auto lanes) {
-                    const Vec d = load(x + r.begin(k) * a.channels + place, lanes) - load(f.mean + at);
-                    const Vec y = decltype(kind)::value(fma(d, load(f.scale + at), load(f.bias + at)));
-                    store(lanes_of_sums + at, load(lanes_of_sums + at, lanes) + y, lanes);
+                each_vector_adding<1>(r, r.count(k), lanes_of_sums, [&](int64_t place, int64_t at, auto lanes, Vec *sum) {
+                    const Vec d = load(first + place, lanes) - load(f.mean + at);
+                    sum[0] = sum[0] + decltype(kind)::value(fma(d, load(f.scale + at), load(f.bias + at)));
                 });
             });
             r.add_lanes(lanes_of_sums, total);
@@ -59,14 +58,13 @@ int backward(const simroot_norm_pool_backward_arguments &a, int threads) {
         }
         for (int64_t k = 0; k < r.chunks(); ++k) {
             const int64_t begin = (image * a.pixels + r.begin(k)) * channels;
-            clear(sums, 2 * size);
             with_activation(a.activation, [&](auto kind) {
-                each_vector(r, r.count(k), [&](int64_t place, int64_t at, auto lanes) {
+                each_vector_adding<2>(r, r.count(k), sums, [&](int64_t place, int64_t at, auto lanes, Vec *sum) {
                     const Vec d = load(a.x + begin + place, lanes) - load(f.mean + at), scale = load(f.scale + at);
                     const Vec grad = load(a.grad + begin + place, lanes) + load(share + at);
                     const Vec dz = grad * decltype(kind)::slope(fma(d, scale, load(f.bias + at)));
-                    store(sums + at, load(sums + at, lanes) + dz, lanes);
-                    store(products + at, fma(dz, d, load(products + at, lanes)), lanes);
+                    sum[0] = sum[0] + dz;
+                    sum[1] = fma(dz, d, sum[1]);
                     store(a.dx + begin + place, dz * scale, lanes);
                 });
             });

@@ -11,7 +11,8 @@
 namespace SIMROOT_ISA {
 namespace {
 
-constexpr int tile_sums = registers == 32 ? 24 : 12;
+// Sums of a tile, and the rows whose addresses registers hold beside them.
+constexpr int tile_sums = registers == 32 ? 24 : 12, rows_at_once = 8;
 // Rows of a chunk divide into whole tiles; pieces of the rows depend on the shape alone.
 constexpr int64_t tile_rows = 24, most_pieces = 64, chunk_numbers = 12288;
 
@@ -58,6 +59,7 @@ void multiply_tile(const float *a, int64_t inputs, const float *panel, float *ou
     SIMROOT_UNROLL
     for (int r = 0; r < rows; ++r) {
         float *to = out + r * outputs;
+        SIMROOT_EACH(vectors) prefetch(to + floats_ahead + i * W);
         SIMROOT_EACH(vectors - 1) store(to + i * W, sums[r][i]);
         if (lanes == W) {
             store(to + (vectors - 1) * W, sums[r][vectors - 1]);
@@ -74,7 +76,8 @@ void multiply(const float *a, int64_t rows, int64_t inputs, const Panels &panels
         const int lanes = static_cast<int>((left - 1) % W + 1);
         const auto tiles = [&](auto count) {
             constexpr int vectors = decltype(count)::value;
-            each_piece<tile_sums / vectors>(rows, [&](int64_t row, auto several) {
+            constexpr int most_rows = tile_sums / vectors < rows_at_once ? tile_sums / vectors : rows_at_once;
+            each_piece<most_rows>(rows, [&](int64_t row, auto several) {
                 multiply_tile<decltype(several)::value, vectors>(
                     a + row * inputs, inputs, panels.at(first), out + row * outputs + first, outputs, lanes);
             });
@@ -133,6 +136,22 @@ void add_products(const float *g, int64_t outputs, const float *a, int64_t input
     }
 }
 
+// sum_r g[r][o] a[r][i] for all outputs and inputs. Lanes are of the one or of the other, whichever leaves fewer of them empty.
+struct Products {
+    int64_t outputs, inputs;
+    bool by_outputs;
+
+    Products(int64_t outputs, int64_t inputs)
+        : outputs(outputs), inputs(inputs), by_outputs(parts(outputs, W) * inputs < parts(inputs, W) * outputs) {}
+    int64_t floats() const { return W * (by_outputs ? parts(outputs, W) * inputs : parts(inputs, W) * outputs); }
+    int64_t at(int64_t o, int64_t i) const {
+        return by_outputs ? i * parts(outputs, W) * W + o : o * parts(inputs, W) * W + i;
+    }
+    void add(const float *g, const float *a, int64_t count, float *sums) const {
+        by_outputs ? add_products(a, inputs, g, outputs, count, sums) : add_products(g, outputs, a, inputs, count, sums);
+    }
+};
+
 // Rows by chunks, which lie within a unit: an image where each has a gate of its own, else all rows. Pieces are the chunks
 // whose sums are found together; those of an image are in one piece.
 struct Shape {
@@ -158,6 +177,7 @@ void activate(
     int64_t activation, const Rows &r, const Affine &f, const float *gate, const float *x, int64_t count, float *to) {
     with_activation(activation, [&](auto kind) {
         const auto value = [&](int64_t place, int64_t at, auto lanes) {
+            prefetch(x + place + floats_ahead);
             const Vec z = fma(load(x + place, lanes) - load(f.mean + at), load(f.scale + at), load(f.bias + at));
             return decltype(kind)::value(z);
         };
@@ -178,25 +198,25 @@ void apply_gate(
     int64_t activation, const Rows &r, const Affine &f, const float *gate, const float *x, int64_t count, float *dx,
     float *products) {
     with_activation(activation, [&](auto kind) {
-        each_vector(r, count, [&](int64_t place, int64_t at, auto lanes) {
+        each_vector_adding<1>(r, count, products, [&](int64_t place, int64_t at, auto lanes, Vec *product) {
             const Vec z = fma(load(x + place, lanes) - load(f.mean + at), load(f.scale + at), load(f.bias + at));
             const Vec grad = load(dx + place, lanes);
-            store(products + at, fma(grad, decltype(kind)::value(z), load(products + at, lanes)), lanes);
+            product[0] = fma(grad, decltype(kind)::value(z), product[0]);
             store(dx + place, grad * load(gate + at), lanes);
         });
     });
 }
 
-// From the gradient by f(norm(x)), in dx: that by x; and the sums of that by norm(x) and of its products with x - mean.
+// From the gradient by f(norm(x)), in dx: that by x; and the sums of that by norm(x) and of its products with x - mean, two
+// lines.
 void differentiate(
-    int64_t activation, const Rows &r, const Affine &f, const float *x, int64_t count, float *dx, float *sums,
-    float *products) {
+    int64_t activation, const Rows &r, const Affine &f, const float *x, int64_t count, float *dx, float *sums) {
     with_activation(activation, [&](auto kind) {
-        each_vector(r, count, [&](int64_t place, int64_t at, auto lanes) {
+        each_vector_adding<2>(r, count, sums, [&](int64_t place, int64_t at, auto lanes, Vec *sum) {
             const Vec d = load(x + place, lanes) - load(f.mean + at), scale = load(f.scale + at);
             const Vec dz = load(dx + place, lanes) * decltype(kind)::slope(fma(d, scale, load(f.bias + at)));
-            store(sums + at, load(sums + at) + dz);
-            store(products + at, fma(dz, d, load(products + at)));
+            sum[0] = sum[0] + dz;
+            sum[1] = fma(dz, d, sum[1]);
             store(dx + place, dz * scale, lanes);
         });
     });
@@ -231,7 +251,8 @@ int backward(const simroot_gated_conv_backward_arguments &a, int threads) {
     const Shape s(a);
     const Rows in(s.rows, s.inputs), out(s.rows, s.outputs);
     const Panels panels(s.inputs, s.outputs);
-    const int64_t step = parts(s.inputs, W) * W, size = a.dweights ? s.outputs * step : 0;
+    const Products sums_of_products(s.outputs, s.inputs);
+    const int64_t size = a.dweights ? sums_of_products.floats() : 0;
     const int64_t shared = 3 * (in.floats() + out.floats());
     const int64_t own = s.chunk * (s.inputs + s.outputs) + 3 * in.floats();
     const Memory<float> memory(shared + threads * own + s.pieces * size);
@@ -257,6 +278,8 @@ int backward(const simroot_gated_conv_backward_arguments &a, int threads) {
             if (a.out_mean) {
                 const float *y = a.out + begin * s.outputs;
                 each_vector(out, count, [&](int64_t place, int64_t at, auto lanes) {
+                    prefetch(y + place + floats_ahead);
+                    prefetch(g + place + floats_ahead);
                     const Vec d = load(y + place, lanes) - load(correction.mean + at);
                     const Vec whole = load(g + place, lanes) + load(correction.first + at);
                     store(grads + place, fma(d, load(correction.second + at), whole), lanes);
@@ -265,19 +288,18 @@ int backward(const simroot_gated_conv_backward_arguments &a, int threads) {
             }
             if (a.dweights) {
                 if (a.mean) activate(a.activation, in, f, gate, x, count, values);
-                add_products(g, s.outputs, a.mean ? values : x, s.inputs, count, products + piece * size);
+                sums_of_products.add(g, a.mean ? values : x, count, products + piece * size);
             }
             if (!a.dx) continue;
             float *dx = a.dx + begin * s.inputs;
             multiply(g, count, s.outputs, panels, dx, s.inputs);
             if (!a.mean) continue;
-            clear(lanes_of_sums, 2 * in.floats());
             if (gate) {
                 apply_gate(a.activation, in, f, gate, x, count, dx, lanes_of_sums);
                 in.add_lanes(lanes_of_sums, gates.data() + s.unit_of(k) * s.inputs);
                 continue;
             }
-            differentiate(a.activation, in, f, x, count, dx, lanes_of_sums, lanes_of_sums + in.floats());
+            differentiate(a.activation, in, f, x, count, dx, lanes_of_sums);
             in.add_lanes(lanes_of_sums, total);
             in.add_lanes(lanes_of_sums + in.floats(), total + s.inputs);
         }
@@ -295,7 +317,7 @@ int backward(const simroot_gated_conv_backward_arguments &a, int threads) {
     for (int64_t o = 0; a.dweights && o < s.outputs; ++o) {
         for (int64_t i = 0; i < s.inputs; ++i) {
             double sum = 0;
-            for (int64_t piece = 0; piece < s.pieces; ++piece) sum += products[piece * size + o * step + i];
+            for (int64_t piece = 0; piece < s.pieces; ++piece) sum += products[piece * size + sums_of_products.at(o, i)];
             a.dweights[o * s.inputs + i] = static_cast<float>(sum);
         }
     }
