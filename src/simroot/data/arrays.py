@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from simroot.data.groups import grouped
+from simroot.data.labels import class_counts, require_classes
 from simroot.data.leaks import shared_lines
 from simroot.data.splits import ImageData, MemorySplit, Split, mean_and_std, stratified
 from simroot.errors import DataError, counted
@@ -37,6 +38,7 @@ def from_arrays(
     seed: int = 0,
     limit: int | None = None,
     name: str = "arrays",
+    multi_label: bool = False,
 ) -> ImageData:
     """Data to train on from arrays or tensors.
 
@@ -53,22 +55,20 @@ def from_arrays(
         seed: of the held-out part and of the subset.
         limit: train on so many images only, the classes in proportion.
         name: what to call the data.
+        multi_label: ``labels`` are (N, classes), 1 for each class that an image has and 0 for the others.
 
     Raises:
         DataError: anything else was received.
     """
     size = None if image_size is None else as_image_size(image_size)
-    train = _memory_split(images, labels, size, "images", "labels")
+    train = _memory_split(images, labels, size, "images", "labels", multi_label)
     if (val_images is None) != (val_labels is None):
         raise DataError("only one of val_images and val_labels was given: expected both or neither")
     val = None
     if val_images is not None and val_labels is not None:
-        val = _memory_split(val_images, val_labels, size, "val_images", "val_labels")
-    names = (
-        tuple(classes)
-        if classes is not None
-        else tuple(str(k) for k in range(min(int(train.labels.max()) + 1, len(train))))
-    )
+        val = _memory_split(val_images, val_labels, size, "val_images", "val_labels", multi_label)
+    count = train.labels.shape[1] if multi_label else min(int(train.labels.max()) + 1, len(train))
+    names = tuple(map(str, range(count))) if classes is None else tuple(classes)
     _, channels, height, width = train.images.shape
     preparation = Preparation(channels, as_image_size((height, width)))
     return assemble(
@@ -194,9 +194,7 @@ def _held_out(validation: float | int | None, default: float | int, count: int) 
 def _check_range(name: str, classes: tuple[str, ...], split: Split, part: str) -> None:
     if len(split) == 0:
         raise DataError(f"{name} has no {part} image that can be used")
-    low, high = int(split.labels.min()), int(split.labels.max())
-    if low < 0 or high >= len(classes):
-        raise DataError(f"{name}: {part} labels go from {low} to {high}, expected 0 to {len(classes) - 1}")
+    require_classes(split.labels, len(classes), f"{name}: {part} labels")
 
 
 def _check_all_classes(name: str, classes: tuple[str, ...], train: Split, val: Split) -> None:
@@ -207,7 +205,7 @@ def _check_all_classes(name: str, classes: tuple[str, ...], train: Split, val: S
 
 
 def _absent(classes: tuple[str, ...], split: Split) -> str:
-    counts = split.labels.bincount(minlength=len(classes)).tolist()
+    counts = class_counts(split.labels, len(classes)).tolist()
     return ", ".join(label for label, count in zip(classes, counts, strict=True) if count == 0)
 
 
@@ -217,8 +215,17 @@ def _memory_split(
     image_size: ImageSize | None,
     images_name: str,
     labels_name: str,
+    multi_label: bool,
 ) -> MemorySplit:
     images8, target = pixels(np.asarray(images), images_name, rectangles=image_size is not None), np.asarray(labels)
+    if multi_label:
+        if target.ndim != 2 or len(target) != len(images8) or not set(np.unique(target).tolist()) <= {0, 1}:
+            raise DataError(f"{labels_name} has shape {target.shape}, expected 0 or 1 in ({len(images8)}, classes)")
+        return MemorySplit(to_shape(images8, image_size, None), torch.from_numpy(target.astype(np.uint8)))
+    if target.ndim == 2 and len(target) == len(images8):
+        raise DataError(
+            f"{labels_name} has shape {target.shape}, expected one per image; multi_label=True takes 0 and 1"
+        )
     if target.shape != (len(images8),):
         raise DataError(f"{labels_name} has shape {target.shape}, expected ({len(images8)},): one per image")
     if not np.issubdtype(target.dtype, np.integer):

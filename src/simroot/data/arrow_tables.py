@@ -87,6 +87,8 @@ class Schema:
             yield Row(*_image(row[self.chosen.image]), *self.chosen.rest(row, where))
 
     def _label(self, value: Any, where: str) -> Any:
+        if isinstance(value, list):
+            return [self._label(one, where) for one in value]
         if self.classes is None or not isinstance(value, int) or isinstance(value, bool):
             return value
         if value == -1:  # Hugging Face's word for no label
@@ -132,12 +134,18 @@ def _features(metadata: Mapping[bytes, bytes] | None) -> dict[str, dict[str, Any
     """Column -> what Hugging Face's metadata say of it."""
     try:
         found = json.loads((metadata or {}).get(_METADATA, b"{}"))["info"]["features"]
-        return {name: kind for name, kind in found.items() if isinstance(kind, dict)}
+        kinds = {
+            name: {"feature": kind[0]} if isinstance(kind, list) and kind else kind for name, kind in found.items()
+        }
+        return {name: kind for name, kind in kinds.items() if isinstance(kind, dict)}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
 
 
 def _class_names(feature: Mapping[str, Any]) -> Sequence[str] | None:
+    """Those of a label, or of each in a list of them."""
+    if isinstance(inside := feature.get("feature"), Mapping):  # a Sequence, or a List as it is called since, or [...]
+        feature = inside
     names = feature.get("names") if feature.get("_type") == "ClassLabel" else None
     if isinstance(names, list) and all(isinstance(name, str) for name in names):
         return names

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from simroot.data.labels import class_counts
 from simroot.data.splits import ImageData
 from simroot.errors import quoted
 
@@ -19,6 +20,16 @@ def class_weights(labels: Tensor, classes: int) -> Tensor:
         classes: their number.
     """
     return len(labels) / (classes * labels.bincount(minlength=classes).double()).float()
+
+
+def positive_weights(labels: Tensor) -> Tensor:
+    """Float32 (classes,): (n - n_c) / n_c, so that those that have a class weigh as much as those that do not.
+
+    Args:
+        labels: uint8 (N, classes), each class at least once.
+    """
+    counts = labels.sum(0).double()
+    return ((len(labels) - counts) / counts).float()
 
 
 def balanced_order(labels: Tensor, generator: torch.Generator) -> Tensor:
@@ -40,7 +51,7 @@ def balanced_order(labels: Tensor, generator: torch.Generator) -> Tensor:
 
 def uneven_line(data: ImageData) -> str:
     """A line about classes of unlike size to train on; empty if none is three times as large as another."""
-    counts = data.train.labels.bincount(minlength=len(data.classes))
+    counts = class_counts(data.train.labels, len(data.classes))
     least, most = (int(index) for index in (counts.argmin(), counts.argmax()))
     if counts[most] < _UNEVEN * counts[least]:
         return ""

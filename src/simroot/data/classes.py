@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from simroot.data.labels import class_counts, is_multi_label
 from simroot.data.splits import ImageData
 from simroot.errors import counted
 
@@ -23,10 +24,12 @@ def class_lines(data: ImageData) -> tuple[str, str]:
 
 def class_line(classes: Sequence[str], labels: Tensor, part: str, where: str) -> str:
     """The numbers of images of every class of a part, and where they come from, in one line."""
-    counts = labels.bincount(minlength=len(classes)).tolist()
+    counts = class_counts(labels, len(classes)).tolist()
     named = ", ".join(f"{label} {count:,}" for label, count in list(zip(classes, counts, strict=True))[:_NAMED])
     more = ""
     if len(classes) > _NAMED:
         more = f" and {len(classes) - _NAMED:,} more ({min(counts):,} to {max(counts):,} each)"
     found = counted(len(labels), f"{part} image")
+    if is_multi_label(labels):
+        more = f"{more}; {int((labels.sum(1) == 0).sum()):,} with no class"
     return f"{found} of {counted(len(classes), 'class', 'classes')}, from {where}: {named}{more}"

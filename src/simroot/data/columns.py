@@ -13,7 +13,9 @@ from simroot.errors import DataError, is_whole, listed, quoted
 _IMAGE = (
     "image img path file filename filepath imagepath imgpath imagefile imgfile imagename relativepath picture photo"
 )
-_LABEL = "label class category target labels classes labelname classname categoryname species breed tag y"
+_LABEL = (
+    "label class category target labels classes labelname classname categoryname species breed tag tags categories y"
+)
 _SPLIT = "split subset partition part set"
 _GROUP: list[str] = []  # never guessed: it changes which images are held out
 _GUESSES = {"image": _IMAGE.split(), "label": _LABEL.split(), "split": _SPLIT.split(), "group": _GROUP}
@@ -31,6 +33,7 @@ class Columns:
         group: of what must stay on one side of a split, such as the person in the image.
         level: of folders, the depth of those inside of a class folder that are groups.
         root: the folder that the paths start from and stay in; None for that of the table.
+        multi_label: whether a label names any number of classes.
     """
 
     image: str | None = None
@@ -39,6 +42,7 @@ class Columns:
     group: str | None = None
     level: int | None = None
     root: Path | None = None
+    multi_label: bool = False
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> Columns:
@@ -48,10 +52,30 @@ class Columns:
         level = arguments.get("group_level")
         if level is not None and not is_whole(level, 1):
             raise DataError(f"group_level is {quoted(level)}; expected 1 for the folders inside of the class folders")
-        return cls(**names, level=level, root=None if root is None else Path(root).expanduser())
+        multi_label = bool(arguments.get("multi_label", False))
+        root = None if root is None else Path(root).expanduser()
+        return cls(**names, level=level, root=root, multi_label=multi_label)
+
+    def require_none(self, where: str) -> None:
+        """Refuse columns of what has none.
+
+        Raises:
+            DataError: naming what was said, and what the data is: ``where``.
+        """
+        for name, kind in OF_TABLES.items():
+            said = getattr(self, kind)
+            if said is not None and said is not False:
+                option = f"--{name.replace('_', '-')}"
+                shown = option if said is True else f"{option} {quoted(str(said))}"
+                raise DataError(
+                    f"{where}, which has no columns; {shown} ({name}= of load) goes with tables, Parquet and shards:"
+                    " leave it out, or give such data"
+                )
 
 
 COLUMN_ARGUMENTS = (*(f"{kind}_column" for kind in _GUESSES), "group_level", "image_root")
+# Arguments that say something of tables alone, and the attributes that hold it.
+OF_TABLES = {**{f"{kind}_column": kind for kind in _GUESSES}, "image_root": "root", "multi_label": "multi_label"}
 
 
 class Chosen(NamedTuple):

@@ -6,11 +6,16 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from simroot.data.class_texts import all_classes, marked, parted
 from simroot.data.columns import Columns
 from simroot.data.forms import Tables, merged, tables_of
 from simroot.data.tree import WHOLE, Part, Tree, arrange, part_inside, part_of, read_listing, read_tree, top_folders
-from simroot.errors import DataError
+from simroot.errors import DataError, listed
 from simroot.images.listing import ImageFile, Listing, name_text
 
 _GUESSED = Columns()
@@ -20,10 +25,10 @@ logger = logging.getLogger("simroot")
 
 @dataclass(frozen=True)
 class Labelled:
-    """Files with the indices of their classes, and where they lie, for people."""
+    """Files with their labels, see ``simroot.data.labels``, and where they lie, for people."""
 
     files: list[ImageFile]
-    labels: list[int]
+    labels: NDArray[np.integer[Any]]
     where: str
 
 
@@ -54,7 +59,13 @@ def labelled_parts(
         held_against = held_against and _grouped(held_against, columns.level, path)
     elif columns.group is not None and tables is None:
         raise DataError(f"{path} is no table: --group-level names the groups, not --group-column")
-    return _checked(chosen, held_against, path, same=tables is None)
+    if tables is None and not any(_is_table(part) for part in (train, val)):
+        columns.require_none(f"{path} holds class folders")
+    return _checked(chosen, held_against, path, same=tables is None, multi_label=columns.multi_label)
+
+
+def _is_table(part: str | Path | None) -> bool:
+    return part is not None and tables_of(Path(part).expanduser()) is not None
 
 
 def _grouped(part: Part, level: int, path: Path) -> Part:
@@ -69,27 +80,39 @@ def _grouped(part: Part, level: int, path: Path) -> Part:
     return Part(part.folder, {name: [grouped(file) for file in files] for name, files in part.items()})
 
 
-def parts_of_tree(tree: Tree, path: Path) -> tuple[tuple[str, ...], Labelled, Labelled | None]:
+def parts_of_tree(
+    tree: Tree, path: Path, *, multi_label: bool = False
+) -> tuple[tuple[str, ...], Labelled, Labelled | None]:
     """``labelled_parts`` of rows that have been read."""
-    return _checked(_training(tree, path), _validation(tree, path), path, same=False)
+    return _checked(_training(tree, path), _validation(tree, path), path, same=False, multi_label=multi_label)
 
 
 def _checked(
-    chosen: Part, held_against: Part | None, path: Path, *, same: bool
+    chosen: Part, held_against: Part | None, path: Path, *, same: bool, multi_label: bool
 ) -> tuple[tuple[str, ...], Labelled, Labelled | None]:
     """The parts with their classes, which must be the ``same`` if it is said: of rows, those of a part may lack one."""
-    classes = tuple(chosen)
+    classes = _classes(chosen, multi_label)
     if held_against:
-        only_train = sorted(set(classes) - set(held_against)) if same else []
-        only_val = sorted(set(held_against) - set(classes))
+        others = _classes(held_against, multi_label)
+        only_train = sorted(set(classes) - set(others)) if same else []
+        only_val = sorted(set(others) - set(classes))
         if only_train or only_val:
             raise DataError(
                 f"{path}: training and validation part have different classes (only in training:"
                 f" {', '.join(only_train) or 'none'}; only in validation: {', '.join(only_val) or 'none'})"
             )
+    if len(classes) < 2 and multi_label:
+        raise DataError(
+            f"{path}: the labels name {listed(classes, 1) or 'no class'} alone: expected at least 2 classes"
+        )
     if len(classes) < 2:
         raise DataError(f"{path} has one class ({classes[0]}): expected at least 2 class folders")
-    return classes, _labelled(chosen, classes), _labelled(held_against, classes) if held_against else None
+    second = _labelled(held_against, classes, multi_label) if held_against else None
+    return classes, _labelled(chosen, classes, multi_label), second
+
+
+def _classes(part: Part, multi_label: bool) -> tuple[str, ...]:
+    return all_classes(part) if multi_label else tuple(part)
 
 
 def _parts_of_folder(
@@ -130,6 +153,8 @@ def labelled_test(path: Path, classes: Sequence[str], columns: Columns = _GUESSE
         DataError: there are none, or they have a class that the network does not know.
     """
     tables = tables_of(path)
+    if tables is None:
+        columns.require_none(f"{path} holds class folders")
     tree = read_tree(path, grouped=columns.level is not None) if tables is None else tables.read(columns)
     name = next((name for name in ("test", "val", WHOLE) if (found := tree.get(name)) and found.filled), None)
     if name is None:
@@ -137,8 +162,8 @@ def labelled_test(path: Path, classes: Sequence[str], columns: Columns = _GUESSE
     part = tree[name]
     if part.empty:
         logger.warning("%s: no image can be read of %s", path, ", ".join(part.empty))
-    check_known(str(path), part.filled, classes)
-    return name, _labelled(part, classes)
+    check_known(str(path), all_classes(part) if columns.multi_label else part.filled, classes)
+    return name, _labelled(part, classes, columns.multi_label)
 
 
 def check_known(name: str, found: Sequence[str], classes: Sequence[str]) -> None:
@@ -194,7 +219,12 @@ def _named(listing: Listing, path: Path, folder: str | Path, columns: Columns) -
     raise DataError(f"{path} has no folder {name_text(name)}; its folders are {known}")
 
 
-def _labelled(part: Part, classes: Sequence[str]) -> Labelled:
-    pairs = [(file, classes.index(name)) for name, files in part.items() for file in files]
+def _labelled(part: Part, classes: Sequence[str], multi_label: bool) -> Labelled:
     where = name_text("/".join(part.folder)) or "its class folders"
-    return Labelled([file for file, _ in pairs], [label for _, label in pairs], where)
+    files = [file for files in part.values() for file in files]
+    if multi_label:
+        known = {name: number for number, name in enumerate(classes)}
+        rows = marked([[known[name] for name in parted(text)] for text in part], len(classes))
+    else:
+        rows = np.array([classes.index(name) if own else -1 for name, own in part.items()], dtype=np.int64)
+    return Labelled(files, rows.repeat([len(own) for own in part.values()], axis=0), where)

@@ -6,11 +6,13 @@ import importlib
 import itertools
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from simroot.data.columns import Columns
+from simroot.data.columns import OF_TABLES, Columns
+from simroot.data.names import NAMES
 from simroot.data.tables import read_tables
 from simroot.data.tree import Part, Tree, part_of
 from simroot.errors import DataError
@@ -99,6 +101,14 @@ def expanded(path: Path) -> Iterator[Path]:
     if count > _MOST_FILES:
         raise DataError(f"{path} stands for more than {_MOST_FILES:,} files")
     yield from (Path("".join(chosen)) for chosen in itertools.product(*choices))
+
+
+def moved(source: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of ``load`` for data that others say lies elsewhere now: what was said of tables goes with tables."""
+    place = given.get("name_or_path")
+    if place is not None and (place in NAMES or tables_of(Path(place).expanduser()) is None):
+        source = {name: value for name, value in source.items() if name not in OF_TABLES}
+    return {**source, **given}
 
 
 def merged(tree: Tree) -> Part:

@@ -53,6 +53,7 @@ def load(
     group_level: int | None = None,
     image_root: str | Path | None = None,
     near_duplicates: bool = False,
+    multi_label: bool = False,
 ) -> ImageData:
     """Images to train on.
 
@@ -97,6 +98,8 @@ def load(
         image_root: the folder that the paths of a table start from and stay in (default: that of the table).
         near_duplicates: compare what training and validation images look like, and say which are alike. That they have
             the same pixels is always said.
+        multi_label: an image may have any number of classes, also none. Of tables: the label is a list of names, or a
+            text with ``|`` between. Without it lists are refused.
 
     Raises:
         DataError: there is nothing to train on there; the message says why and what to do.
@@ -109,12 +112,16 @@ def load(
             "group_column": group_column,
             "group_level": group_level,
             "image_root": image_root,
+            "multi_label": multi_label,
         }
     )
     name, asked = str(name_or_path), Asked.of(image_size, None, fit, pixel_range, background)
     if name_or_path in NAMES:
         if train is not None or val is not None:
             raise DataError(f"{name} has parts of its own: train and val go with the path of a folder or an archive")
+        columns.require_none(f"{name} is a named set")
+        if columns.level is not None:
+            raise DataError(f"{name} is a named set without folders: leave out --group-level (group_level= of load)")
         _say_namesake(name)
         images, classes, held_out = load_named(name, "train", data_root, download)
         preparation = asked.settled_for(images.images)
@@ -169,8 +176,9 @@ def load_labelled(
     columns: Columns | None = None,
 ) -> tuple[str, Split]:
     """The images of ``load_test`` and the part that they are: ``"test"``, ``"val"`` or ``"whole"``."""
-    name = str(name_or_path)
+    name, columns = str(name_or_path), columns or Columns()
     if name_or_path in NAMES:
+        columns.require_none(f"{name} is a named set")
         split, names, _ = load_named(name, "test", data_root, download)
         _say_namesake(name)
         check_known(name, names, classes)
@@ -178,8 +186,8 @@ def load_labelled(
         preparation = asked.settled(*asked.shape([]), [])
         log_channels(split.images.shape[1], preparation.channels)
         return "test", MemorySplit(fitted(split.images, preparation), index[split.labels])
-    part, found = labelled_test(_path(name), classes, columns or Columns())
-    images = decode_files(found.files, torch.tensor(found.labels), asked)[0]
+    part, found = labelled_test(_path(name), classes, columns)
+    images = decode_files(found.files, torch.from_numpy(found.labels), asked)[0]
     kind = {"test": "test", "val": "validation"}.get(part, "labelled")
     logger.info("%s", class_line(classes, images.labels, kind, found.where))
     return part, images
@@ -217,14 +225,14 @@ def load_files(
     near: bool = False,
 ) -> ImageData:
     """Data to train on from files with labels; what is not asked for, and the rest, as ``load``."""
-    files, labels = list(first.files), list(first.labels)
+    files, labels = list(first.files), torch.from_numpy(first.labels)
     if second:
-        files, labels = files + second.files, labels + second.labels
+        files, labels = files + second.files, torch.cat((labels, torch.from_numpy(second.labels)))
     training = torch.arange(len(files)) < len(first.files)
     if not second:
         groups = [file.group for file in files]
-        training[hold_out(torch.tensor(labels), validation, FIFTH, seed, groups)[0]] = False
-    split, preparation, kept, skipped = decode_files(files, torch.tensor(labels), asked, training, check=check)
+        training[hold_out(labels, validation, FIFTH, seed, groups)[0]] = False
+    split, preparation, kept, skipped = decode_files(files, labels, asked, training, check=check)
     train_part, val_part = split, None
     if second:
         in_train = kept < len(first.files)

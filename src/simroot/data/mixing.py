@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from simroot.data.labels import is_multi_label
+
 
 class Mixture(NamedTuple):
     """How a batch is mixed.
@@ -33,8 +35,13 @@ class Mixture(NamedTuple):
         return partners + self.shares.to(images.device) * (images - partners)
 
     def targets(self, labels: Tensor, classes: int) -> Tensor:
-        """Probabilities (B, classes): of each label its image's part of the pixels."""
-        own = functional.one_hot(labels, classes).float()
+        """Probabilities (B, classes): of each label its image's part of the pixels.
+
+        Args:
+            labels: int64 (B,), or uint8 (B, classes) where images have any number of classes.
+            classes: their number.
+        """
+        own = labels.float() if is_multi_label(labels) else functional.one_hot(labels, classes).float()
         share = self.shares.mean((1, 2, 3)).to(labels.device)[:, None]
         return own * share + own[self.partners.to(labels.device)] * (1 - share)
 

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from simroot.data.arrays import pixels
 from simroot.data.choices import Asked
+from simroot.data.class_texts import marked
 from simroot.data.columns import Columns
 from simroot.data.folders import Labelled, parts_of_tree
 from simroot.data.loading import load_files
@@ -45,6 +47,7 @@ def from_dataset(
     label_column: str | None = None,
     group_column: str | None = None,
     name: str = "data set",
+    multi_label: bool = False,
 ) -> ImageData:
     """Data to train on from a data set in Python. All of it is read once, into memory.
 
@@ -65,6 +68,8 @@ def from_dataset(
         label_column: likewise of their classes.
         group_column: likewise of what stays on one side where a part is held out.
         name: what to call the data.
+        multi_label: an image may have any number of classes: its label is a list of words or numbers, or a tensor or
+            array with 0 or 1 for each class.
 
     Raises:
         DataError: something else was received, or there is nothing to train on.
@@ -74,9 +79,10 @@ def from_dataset(
     if val is not None:
         given["val"] = val
     if all(hasattr(part, "with_format") and hasattr(part, "features") for part in given.values()):
-        found = _of_datasets(given, Columns(image_column, label_column, "", group_column), name)
+        columns = Columns(image_column, label_column, "", group_column, multi_label=multi_label)
+        found = _of_datasets(given, columns, name)
     else:
-        found = _of_pairs(given, classes, name)
+        found = _of_pairs(given, classes, name, multi_label=multi_label)
     return load_files(name, *found, asked, validation=validation, seed=seed, limit=limit)
 
 
@@ -87,7 +93,7 @@ def _of_datasets(given: Mapping[str, Any], columns: Columns, name: str) -> Parts
     """By the rows of the tables behind them, so that they are the same as from the files of such a data set."""
     from simroot.data.arrow_tables import Schema
 
-    table = Table(Path(name), Path(abspath(".")).anchor)
+    table = Table(Path(name), Path(abspath(".")).anchor, multi_label=columns.multi_label)
     for key, part in given.items():
         chosen = WHOLE if key == WHOLE or len(given) == 1 else _part(key)
         schema = Schema(part.features.arrow_schema, columns, name)
@@ -97,17 +103,17 @@ def _of_datasets(given: Mapping[str, Any], columns: Columns, name: str) -> Parts
                 image = abspath(row.image) if isinstance(row.image, str) and row.image else row.image
                 table.add(row._replace(image=image), Path(name), chosen)
             start += batch.num_rows
-    return parts_of_tree(table.tree(), Path(name))
+    return parts_of_tree(table.tree(), Path(name), multi_label=columns.multi_label)
 
 
-def _of_pairs(given: Mapping[str, Any], classes: Sequence[str] | None, name: str) -> Parts:
+def _of_pairs(given: Mapping[str, Any], classes: Sequence[str] | None, name: str, *, multi_label: bool) -> Parts:
     """In the order in which they come."""
     found: dict[str, tuple[list[ImageFile], list[Any]]] = {}
     budget = memory_budget()
     for key, part in given.items():
         files, labels = found.setdefault(WHOLE if key == WHOLE or len(given) == 1 else _part(key), ([], []))
         for number, item in enumerate(watched(_items(part), "reading the data set")):
-            source, label = _pair(item, f"item {number} of {name}")
+            source, label = _pair(item, f"item {number} of {name}", multi_label=multi_label)
             budget -= len(source) if isinstance(source, bytes) else 0
             if budget < 0:
                 raise DataError(f"{name} holds more images than fit in memory: write them into files")
@@ -115,8 +121,14 @@ def _of_pairs(given: Mapping[str, Any], classes: Sequence[str] | None, name: str
             labels.append(label)
         classes = classes or getattr(part, "classes", None)
     every = [label for _, labels in found.values() for label in labels]
-    names, index = _classes(every, classes, name)
-    parts = {part: Labelled(files, [index[label] for label in labels], name) for part, (files, labels) in found.items()}
+    names, index = _classes([one for own in every for one in own] if multi_label else every, classes, name)
+
+    def numbered(labels: list[Any]) -> NDArray[np.integer[Any]]:
+        if multi_label:
+            return marked([[index[one] for one in own] for own in labels], len(names))
+        return np.array([index[label] for label in labels], dtype=np.int64)
+
+    parts = {part: Labelled(files, numbered(labels), name) for part, (files, labels) in found.items()}
     train = parts.get("train", parts.get(WHOLE))
     if train is None:
         raise DataError(f"{name} has {', '.join(parts)} but no train part")
@@ -138,22 +150,43 @@ def _items(part: Any) -> Iterator[Any]:
     raise DataError(f"the data set is {quoted(part)}; expected one of torch's or of datasets', or pairs")
 
 
-def _pair(item: Any, where: str) -> tuple[Source, Any]:
+def _pair(item: Any, where: str, *, multi_label: bool) -> tuple[Source, Any]:
     if not isinstance(item, tuple | list) or len(item) != 2:
         raise DataError(f"{where} is {quoted(item)}; expected an image and its label")
-    image, label = item
+    label = (_labels if multi_label else _label)(item[1], where)
+    return _source(item[0], where), label
+
+
+def _label(label: Any, where: str) -> Any:
     if isinstance(label, Tensor | np.generic | np.ndarray):
         label = label.tolist()  # a number of what has no dimensions
     if isinstance(label, bool) or not isinstance(label, int | str):
-        raise DataError(f"{where} has the label {quoted(label)}; expected a whole number or a word")
+        several = "; multi_label=True takes lists" if isinstance(label, list | tuple | set) else ""
+        raise DataError(f"{where} has the label {quoted(label)}; expected a whole number or a word{several}")
+    return label
+
+
+def _labels(label: Any, where: str) -> list[Any]:
+    """Words or numbers of classes, from a list of them or from 0 or 1 for each class."""
+    if isinstance(label, Tensor | np.ndarray):
+        array = np.asarray(label)
+        if array.ndim != 1 or not set(np.unique(array).tolist()) <= {0, 1}:
+            raise DataError(f"{where} has a label of the shape {array.shape}; expected 0 or 1 for each class")
+        return [int(number) for number in np.flatnonzero(array)]
+    if not isinstance(label, list | tuple | set):
+        raise DataError(f"{where} has the label {quoted(label)}; expected a list, since multi_label is True")
+    return [_label(one, where) for one in label]
+
+
+def _source(image: Any, where: str) -> Source:
     if isinstance(image, bytes):
-        return image, label
+        return image
     if isinstance(image, str | Path):
-        return Path(image), label
+        return Path(image)
     if isinstance(image, Image.Image):
-        return encoded(image), label
+        return encoded(image)
     array = image.detach().cpu().numpy() if isinstance(image, Tensor) else np.asarray(image)
-    return encoded(pixels(array[None], f"the image of {where}", rectangles=True)[0].permute(1, 2, 0).numpy()), label
+    return encoded(pixels(array[None], f"the image of {where}", rectangles=True)[0].permute(1, 2, 0).numpy())
 
 
 def _classes(labels: Sequence[Any], classes: Sequence[str] | None, name: str) -> tuple[tuple[str, ...], dict[Any, int]]:

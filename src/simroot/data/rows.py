@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from simroot.data.class_texts import SIGN, joined
 from simroot.data.columns import Chosen
 from simroot.data.tree import part_of
 from simroot.errors import DataError, quoted
@@ -60,9 +61,34 @@ def label_text(value: Any, where: str) -> str | None:
     if isinstance(value, bool | int):
         return str(value).lower()
     if not isinstance(value, str):
-        raise DataError(f"{where}: the label is {quoted(value)}; expected one word or whole number for each image")
+        several = "; --multi-label takes lists (multi_label=True of load)" if isinstance(value, list | tuple) else ""
+        raise DataError(
+            f"{where}: the label is {quoted(value)}; expected one word or whole number for each image{several}"
+        )
     text = _WHOLE.sub(r"\1", value.strip()) if _WHOLE.fullmatch(value.strip()) else value.strip()
     return None if text.lower() in ("", "nan") else class_name(text)
+
+
+def labels_text(value: Any, where: str) -> str | None:
+    """The classes that a label names, as ``labels.joined``; None if there is no label, as for null and NaN.
+
+    A label is a list of names or numbers, or a text with ``|`` between. Empty ones name no class, and that is a label.
+
+    Raises:
+        DataError: something else.
+    """
+    if isinstance(value, str):
+        if value.strip().lower() == "nan":
+            return None
+        value = value.split(SIGN)
+    if not isinstance(value, list | tuple):
+        return label_text(value, where)
+    if nested := [one for one in value if isinstance(one, list | tuple)]:
+        raise DataError(f"{where}: the label has {quoted(nested[0])} inside; expected a list of words or whole numbers")
+    names = [name for one in value if (name := label_text(one, where)) is not None]
+    if unclear := [name for name in names if SIGN in name]:
+        raise DataError(f"{where}: the class {quoted(unclear[0])} has {SIGN} inside, which stands between classes")
+    return joined(names)
 
 
 def part_text(value: Any, where: str) -> str | None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from simroot.data.crop import Window, window
 from simroot.data.hashes import name_hash, pixel_hashes
+from simroot.data.labels import held_out, is_multi_label
 from simroot.errors import DataError
 from simroot.images.decoding import decode_array, reason
 from simroot.images.listing import ImageFile
@@ -27,8 +28,8 @@ _WHOLE = window("whole", train=False)
 class Split(ABC):
     """Labelled images of one shape.
 
-    ``labels`` is int64 (N,); ``images`` is uint8 (N,C,H,W), or None when streamed; ``names`` are those of their files,
-    or None of arrays.
+    ``labels`` is int64 (N,), or uint8 (N, classes) where an image may have any number of classes; ``images`` is uint8
+    (N,C,H,W), or None when streamed; ``names`` are those of their files, or None of arrays.
     """
 
     labels: Tensor
@@ -159,6 +160,11 @@ class ImageData:
     notes: tuple[str, ...] = ()
 
     @property
+    def multi_label(self) -> bool:
+        """Whether an image may have any number of classes."""
+        return is_multi_label(self.train.labels)
+
+    @property
     def image_size(self) -> ImageSize:
         """Side of the images, or (height, width)."""
         return self.preparation.image_size
@@ -202,7 +208,8 @@ def stratified(labels: Tensor, count: int, seed: int, *, leave: int = 0) -> tupl
     """Indices of ``count`` examples with the classes in proportion, and of the rest; both ascending.
 
     Class c gives count * n_c / n, rounded by largest remainder, but leaves ``leave`` examples where the others can give
-    for it. NumPy's legacy generator is used because its stream is frozen: the same split with every version.
+    for it. Of images with any number of classes they are a random part. NumPy's legacy generator is used because its
+    stream is frozen: the same split with every version.
 
     Raises:
         DataError: for a seed that it does not take.
@@ -211,6 +218,9 @@ def stratified(labels: Tensor, count: int, seed: int, *, leave: int = 0) -> tupl
     generator = np.random.RandomState(seed)
     target = labels.numpy()
     order = generator.permutation(len(target))
+    if is_multi_label(labels):
+        chosen = held_out(target, order, count, leave)
+        return torch.from_numpy(np.flatnonzero(chosen)), torch.from_numpy(np.flatnonzero(~chosen))
     sizes = np.bincount(target)
     exact = sizes * (count / len(target))
     quotas = np.floor(exact).astype(np.int64)

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from simroot.data.columns import Columns
 from simroot.data.progress import watched
-from simroot.data.rows import Row, label_text, part_text, place_of
+from simroot.data.rows import Row, label_text, labels_text, part_text, place_of
 from simroot.data.tree import WHOLE, Part, Tree, memory_budget, part_of
 from simroot.errors import DataError, counted, quoted
 from simroot.images.listing import ImageFile, name_text
@@ -39,7 +39,7 @@ def read_tables(path: Path, files: Sequence[Path], reader: Reader, columns: Colu
     Raises:
         DataError: a file is damaged, a row leads out of its folder or contradicts another, or there are no images.
     """
-    table = Table(path, columns.root)
+    table = Table(path, columns.root, multi_label=columns.multi_label)
     parts = _parts(files)
     for file in files:
         for row in watched(reader(file, columns), f"reading {file.name}"):
@@ -65,8 +65,9 @@ def _parts(files: Sequence[Path]) -> dict[Path, str]:
 class Table:
     """Rows as they come, by part and class; and those that are left out."""
 
-    def __init__(self, path: Path, root: str | Path | None) -> None:
+    def __init__(self, path: Path, root: str | Path | None, *, multi_label: bool = False) -> None:
         self.path, self.budget = path, memory_budget()
+        self.label_text = labels_text if multi_label else label_text
         self.root = None if root is None else os.path.abspath(root)
         self.roots: dict[Path, str] = {}  # of the files
         # Part -> class -> (order, file).
@@ -78,7 +79,7 @@ class Table:
     def add(self, row: Row, file: Path, part: str) -> None:
         """Take a row of a file, whose part holds if the row says none; raises DataError."""
         where = f"{file.name}, {row.where}"
-        label = label_text(row.label, where)
+        label = self.label_text(row.label, where)
         chosen = part if row.split is None else part_text(row.split, where)
         if label is None or chosen is None:
             self._leave_out(_NO_LABEL if label is None else _NO_PART, where)
