@@ -150,6 +150,8 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             pixels[..., ("red", "green", "blue").index(folder[7:] or "red")] += 160
             Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / folder / f"{index}.png")
     Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "one.jpg")
+    rows = [f"photos/{name}/{index}.png,{name}|old" for name in ("red", "green") for index in range(12)]
+    (tmp_path / "tags.csv").write_text("\n".join(["file,labels", *rows, "new/0.png,"]))
     (tmp_path / "nets.py").write_text(own_network())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "120")  # tables leave columns out where there is less room

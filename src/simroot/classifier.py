@@ -27,7 +27,7 @@ from simroot.models.own import Network
 from simroot.training import Choice, choose, export_options, load_run, recipe, train
 from simroot.training.card import write_card
 from simroot.training.defaults import registered
-from simroot.training.evaluation import Evaluation, evaluated
+from simroot.training.evaluation import Evaluation, of_one_class
 
 if TYPE_CHECKING:
     from sklearn.utils import Tags
@@ -156,7 +156,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
             )
         index = np.searchsorted(self.classes_, labels)
         logarithms = np.log(np.maximum(found, np.finfo(np.float64).tiny))  # their softmax are the probabilities
-        return evaluated(self.run_, [(torch.from_numpy(logarithms), torch.from_numpy(index))])
+        return of_one_class(self.run_, [(torch.from_numpy(logarithms), torch.from_numpy(index))])
 
     def export(self, path: str | Path, *, format: str = "onnx", int8: bool = False, calibration: int = 512) -> Exported:
         """Write the network for a device, checked against it on the images that ``fit`` held out, and its model card.

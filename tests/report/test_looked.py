@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from simroot.report.looked import Looked, calibration, looked_at
+from simroot.report.several import LookedSeveral
 
 
 @pytest.fixture
@@ -49,3 +50,25 @@ def test_what_is_always_right_and_sure_is_calibrated() -> None:
     found = calibration(Looked(torch.eye(3, dtype=torch.float64), torch.arange(3)))
     assert found.error == 0
     assert (found.sure, found.right, found.count) == ((1.0,), (1.0,), (3,))
+
+
+def test_images_with_any_number_of_classes() -> None:
+    """Distances to the threshold are shares of the way to 0 or 1."""
+    shares = torch.tensor([[0.9, 0.1], [0.55, 0.3], [0.2, 0.99], [0.49, 0.2]], dtype=torch.float64)
+    labels = torch.tensor([[1, 0], [0, 0], [1, 0], [1, 0]], dtype=torch.uint8)
+    looked = LookedSeveral(shares, labels, torch.tensor([0.5, 0.8], dtype=torch.float64))
+    assert looked.most_wrong(9).tolist() == [2, 1, 3]
+    assert looked.most_wrong(1).tolist() == [2]
+    assert looked.least_sure(2).tolist() == [3, 1]
+    classes = ("ant", "bee")
+    assert looked.said(2, classes, unsure=False) == {"label": "ant", "predicted": "bee", "share": 0.99, "which": "bee"}
+    assert looked.said(1, classes, unsure=True) == {
+        "label": "no class",
+        "predicted": "ant",
+        "share": 0.55,
+        "which": "ant",
+    }
+    found = looked.calibration()
+    assert sum(found.count) == 8
+    assert dict(zip(found.count, found.right, strict=True))[1] in (0.0, 1.0)
+    assert found.right[-1] == 0.5  # 0.9 has its class, 0.99 has not

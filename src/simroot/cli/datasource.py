@@ -25,6 +25,7 @@ _KEYS = (
     "check",
     "validation",
     "near_duplicates",
+    "multi_label",
     *COLUMN_ARGUMENTS,
 )
 
@@ -100,6 +101,16 @@ def add_part_arguments(group: argparse._ArgumentGroup, *, short: bool = True) ->
         metavar="SHARE|N",
         help="how much to hold out where there is no validation part: a share below 1 or a number of images (default: "
         "0.2 of a folder's; at least one image of every class is left to train on)",
+    )
+
+
+def add_multi_label_argument(group: argparse._ArgumentGroup) -> None:
+    """Declare ``--multi-label``, for commands that train: a run and its files know it."""
+    group.add_argument(
+        "--multi-label",
+        action="store_true",
+        help="an image may have any number of classes, also none: the labels of a table are lists of names, or texts "
+        "with | between (default: one class)",
     )
 
 

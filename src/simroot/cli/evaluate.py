@@ -14,10 +14,7 @@ from simroot.errors import ConfigError
 
 if TYPE_CHECKING:
     from simroot.export import Predictor
-    from simroot.export.evaluation import Batch, Evaluation
-
-# Among so few classes, chance alone puts the true one among the five highest scores every other time.
-_FEW_CLASSES = 10
+    from simroot.export.evaluation import Batch
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,36 +37,24 @@ def run(arguments: argparse.Namespace) -> int:
                 "data": data,
                 "images": found.count,
                 "left_out": left_out,
-                "accuracy": found.accuracy,
-                "top5": found.top5,
-                "loss": found.loss,
-                "balanced_accuracy": found.balanced_accuracy,
-                "f1": found.macro_f1,
-                "per_class": {label: None if share != share else share for label, share in found.per_class.items()},
-                "classes": found.by_class(),
-                "confusion": found.confusion.tolist(),
+                **found.as_dict(),
             }
         )
         return 0
-    facts = [("accuracy", percent(found.accuracy))]
-    if len(found.per_class) > _FEW_CLASSES:
-        facts.append(("among the five highest scores", percent(found.top5)))
-    facts += [("balanced accuracy", percent(found.balanced_accuracy)), ("F1", percent(found.macro_f1))]
+    facts = [(name, percent(share)) for name, share in found.shares().items()]
     facts += [("loss", f"{found.loss:.4f}"), ("images", count_text(found.count))]
     print_facts(f"{title} on {data}", facts)
     print()
-    figures = zip(found.precision.values(), found.recall.values(), found.f1.values(), strict=True)
-    images = found.confusion.sum(1).tolist()
     rows = [
-        (label, count_text(number), *map(percent, shares))
-        for label, number, shares in zip(found.per_class, images, figures, strict=True)
+        (label, count_text(own["images"]), *(percent(own[name]) for name in found.columns))
+        for label, own in found.by_class().items()
     ]
-    numbers = ["images", "precision", "recall", "F1"]
+    numbers = ["images", *found.columns.values()]
     print_table("By class", ["class", *numbers], rows, numbers=numbers)
     return 0
 
 
-def _run(arguments: argparse.Namespace) -> tuple[str, str, int | None, Evaluation]:
+def _run(arguments: argparse.Namespace) -> tuple[str, str, int | None, Any]:
     """The names of a run's network and of the images, how many it was trained on, and how it does on the others."""
     from simroot.training import chosen_images, evaluate, load_run
 
@@ -78,7 +63,7 @@ def _run(arguments: argparse.Namespace) -> tuple[str, str, int | None, Evaluatio
     return trained.model_name, chosen.title, chosen.left_out, evaluate(trained, chosen.split)
 
 
-def _file(arguments: argparse.Namespace) -> tuple[str, str, None, Evaluation]:
+def _file(arguments: argparse.Namespace) -> tuple[str, str, None, Any]:
     """Likewise of an exported file, which knows no images; without PyTorch, unless they are those of a named set."""
     from simroot.data.columns import Columns
     from simroot.data.folders import labelled_test
@@ -90,8 +75,10 @@ def _file(arguments: argparse.Namespace) -> tuple[str, str, None, Evaluation]:
         raise ConfigError(f"{title} does not say where its images came from; name some with --data")
     predictor, images = Predictor(arguments.path), source["name_or_path"]
     if isinstance(images, str):
+        Columns.of(source).require_none(f"{images} is a named set")
         return title, f"{images}, test images", None, evaluate_file(predictor, _named(predictor, source))
-    _, part = labelled_test(images, predictor.classes, Columns.of(source))
+    columns = Columns.of({**source, "multi_label": predictor.description.thresholds is not None})
+    _, part = labelled_test(images, predictor.classes, columns)
     found = evaluate_file(predictor, read_batches(predictor, part.files, part.labels))
     return title, f"{images}, images of {part.where} (a file does not know which it was trained on)", None, found
 

@@ -142,6 +142,6 @@ def size_text(size: tuple[int, ...]) -> str:
     return "x".join(map(str, size))
 
 
-def percent(share: float) -> str:
+def percent(share: float | None) -> str:
     """A share such as 0.9556 as ``95.56 %``; ``-`` if there is none."""
-    return "-" if share != share else f"{100 * share:.2f} %"
+    return "-" if share is None or share != share else f"{100 * share:.2f} %"

@@ -16,17 +16,20 @@ from simroot.cli.values import positive
 from simroot.engines import is_network_file
 from simroot.errors import ConfigError, DataError
 from simroot.export import Predictor
+from simroot.export.task import AnyClasses, Task, task_of
 from simroot.images.decoding import probe, read_image
 from simroot.images.listing import SUFFIXES, name_text, walk
 from simroot.images.preparation import MUCH_CUT, Preparation
 
 _BATCH = 256
+_TOP = 3
 
 
 class Network(Protocol):
     """What classifies: a run or an exported file."""
 
     classes: tuple[str, ...]
+    task: Task
 
     @property
     def preparation(self) -> Preparation:
@@ -40,7 +43,7 @@ class Network(Protocol):
 
 
 class Prediction(NamedTuple):
-    """An image with its most probable classes, best first."""
+    """An image with the classes that are named of it, best first."""
 
     image: Path
     classes: list[tuple[str, float]]
@@ -51,7 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", metavar="RUN|FILE", type=Path, help="a run directory, or an exported file of one")
     parser.add_argument("images", metavar="IMAGE", type=Path, nargs="+", help="image files, or folders of them")
     parser.add_argument(
-        "--top", type=positive, default=3, metavar="K", help="classes to show for each image (default: %(default)s)"
+        "--top",
+        type=positive,
+        metavar="K",
+        help=f"classes to show for each image (default: {_TOP}; if images may have several, all that reach their "
+        "thresholds)",
     )
     parser.add_argument("--threads", type=positive, metavar="N", help="of a file's engine (default: its own choice)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -64,7 +71,9 @@ def run(arguments: argparse.Namespace) -> int:
     """
     network = _network(arguments.path, arguments.threads)
     skipped: dict[Path, str] = {}
-    predictions = list(_predict(network, _files(arguments.images), arguments.top, skipped))
+    several = isinstance(network.task, AnyClasses)
+    top = arguments.top if arguments.top or several else _TOP
+    predictions = list(_predict(network, _files(arguments.images), top, skipped))
     for message in skipped.values():
         print(f"simroot predict: skipped: {message}", file=sys.stderr)
     _say_what_is_cut(network, [image for image, _ in predictions])
@@ -75,14 +84,18 @@ def run(arguments: argparse.Namespace) -> int:
                 for image, classes in predictions
             ]
         )
+    elif predictions and several:
+        rows = [(str(image), _words(classes) or "none") for image, classes in predictions]
+        print_table(f"Predictions of {arguments.path}", ["image", "classes"], rows)
     elif predictions:
-        rows = [
-            (str(image), best, percent(share), ", ".join(f"{name} {percent(p)}" for name, p in others))
-            for image, [(best, share), *others] in predictions
-        ]
+        best = [(str(image), name, percent(share), _words(others)) for image, [(name, share), *others] in predictions]
         columns = ["image", "class", "probability", "then"]
-        print_table(f"Predictions of {arguments.path}", columns, rows, numbers=["probability"], optional=["then"])
+        print_table(f"Predictions of {arguments.path}", columns, best, numbers=["probability"], optional=["then"])
     return 0 if predictions and not skipped.keys() & set(arguments.images) else 1
+
+
+def _words(classes: Sequence[tuple[str, float]]) -> str:
+    return ", ".join(f"{name} {percent(share)}" for name, share in classes)
 
 
 def _network(path: Path, threads: int | None) -> Network:
@@ -101,6 +114,7 @@ class _TrainedRun:
 
         self._run = load_run(path)
         self.classes = self._run.classes
+        self.task = task_of(self._run.thresholds)
         self.preparation = self._run.preparation
 
     def read(self, path: Path) -> NDArray[np.uint8]:
@@ -110,7 +124,9 @@ class _TrainedRun:
         return self._run.predict(images)
 
 
-def _predict(network: Network, images: Sequence[Path], top: int, skipped: dict[Path, str]) -> Iterator[Prediction]:
+def _predict(
+    network: Network, images: Sequence[Path], top: int | None, skipped: dict[Path, str]
+) -> Iterator[Prediction]:
     for start in range(0, len(images), _BATCH):
         pixels, names = [], []
         for image in images[start : start + _BATCH]:
@@ -121,10 +137,9 @@ def _predict(network: Network, images: Sequence[Path], top: int, skipped: dict[P
                 skipped[image] = str(error)
         if not names:
             continue
-        probabilities = network.predict(np.stack(pixels))
-        best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
-        for image, indices, shares in zip(names, best.tolist(), probabilities, strict=True):
-            yield Prediction(image, [(network.classes[k], float(shares[k])) for k in indices])
+        for image, shares in zip(names, network.predict(np.stack(pixels)), strict=True):
+            named = network.task.said(shares, top)
+            yield Prediction(image, [(network.classes[k], float(shares[k])) for k in named])
 
 
 def _say_what_is_cut(network: Network, images: Sequence[Path]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from simroot.cli.datasource import (
     add_data_arguments,
+    add_multi_label_argument,
     add_part_arguments,
     add_preparation_arguments,
     data_source,
@@ -31,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data = add_data_arguments(parser, default="digits")
     add_part_arguments(data)
     add_preparation_arguments(data)
+    add_multi_label_argument(data)
     data.add_argument("--limit", type=positive, metavar="N", help="use N of the training images (default: all)")
     model = parser.add_argument_group("network")
     model.add_argument("--model", metavar="NAME", help=f"a SimNet (default: {_MODEL})")

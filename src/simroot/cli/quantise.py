@@ -47,6 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
 
     from simroot.data import load
+    from simroot.data.forms import moved
     from simroot.training import load_run, quantise
     from simroot.training.run import data_arguments, read_config, require_free
 
@@ -57,10 +58,10 @@ def run(arguments: argparse.Namespace) -> int:
     out = given.get("out", path.with_name(f"{path.resolve().name}-int8"))
     require_free(out)  # before the images are read, which may take long
     data = source = None
-    if moved := data_source(arguments):
+    if given_data := data_source(arguments):
         with logging_to_stderr(quiet="quiet" in given):
-            data = load(**{**(data_arguments(config) or {}), **moved})
-        source = {**(config["data"].get("source") or {}), **moved}
+            data = load(**moved(data_arguments(config) or {}, given_data))
+        source = moved(config["data"].get("source") or {}, given_data)
     options = {name: given[name] for name in _OPTIONS if name in given}
     done = quantise(path, out, data=data, data_source=source, progress="quiet" not in given, **options)
     _report(load_run(path), done)
@@ -68,11 +69,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _report(before: Run, done: Run) -> None:
+    from simroot.training.objective import headline
+
     where = shlex.quote(str(done.path))
-    facts = [("accuracy in integers", percent(done.summary["integers"]["accuracy"]))]
-    facts.append(("in float32", percent(done.summary["accuracy"])))
+    figure = headline(done.summary)
+    facts = [(f"{figure.replace('_', ' ')} in integers", percent(done.summary["integers"][figure]))]
+    facts.append(("in float32", percent(done.summary[figure])))
     if before.summary:
-        facts.append(("in float32 before", percent(before.summary["accuracy"])))
+        facts.append(("in float32 before", percent(before.summary[figure])))
     facts += [("seconds", f"{done.summary['seconds']:.1f}"), ("run directory", str(done.path))]
     print_facts(f"{done.model_name} on {done.config['data']['name']}", facts)
     print(f"\nNext:\n  simroot export {where} --format c --int8")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 from simroot.cli.datasource import (
     add_data_arguments,
+    add_multi_label_argument,
     add_part_arguments,
     add_preparation_arguments,
     data_source,
@@ -54,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data = add_data_arguments(parser, default=DEFAULT_DATA)
     add_part_arguments(data)
     add_preparation_arguments(data)
+    add_multi_label_argument(data)
     data.add_argument("--limit", type=positive, metavar="N", help="train on N images (default: all)")
     data.add_argument(
         "--near-duplicates",
@@ -183,6 +185,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _start(arguments: argparse.Namespace, options: Mapping[str, Any]) -> Run:
     from simroot.cli.config import Settings, read_settings
     from simroot.data import load
+    from simroot.data.forms import moved
     from simroot.images.preparation import sides
     from simroot.models import create_model, model_entry
     from simroot.models.naming import read_rootified
@@ -203,7 +206,7 @@ def _start(arguments: argparse.Namespace, options: Mapping[str, Any]) -> Run:
     weights, named = (named, rooted.model) if rooted else (None, named)
     # What is wrong with it is said before the images are read.
     planned = choose_recipe(given, settings.recipe, model_entry(named).recipe if named else {})
-    source = {**settings.source, **data_source(arguments, settings.source)}
+    source = moved(settings.source, data_source(arguments, settings.source))
     source.setdefault("name_or_path", DEFAULT_DATA)
     if planned.crop != WHOLE:
         source.setdefault("fit", "crop")  # such a recipe says itself what is seen of an image
@@ -278,7 +281,7 @@ def _pretrained(
     directory = out / "pretraining"
     if (directory / "config.yaml").exists():
         return read_start(directory)
-    options = {"offsets": _OFFSETS, **chosen_options(given)}
+    options = {"offsets": "keep" if data.multi_label else _OFFSETS, **chosen_options(given)}
     facts, progress = origin(data, source), "quiet" not in given
     start, _ = pretrain(model, data, overrides, directory, seed=seed, facts=facts, progress=progress, **options)
     return start
@@ -293,17 +296,18 @@ def _resume(arguments: argparse.Namespace, options: Mapping[str, Any]) -> Run:
         )
         raise ConfigError(f"--resume goes on with a run as it was started; leave out {names}")
     from simroot.data import load
+    from simroot.data.forms import moved
     from simroot.training import resume
     from simroot.training.claim import claimed
     from simroot.training.run import data_arguments, read_config
 
-    if not (moved := data_source(arguments)):
+    if not (given_data := data_source(arguments)):
         return resume(given["resume"], **options)
     with claimed(given["resume"]):
         config = read_config(given["resume"])
         with logging_to_stderr(quiet="quiet" in given):
-            data = load(**{**(data_arguments(config) or {}), **moved})
-        source = {**(config["data"].get("source") or {}), **moved}
+            data = load(**moved(data_arguments(config) or {}, given_data))
+        source = moved(config["data"].get("source") or {}, given_data)
         return resume(given["resume"], data=data, data_source=source, **options)
 
 
@@ -344,11 +348,14 @@ def _reserved(folder: Path, name: str, stack: ExitStack) -> Path:
 
 
 def _report(run: Run) -> None:
+    from simroot.training.objective import headline
+
     summary, where = run.summary, shlex.quote(str(run.path))
+    figure = headline(summary)
     print_facts(
         f"{run.model_name} on {run.config['data']['name']}",
         [
-            ("validation accuracy", percent(summary["accuracy"])),
+            (f"validation {figure.replace('_', ' ')}", percent(summary[figure])),
             *_chosen_by(summary),
             ("parameters", count_text(summary["parameters"])),
             ("MACs", count_text(summary["macs"])),

@@ -59,7 +59,8 @@ class Options(TypedDict, total=False):
         preparation: how images were prepared for the network; in place of ``crop``.
         name: of the network.
         images: real inputs for the check, pixels or float32 as the file takes them; random ones by default.
-        labels: their classes, int (N,), to measure the accuracy.
+        labels: their classes, int (N,), to measure the accuracy; with ``thresholds`` 0 or 1 for each, (N, classes).
+        thresholds: of a network whose images may have any number of classes, see ``Description``.
         data: name of what it was trained on, which a web page shows.
         cost: of one input, ``simroot.measure.count(...).as_dict()``: what ``simroot cost FILE`` says.
         calibration: inputs that show the range of every activation, some hundred of them: the file computes
@@ -79,6 +80,7 @@ class Options(TypedDict, total=False):
     name: str
     images: ArrayLike | Tensor | None
     labels: ArrayLike | Tensor | None
+    thresholds: Sequence[float] | None
     data: str
     cost: Mapping[str, Any] | None
     calibration: ArrayLike | Tensor | None
@@ -99,9 +101,10 @@ class Exported:
         images: number of inputs that it was checked on.
         difference: the largest difference of its scores from the network's, as a share of the largest score.
         tolerance: what was allowed of it; None for int8.
-        agreement: share of the inputs that it puts into the network's class.
-        accuracy, network_accuracy: share of the inputs that it, and the network, puts into the right class; None
-            without labels.
+        agreement: share of the inputs that it puts into the network's class; of those that may have any number of
+            classes, share of the pairs of input and class where both say the same.
+        accuracy, network_accuracy: share of the inputs that it, and the network, puts into the right class, or the mean
+            average precision of those that may have any number; None without labels.
         milliseconds, float32_milliseconds: of an int8 file, for one input on one thread of this machine, and of the
             same network in float32; None for a float32 file.
     """
@@ -168,8 +171,12 @@ class Job:
                 _require_inputs(what, array, description)
         if labels is not None and images is None:
             raise ExportError("labels are given without images; give the images that they belong to, too")
-        if labels is not None and (labels.shape != inputs.shape[:1] or labels.dtype.kind not in "iu"):
-            raise ExportError(f"labels are {labels.dtype} {labels.shape}; expected an integer for each image")
+        expected = (len(inputs),) if description.thresholds is None else (len(inputs), len(description.thresholds))
+        if labels is not None and (labels.shape != expected or labels.dtype.kind not in "iu"):
+            what = "an integer for each image" + (" and class" if expected[1:] else "")
+            raise ExportError(f"labels are {labels.dtype} {labels.shape}; expected {what}")
+        if labels is not None and expected[1:] and not labels.any():
+            labels = None  # of images without any class no precision is known
         network = Deployed(copy.deepcopy(model).cpu().float().eval(), description)
         reference = _scores(network, inputs, description)
         form = Deployed(graph_form(model, _lp(options, suffix)).cpu(), description).eval()
@@ -198,6 +205,7 @@ class Job:
         if scores.shape != self.reference.shape or alone.shape != self.reference[:1].shape:
             raise ExportError(f"the exported network gives scores {scores.shape}, the network {self.reference.shape}")
         scale = max(float(np.abs(self.reference).max()), float(np.finfo(np.float32).tiny))
+        task = self.description.task
         differences = np.abs(np.concatenate((scores - self.reference, alone - self.reference[:1])))
         exported = Exported(
             path=self.path,
@@ -207,9 +215,9 @@ class Job:
             images=len(scores),
             difference=float(differences.max()) / scale,
             tolerance=self.tolerance if self.calibration is None else None,
-            agreement=_share(scores, self.reference.argmax(1)),
-            accuracy=None if self.labels is None else _share(scores, self.labels),
-            network_accuracy=None if self.labels is None else _share(self.reference, self.labels),
+            agreement=task.agreement(scores, self.reference),
+            accuracy=None if self.labels is None else task.quality(scores, self.labels),
+            network_accuracy=None if self.labels is None else task.quality(self.reference, self.labels),
             milliseconds=None if times is None else times[0],
             float32_milliseconds=None if times is None else times[1],
         )
@@ -253,9 +261,9 @@ def _complaint(exported: Exported) -> str | None:
         if exported.network_accuracy - exported.accuracy <= ACCURACY_LOSS:
             return None
         return (
-            f"int8 reduces the accuracy from {exported.network_accuracy:.2%} to {exported.accuracy:.2%}, by "
-            f"{100 * ACCURACY_LOSS:g} point at most is allowed; give more calibration images, train in integers with "
-            "simroot quantise (for C), or export without int8"
+            f"int8 reduces the {exported.description.task.figure} from {exported.network_accuracy:.2%} to "
+            f"{exported.accuracy:.2%}, by {100 * ACCURACY_LOSS:g} point at most is allowed; give more calibration "
+            "images, train in integers with simroot quantise (for C), or export without int8"
         )
     if exported.agreement >= AGREEMENT:
         return None
@@ -285,6 +293,7 @@ def _array(values: Any) -> NDArray[Any] | None:
 
 def _description(input_size: Sequence[int], options: Options, precision: str) -> Description:
     classes, mean, std = options.get("classes"), options.get("mean"), options.get("std")
+    thresholds = options.get("thresholds")
     found = options.get("preparation")
     fitted: dict[str, Any] = {"crop": options.get("crop", 1.0)}
     if found is not None:
@@ -300,6 +309,7 @@ def _description(input_size: Sequence[int], options: Options, precision: str) ->
             model=options.get("name", ""),
             precision=precision,
             cost=options.get("cost"),
+            thresholds=None if thresholds is None else tuple(map(float, thresholds)),
         )
     except ExportError:
         raise
@@ -339,7 +349,3 @@ def _scores(network: nn.Module, inputs: NDArray[Any], description: Description) 
             f"{len(description.classes)} classes are named, but the network gives {first.shape[1]} scores"
         )
     return torch.cat(scores).numpy()
-
-
-def _share(scores: NDArray[np.float32], classes: NDArray[Any]) -> float:
-    return float((scores.argmax(1) == classes).mean())

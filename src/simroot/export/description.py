@@ -10,10 +10,11 @@ from typing import Any
 
 from simroot._version import __version__
 from simroot.errors import DataError, ExportError
+from simroot.export.task import Task, task_of
 from simroot.images.preparation import Preparation, as_background, as_image_size, as_pixel_range
 
-# The first reads every file without choices of the second: fit, pixel range and background.
-FORMATS = ("1", "1.1")
+# The first reads every file without choices of the second: fit, pixel range and background. The third has thresholds.
+FORMATS = ("1", "1.1", "1.2")
 _FIRST = Preparation(1, 1)
 
 
@@ -32,6 +33,8 @@ class Description:
         precision: ``"float32"`` or ``"int8"``.
         version: of simroot, which wrote the file.
         cost: of one input, as ``simroot.measure.Cost.as_dict`` has it; None: not counted.
+        thresholds: of an input that may have any number of classes, the probability from which on it has one, in the
+            order of the scores; probabilities are sigmoids then. None: it has one class, and they are the softmax.
     """
 
     input_size: tuple[int, ...]
@@ -46,6 +49,7 @@ class Description:
     precision: str = "float32"
     version: str = __version__
     cost: Mapping[str, Any] | None = None
+    thresholds: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what does not fit together.
@@ -58,6 +62,9 @@ class Description:
         if self.classes is not None:
             named = len(self.classes) > 0 and all(isinstance(name, str) for name in self.classes)
             _require(named, "classes", self.classes, "names")
+        if self.thresholds is not None:
+            fits = len(self.thresholds) == len(self.classes or ()) and _numbers(self.thresholds)
+            _require(fits, "thresholds", self.thresholds, "a number for each class that is named")
         _require(isinstance(self.crop, float | int) and 0 < self.crop <= 1, "crop", self.crop, "a share up to 1")
         _require((mean is None) == (std is None), "mean and std", (mean, std), "both or neither")
         try:
@@ -69,6 +76,11 @@ class Description:
         _require(len(size) == 3, "input_size", size, "(channels, height, width), as mean and std are given")
         _require(_numbers(mean) and len(mean) == size[0], "mean", mean, "a number for each channel")
         _require(_numbers(std) and len(std) == size[0] and min(std) > 0, "std", std, "a positive number per channel")
+
+    @property
+    def task(self) -> Task:
+        """What the scores say."""
+        return task_of(self.thresholds)
 
     @property
     def takes_pixels(self) -> bool:
@@ -107,6 +119,8 @@ class Description:
             values["cost"] = self.cost
         if fitted != {name: getattr(_FIRST, name) for name in fitted}:
             values |= {**fitted, "format": FORMATS[1]}
+        if self.thresholds is not None:
+            values |= {"thresholds": self.thresholds, "format": FORMATS[2]}
         return {f"simroot.{key}": json.dumps(value, ensure_ascii=False) for key, value in values.items()}
 
     @classmethod
@@ -141,6 +155,7 @@ class Description:
                 precision=str(found["precision"]),
                 version=str(found["version"]),
                 cost=found.get("cost"),  # files of before have none
+                thresholds=_tuple(found.get("thresholds")),
             )
         except (DataError, ExportError) as error:
             raise ExportError(f"the metadata of {source} cannot be used: {error}") from error

@@ -5,21 +5,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from simroot.errors import DataError, counted
+from simroot.export.multi_label import MultiLabelEvaluation
 from simroot.export.predictor import Predictor
 from simroot.images.listing import ImageFile
 
 _BATCH = 64
+_FEW_CLASSES = 10
 
 logger = logging.getLogger("simroot")
 
-# Pixels, uint8 (N, C, H, W), and their classes.
-Batch = tuple[NDArray[np.uint8], NDArray[np.int64]]
+# Pixels, uint8 (N, C, H, W), and their labels: see ``simroot.data.labels``.
+Batch = tuple[NDArray[np.uint8], NDArray[np.integer[Any]]]
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,9 @@ class Evaluation:
     per_class: dict[str, float]
     confusion: NDArray[np.int64]
     count: int
+
+    # What ``by_class`` says beside the number of images.
+    columns: ClassVar[Mapping[str, str]] = {"precision": "precision", "recall": "recall", "f1": "F1"}
 
     @classmethod
     def counted(cls, classes: Sequence[str], confusion: NDArray[np.int64], among_five: int, loss: float) -> Evaluation:
@@ -90,6 +95,24 @@ class Evaluation:
             for name, count in images.items()
         }
 
+    def figures(self) -> dict[str, Any]:
+        """What is said of all classes, as JSON has it."""
+        of_confusion = {"balanced_accuracy": self.balanced_accuracy, "f1": self.macro_f1}
+        return {"accuracy": self.accuracy, "top5": self.top5, "loss": self.loss, **of_confusion}
+
+    def shares(self) -> dict[str, float]:
+        """What is said of all classes, for people."""
+        # Among few classes, chance alone puts the true one among the five highest scores every other time.
+        five = {"among the five highest scores": self.top5} if len(self.per_class) > _FEW_CLASSES else {}
+        others = {"balanced accuracy": self.balanced_accuracy, "F1": self.macro_f1}
+        return {"accuracy": self.accuracy, **five, **others}
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it, as JSON has it."""
+        per_class = {label: _or_none(share) for label, share in self.per_class.items()}
+        rows = {"per_class": per_class, "classes": self.by_class(), "confusion": self.confusion.tolist()}
+        return {**self.figures(), **rows}
+
     def _named(self, values: NDArray[Any]) -> dict[str, Any]:
         return dict(zip(self.per_class, values.tolist(), strict=True))
 
@@ -128,12 +151,26 @@ def _or_none(value: float) -> float | None:
     return value if value == value else None
 
 
-def evaluate_file(predictor: Predictor, batches: Iterable[Batch]) -> Evaluation:
+def evaluate_file(predictor: Predictor, batches: Iterable[Batch]) -> Any:
     """Run a file over labelled images.
+
+    Returns:
+        An ``Evaluation``, or a ``MultiLabelEvaluation`` of a file with thresholds.
 
     Raises:
         DataError: if there is no image.
     """
+    thresholds = predictor.description.thresholds
+    if thresholds is None:
+        return _evaluate(predictor, batches)
+    pairs = [(predictor.scores(pixels), labels) for pixels, labels in batches]
+    if not pairs:
+        raise DataError("there is no image to evaluate on")
+    scores, labels = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
+    return MultiLabelEvaluation.of(predictor.classes, thresholds, scores, labels)
+
+
+def _evaluate(predictor: Predictor, batches: Iterable[Batch]) -> Evaluation:
     classes = len(predictor.classes)
     confusion, among_five, loss = np.zeros((classes, classes), np.int64), 0, 0.0
     for pixels, labels in batches:
@@ -146,7 +183,7 @@ def evaluate_file(predictor: Predictor, batches: Iterable[Batch]) -> Evaluation:
     return Evaluation.counted(predictor.classes, confusion, among_five, loss)
 
 
-def read_batches(predictor: Predictor, files: Sequence[ImageFile], labels: Sequence[int]) -> Iterator[Batch]:
+def read_batches(predictor: Predictor, files: Sequence[ImageFile], labels: NDArray[np.integer[Any]]) -> Iterator[Batch]:
     """Image files prepared as the network takes them; those that cannot be read are named in the log and left out."""
     left_out = 0
     for start in range(0, len(files), _BATCH):
@@ -159,6 +196,6 @@ def read_batches(predictor: Predictor, files: Sequence[ImageFile], labels: Seque
                 left_out += 1
                 logger.warning("skipped: %s: %s", file.name, error)
         if kept:
-            yield np.stack(pixels), np.array(kept, dtype=np.int64)
+            yield np.stack(pixels), np.array(kept, dtype=labels.dtype)
     if left_out:
         logger.warning("skipped %d of %s: they cannot be read", left_out, counted(len(files), "image"))

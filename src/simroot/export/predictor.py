@@ -34,6 +34,7 @@ class Predictor:
         path: the file.
         description: what the file says of itself.
         classes: class names in the order of the scores.
+        task: what the scores say, see ``simroot.export.task``.
 
     Raises:
         ConfigError: for another suffix, less than one thread or an engine that is not installed.
@@ -44,6 +45,7 @@ class Predictor:
         self.path = Path(path)
         loaded = open_file(self.path, threads)
         self.description = Description.from_properties(loaded.properties, str(self.path))
+        self.task = self.description.task
         self._run, self._dtype = loaded.run, np.dtype(loaded.kind)
         shape, outputs = loaded.inputs[0][1:], loaded.outputs[0][1]
         size, pixels = self.description.input_size, self.description.takes_pixels
@@ -84,27 +86,26 @@ class Predictor:
         return np.concatenate(parts) if parts else np.empty((0, len(self.classes)), dtype=np.float32)
 
     def predict(self, images: Images) -> NDArray[np.float64]:
-        """Probabilities (N, classes): the softmax of ``scores``."""
-        scores = self.scores(images).astype(np.float64)
+        """Probabilities (N, classes): the softmax of ``scores``; their sigmoids if images may have several classes."""
+        scores = self.scores(images)
         if not np.isfinite(scores).all():
             raise ExportError(f"{self.path} gives scores that are no numbers; export it again")
-        exponentials = np.exp(scores - scores.max(1, keepdims=True, initial=-np.inf))
-        return exponentials / exponentials.sum(1, keepdims=True)
+        return self.task.probabilities(scores)
 
-    def classify(self, images: Images, top: int = 1) -> list[list[tuple[str, float]]]:
+    def classify(self, images: Images, top: int | None = None) -> list[list[tuple[str, float]]]:
         """For each image the ``top`` most probable classes with their probabilities, best first.
+
+        Without ``top`` the most probable one; if images may have several, all that reach their thresholds.
 
         Raises:
             ConfigError: if ``top`` is no integer of at least 1.
             DataError: as ``scores``.
         """
-        if not isinstance(top, int) or top < 1:
+        if top is not None and (not isinstance(top, int) or top < 1):
             raise ConfigError(f"top is {top!r}; expected an integer of at least 1")
-        probabilities = self.predict(images)
-        best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
         return [
-            [(self.classes[k], float(shares[k])) for k in indices]
-            for indices, shares in zip(best, probabilities, strict=True)
+            [(self.classes[k], float(shares[k])) for k in self.task.said(shares, top)]
+            for shares in self.predict(images)
         ]
 
     @property

@@ -49,7 +49,10 @@ def described(
         _write(temporary.with_name(CLASSES), list(names))
     properties = exported.description.properties().items()
     metadata = {key.removeprefix("simroot."): json.loads(value) for key, value in properties}
-    measured = {name: value for name in _MEASURED if (value := getattr(exported, name)) is not None}
+    figure = exported.description.task.figure.replace(" ", "_")
+    measured = {
+        name.replace("accuracy", figure): value for name in _MEASURED if (value := getattr(exported, name)) is not None
+    }
     _write(temporary.with_name(f"{temporary.name}.json"), {**metadata, **(more or {}), "measured": measured})
     return exported
 

@@ -104,11 +104,11 @@ def _convert(converter: ModuleType, job: Job, path: Path) -> None:
 
 def _write_int8(job: Job, calibration: NDArray[Any], whole: Path, path: Path) -> None:
     """In integers alone if that puts the calibration inputs into the network's classes, else what has weights."""
-    wanted = open_file(whole).run(calibration).argmax(1)
+    wanted = open_file(whole).run(calibration)
     for operations in (["*"], ["CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"]):
         _quantise(whole, calibration, operations, path)
         _describe(job, path)
-        same = float((open_file(path).run(calibration).argmax(1) == wanted).mean())
+        same = job.description.task.agreement(open_file(path).run(calibration), wanted)
         if same >= _AGREEMENT:
             return
         logger.info("%s: with %s in int8, %.1f %% of the inputs keep their class", job.path, operations, 100 * same)

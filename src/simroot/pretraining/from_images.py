@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from simroot.data import ImageData, loader
+from simroot.errors import ConfigError
 from simroot.pretraining.channels import build
 from simroot.pretraining.report import Report
 from simroot.pretraining.saved import Start, require_unused, save
@@ -44,6 +45,8 @@ def pretrain(
         DataError: for images that cannot be learned from.
     """
     require_unused(out)
+    if data.multi_label and options.get("offsets") == "labels":
+        raise ConfigError("offsets from labels need one class an image, but these may have several: take other offsets")
     images = loader(data.train, _BATCH, mean=data.mean, std=data.std, train=False)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

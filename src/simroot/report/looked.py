@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,6 +35,16 @@ class Looked:
         surest = self.shares.max(1).values[wrong].argsort(descending=True, stable=True)
         return wrong[surest[:count]]
 
+    def said(self, index: int, classes: Sequence[str], *, unsure: bool) -> dict[str, Any]:
+        """Of an image its class, the one that it is taken for, and the probabilities of both, sure or not."""
+        label, predicted, shares = int(self.labels[index]), int(self.predicted[index]), self.shares[index]
+        of_both = {"share": float(shares[predicted]), "own": float(shares[label])}
+        return {"label": classes[label], "predicted": classes[predicted], **of_both}
+
+    def calibration(self) -> Calibration:
+        """See there."""
+        return calibration(self)
+
     def least_sure(self, count: int) -> Tensor:
         """The images whose two most probable classes are closest, the closest first."""
         first, second = self.shares.topk(2).values.unbind(1)
@@ -62,7 +74,11 @@ class Calibration:
 
 def calibration(looked: Looked) -> Calibration:
     """The highest probabilities in ten bins of one width."""
-    sure, right = looked.shares.max(1).values, (looked.predicted == looked.labels).double()
+    return binned(looked.shares.max(1).values, (looked.predicted == looked.labels).double())
+
+
+def binned(sure: Tensor, right: Tensor) -> Calibration:
+    """Probabilities (N,), and whether what they are of is so, 0 or 1."""
     place = (sure * _BINS).long().clamp(max=_BINS - 1)
     bins = [place == number for number in range(_BINS) if bool((place == number).any())]
     return Calibration(

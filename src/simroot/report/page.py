@@ -21,8 +21,9 @@ from simroot.errors import CheckpointError, SimrootError, UnknownOperatorError, 
 from simroot.files import write_text
 from simroot.measure import Cost, count, latency
 from simroot.models import deploy
-from simroot.report.looked import Looked, calibration, looked_at
+from simroot.report.looked import Looked, looked_at
 from simroot.report.pictures import drawn, of_file, plotted, thumbnail
+from simroot.report.several import LookedSeveral
 from simroot.training import Evaluation, Run, chosen_images
 from simroot.training.evaluation import evaluated, scored
 from simroot.training.plots import CURVES, plot_confusion
@@ -32,14 +33,19 @@ PAGE = "report.html"
 
 @dataclass(frozen=True)
 class Picture:
-    """An image on the page: its picture, which file it is, its class, and what the network takes it for."""
+    """An image on the page: its picture, which file it is, its class, and what the network takes it for.
+
+    ``share`` is the probability of what it is taken for, ``own`` that of its class. Where images may have several
+    classes, ``which`` is the one that says most, and ``share`` its probability.
+    """
 
     address: str
     name: str
     label: str
     predicted: str
     share: float
-    own: float
+    own: float = 0.0
+    which: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,8 +87,8 @@ def write_report(
         raise CheckpointError(f"{run.path} has no summary.json: its training is not complete; go on with it first")
     chosen = chosen_images(run, data)
     batches = list(scored(run, chosen.split))
-    looked = looked_at(batches)
-    trust, evaluation = calibration(looked), evaluated(run, batches)
+    looked, evaluation = _looked(run, batches), evaluated(run, batches)
+    trust = looked.calibration()
     text = _template().render(
         run=run,
         title=f"{run.model_name} on {run.summary['data']['name']}",
@@ -90,11 +96,12 @@ def write_report(
         evaluation=evaluation,
         epochs=counted(run.summary["epochs"], "epoch"),
         curves=of_file(run.path / CURVES),
-        confusion=drawn(partial(_confusion, run, evaluation)),
-        most_wrong=_pictures(run, chosen.split, looked, looked.most_wrong(images)),
-        least_sure=_pictures(run, chosen.split, looked, looked.least_sure(images)),
+        confusion=drawn(partial(_confusion, run, evaluation)) if isinstance(evaluation, Evaluation) else None,
+        most_wrong=_pictures(run, chosen.split, looked, looked.most_wrong(images), unsure=False),
+        least_sure=_pictures(run, chosen.split, looked, looked.least_sure(images), unsure=True),
         calibration=trust,
-        calibration_picture=plotted(trust),
+        several=run.thresholds is not None,
+        calibration_picture=plotted(trust, several=run.thresholds is not None),
         cost=_cost(run),
         files=list(_files(run, seconds)),
     )
@@ -126,17 +133,23 @@ def _percent(share: float | None) -> str:
     return "-" if share is None or math.isnan(share) else f"{share:.1%}"
 
 
-def _pictures(run: Run, split: Split, looked: Looked, indices: Tensor) -> Sequence[Picture]:
+def _looked(run: Run, batches: list[tuple[Tensor, Tensor]]) -> Looked | LookedSeveral:
+    if run.thresholds is None:
+        return looked_at(batches)
+    scores, labels = (torch.cat(parts).cpu() for parts in zip(*batches, strict=True))
+    return LookedSeveral(scores.double().sigmoid(), labels, torch.tensor(run.thresholds, dtype=torch.float64))
+
+
+def _pictures(
+    run: Run, split: Split, looked: Looked | LookedSeveral, indices: Tensor, *, unsure: bool
+) -> Sequence[Picture]:
     if not len(indices):
         return ()
     pixels = split.read(indices, window(run.recipe.crop, train=False))
-    found, taken_for = [], looked.predicted
+    found = []
     for image, index in zip(pixels, indices.tolist(), strict=True):
-        label, predicted = int(looked.labels[index]), int(taken_for[index])
-        shares = looked.shares[index]
         name = f"image {index}" if split.names is None else split.names[index]
-        classes = run.classes[label], run.classes[predicted]
-        found.append(Picture(thumbnail(image), name, *classes, float(shares[predicted]), float(shares[label])))
+        found.append(Picture(thumbnail(image), name, **looked.said(index, run.classes, unsure=unsure)))
     return found
 
 

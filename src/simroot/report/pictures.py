@@ -43,8 +43,14 @@ def thumbnail(image: Tensor) -> str:
     return _address(file.getvalue())
 
 
-def plotted(calibration: Calibration) -> str:
-    """How often it is right against how sure it is, with the diagonal where both agree."""
+def plotted(calibration: Calibration, *, several: bool = False) -> str:
+    """How often it is right against how sure it is, with the diagonal where both agree.
+
+    Where images may have ``several`` classes, of pairs of image and class how many have it.
+    """
+    words = ("probability of a class (%)", "that have it among such pairs (%)", "pairs of image and class")
+    if not several:
+        words = ("highest probability (%)", "right among such images (%)", "images")
     figure = figure_of(5, 4)
     axes = figure.subplots()
     sure, right = ([100 * value for value in values] for values in (calibration.sure, calibration.right))
@@ -52,9 +58,9 @@ def plotted(calibration: Calibration) -> str:
     axes.plot(sure, right, marker="o", label="this network")
     for x, y, count in zip(sure, right, calibration.count, strict=True):
         axes.annotate(f"{count:,}", (x, y), textcoords="offset points", xytext=(5, -11), fontsize=7)
-    axes.set_xlabel("highest probability (%)")
-    axes.set_ylabel("right among such images (%)")
-    axes.set_title("Calibration; the numbers are of images", fontsize=10)
+    axes.set_xlabel(words[0])
+    axes.set_ylabel(words[1])
+    axes.set_title(f"Calibration; the numbers are of {words[2]}", fontsize=10)
     axes.grid(alpha=0.3)
     axes.legend()
     file = io.BytesIO()

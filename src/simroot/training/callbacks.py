@@ -18,6 +18,7 @@ from simroot.errors import counted
 from simroot.export.evaluation import OF_CONFUSION
 from simroot.layers import FoldedNorm2d
 from simroot.training.module import ClassificationModule, Epoch
+from simroot.training.objective import headline
 from simroot.training.recipes import Metric, Recipe
 from simroot.training.run import BEST, LAST, METRICS, RAW, WEIGHTS, save_weights
 from simroot.training.writing import write_text
@@ -161,8 +162,9 @@ def _goodness(row: Epoch, metric: Metric) -> float:
 def write_metrics(path: Path, history: list[Epoch]) -> None:
     """Write metrics.csv, a row per epoch: accuracies as fractions, the rate at its end, seconds with validation."""
     text = io.StringIO()
-    more = [name for name in history[0] if name not in COLUMNS] if history else []
-    writer = csv.DictWriter(text, [*COLUMNS, *more], lineterminator="\n")
+    columns = [name.replace("accuracy", headline(history[0])) for name in COLUMNS] if history else [*COLUMNS]
+    more = [name for name in history[0] if name not in columns] if history else []
+    writer = csv.DictWriter(text, [*columns, *more], lineterminator="\n")
     writer.writeheader()
     writer.writerows({name: f"{value:.7g}" for name, value in row.items()} for row in history)
     write_text(path, text.getvalue())
@@ -173,15 +175,19 @@ def epoch_line(row: Epoch, epochs: int) -> str:
     others = "".join(
         f", {name.replace('_', ' ')} {row[f'val_{name}']:.2%}" for name in OF_CONFUSION if f"val_{name}" in row
     )
+    figure = headline(row)
+    words = figure.replace("_", " ")
     teacher = f", {row['teacher_seconds']:.1f} s of them the teacher's" if "teacher_seconds" in row else ""
     return (
         f"epoch {row['epoch']:.0f}/{epochs}: "
-        f"training loss {row['train_loss']:.4f}, accuracy {row['train_accuracy']:.2%}; "
-        f"validation loss {row['val_loss']:.4f}, accuracy {row['val_accuracy']:.2%}{others}; "
+        f"training loss {row['train_loss']:.4f}, {words} {row[f'train_{figure}']:.2%}; "
+        f"validation loss {row['val_loss']:.4f}, {words} {row[f'val_{figure}']:.2%}{others}; "
         f"{row['seconds']:.1f} s{teacher}"
     )
 
 
 def _accuracy(module: L.LightningModule) -> str:
     assert isinstance(module, ClassificationModule)
-    return f"validation accuracy {module.history[-1]['val_accuracy']:.2%}" if module.history else ""
+    figure = module.objective.figure
+    words = f"validation {figure.replace('_', ' ')}"
+    return f"{words} {module.history[-1][f'val_{figure}']:.2%}" if module.history else ""

@@ -11,6 +11,8 @@ from simroot._version import __version__
 from simroot.engines import is_network_file
 from simroot.errors import counted, listed, printable
 from simroot.export import Exported
+from simroot.export.evaluation import Evaluation
+from simroot.export.multi_label import MultiLabelEvaluation
 from simroot.files import write_text
 from simroot.images.preparation import Preparation
 from simroot.training.recipes import RECIPES
@@ -88,15 +90,20 @@ def card(run: Run, exported: Exported) -> str:
 
 def _accuracy(run: Run, exported: Exported) -> list[str]:
     summary, description = run.summary, exported.description
-    rows = [("accuracy of the best epoch on the validation images", _percent(summary.get("accuracy")))]
+    figure, several = description.task.figure, description.thresholds is not None
+    rows = [(f"{figure} of the best epoch on the validation images", _percent(summary.get(figure.replace(" ", "_"))))]
     if exported.accuracy is not None:
         rows.append(
-            (f"accuracy of this file on {counted(exported.images, 'labelled image')}", _percent(exported.accuracy))
+            (f"{figure} of this file on {counted(exported.images, 'labelled image')}", _percent(exported.accuracy))
         )
-        rows.append(("accuracy of the network on the same", _percent(exported.network_accuracy)))
+        rows.append((f"{figure} of the network on the same", _percent(exported.network_accuracy)))
+    if several:
+        rows.append(("F1 at the thresholds, the mean over the classes", _percent(summary.get("f1"))))
+    else:
+        rows.append(("balanced accuracy: the mean of the classes' recalls", _percent(summary.get("balanced_accuracy"))))
+    same = "classes" if several else "class"
     rows += [
-        ("balanced accuracy: the mean of the classes' recalls", _percent(summary.get("balanced_accuracy"))),
-        (f"same class as the network, of {counted(exported.images, 'input')}", _percent(exported.agreement)),
+        (f"same {same} as the network, of {counted(exported.images, 'input')}", _percent(exported.agreement)),
         ("largest difference of a score, as a share of the largest", f"{exported.difference:.1e}"),
     ]
     lines = _table(("", ""), rows)
@@ -105,16 +112,20 @@ def _accuracy(run: Run, exported: Exported) -> list[str]:
             "",
             "Of the best epoch:",
             "",
-            *_table(("class", "validation images", "precision", "recall", "F1"), _classes(by_class)),
+            *_table(("class", "validation images", *_columns(run).values()), _classes(by_class, _columns(run))),
         ]
     elif description.classes:
         lines += ["", f"The classes, in the order of the scores: {', '.join(map(_plain, description.classes))}."]
     return lines
 
 
-def _classes(figures: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
+def _columns(run: Run) -> Mapping[str, str]:
+    return (Evaluation if run.thresholds is None else MultiLabelEvaluation).columns
+
+
+def _classes(figures: Mapping[str, Mapping[str, Any]], columns: Iterable[str]) -> Iterator[tuple[str, ...]]:
     for name, own in figures.items():
-        yield name, f"{own['images']:,}", *(_percent(own[key]) for key in ("precision", "recall", "f1"))
+        yield name, f"{own['images']:,}", *(_percent(own[key]) for key in columns)
 
 
 def _cost(exported: Exported) -> Iterator[tuple[str, str]]:
@@ -147,6 +158,9 @@ def _use(exported: Exported) -> list[str]:
         lines += [folder, ""]
     if code := _CODE.get(exported.format):
         lines += ["Without simroot, in Python:", "", "```python", *code.format(file=name).splitlines(), "```", ""]
+    if exported.description.thresholds is not None:
+        said = "the sigmoid of its score. An image has those that reach their thresholds, which the metadata name."
+        return [*lines, f"The probability of each class is {said}"]
     return [*lines, "The largest score is the class. The softmax of the scores are its probabilities."]
 
 
@@ -166,9 +180,13 @@ def _input(preparation: Preparation, exported: Exported) -> Iterator[tuple[str, 
 
 
 def _limits(run: Run, exported: Exported) -> Iterator[str]:
-    yield f"It knows these {len(run.classes)} classes. Whatever an image shows, it gets one of them."
+    gets = "one of them" if run.thresholds is None else "those of them that reach their thresholds"
+    yield f"It knows these {len(run.classes)} classes. Whatever an image shows, it gets {gets}."
     yield "The figures are of images like those of its training. With another camera or light it may be worse: try it."
-    yield "The best epoch was chosen on the validation images, so their accuracy is slightly too good."
+    if run.thresholds is None:
+        yield "The best epoch was chosen on the validation images, so their accuracy is slightly too good."
+    else:
+        yield "Best epoch and thresholds were chosen on the validation images, so their figures are slightly too good."
     yield "Its probabilities are not calibrated: do not take 90% for nine in ten without a look."
     figures: Mapping[str, Any] = run.summary.get("per_class") or {}
     if weak := [name for name, own in figures.items() if own["images"] and (own["f1"] or 0) < 0.5]:

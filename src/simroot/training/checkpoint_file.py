@@ -52,9 +52,7 @@ _KEPT: Mapping[str, Mapping[str, bool]] = {
 class _EpochFigures(TypedDict):
     epoch: Positive
     train_loss: float
-    train_accuracy: float
     val_loss: float
-    val_accuracy: float
     learning_rate: float
     seconds: float
 
@@ -62,6 +60,10 @@ class _EpochFigures(TypedDict):
 class EpochFigures(_EpochFigures, total=False):
     """What the history says of an epoch."""
 
+    train_accuracy: float
+    val_accuracy: float
+    train_mean_average_precision: float
+    val_mean_average_precision: float
     teacher_seconds: float
     val_balanced_accuracy: float
     val_f1: float

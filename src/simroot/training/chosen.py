@@ -12,6 +12,7 @@ from simroot import data as datasets
 from simroot.data import NAMES, ImageData, Split
 from simroot.data.choices import Asked
 from simroot.data.columns import Columns
+from simroot.data.forms import moved
 from simroot.data.loading import load_labelled
 from simroot.errors import CheckpointError, ConfigError, DataError
 from simroot.training.images import Known, kept_images, read_known
@@ -60,7 +61,7 @@ def chosen_images(run: Run, given: Mapping[str, Any] | None = None) -> Chosen:
         return _of_other(run, given, source)
     if source is None:
         return _kept(run)
-    data = datasets.load(**{**source, **given})
+    data = datasets.load(**moved(source, given))
     check_same_data(run.config, data, run.path)
     return _own(data)
 
@@ -70,7 +71,8 @@ def _own(data: ImageData) -> Chosen:
 
 
 def _kept(run: Run) -> Chosen:
-    kept = kept_images(run.path, run.preparation.shape, len(run.classes))
+    several = run.thresholds is not None
+    kept = kept_images(run.path, run.preparation.shape, len(run.classes), multi_label=several)
     if kept is None:
         raise ConfigError(
             f"{run.path} does not say where its images came from and keeps none of them; name some with --data"
@@ -84,7 +86,7 @@ def _of_other(run: Run, given: Mapping[str, Any], source: Mapping[str, Any] | No
     name, known = str(given["name_or_path"]), read_known(run.path)
     asked = Asked.of(**run.preparation.to_dict())
     try:
-        columns = Columns.of({**_columns(source), **given})
+        columns = Columns.of(moved({**_columns(source), "multi_label": run.thresholds is not None}, given))
         part, split = load_labelled(given["name_or_path"], run.classes, asked, given.get("data_root"), columns=columns)
     except DataError:  # as of digits, or of folders that only the run's own arguments can tell apart
         own = _at_another_place(run, given, source, known)
@@ -147,7 +149,7 @@ def _at_another_place(
     """The data of the training if that is what the arguments lead to; if not, the log says nothing of the try."""
     with _held_back() as records:
         try:
-            data = datasets.load(**{"image_size": run.image_size, **(source or {}), **given})
+            data = datasets.load(**{"image_size": run.image_size, **moved(source or {}, given)})
             check_same_data(run.config, data, run.path)
         except (DataError, CheckpointError):
             return None

@@ -50,6 +50,7 @@ class Data(_Data, total=False):
     name: str
     source: SOURCE | None
     skipped: Count
+    multi_label: bool
     fit: str
     pixel_range: str | list[float]
     background: list[int]

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from simroot.data import Split, loader
+from simroot.data.labels import is_multi_label
 from simroot.errors import DataError
 from simroot.export.evaluation import Evaluation as Evaluation
+from simroot.export.multi_label import MultiLabelEvaluation
 from simroot.training.run import Run
 
 
 @torch.inference_mode()
 def evaluate(
     run: Run, split: Split, *, batch_size: int = 256, device: str | torch.device = "cpu", workers: int | None = None
-) -> Evaluation:
+) -> Any:
     """Run a network over a split.
 
     Args:
@@ -27,6 +31,9 @@ def evaluate(
         device: where to compute; the network is moved there and stays there.
         workers: threads that decode images ahead; None leaves it to the loader.
 
+    Returns:
+        An ``Evaluation``, or a ``MultiLabelEvaluation`` of a run with ``thresholds``.
+
     Raises:
         DataError: if the split is empty or its images or labels do not fit the network.
     """
@@ -34,12 +41,25 @@ def evaluate(
     return evaluated(run, scored(run, split, batch_size=batch_size, device=device, workers=workers))
 
 
-def evaluated(run: Run, batches: Iterable[tuple[Tensor, Tensor]]) -> Evaluation:
+def evaluated(run: Run, batches: Iterable[tuple[Tensor, Tensor]]) -> Evaluation | MultiLabelEvaluation:
     """From scores and labels, batch by batch.
 
     Raises:
         DataError: if there is no image.
     """
+    if run.thresholds is not None:
+        return MultiLabelEvaluation.of(run.classes, run.thresholds, *collected(batches))
+    return of_one_class(run, batches)
+
+
+def collected(batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """All scores and all labels."""
+    scores, labels = (torch.cat(parts).cpu().numpy() for parts in zip(*batches, strict=True))
+    return scores, labels
+
+
+def of_one_class(run: Run, batches: Iterable[tuple[Tensor, Tensor]]) -> Evaluation:
+    """``evaluated`` where each image has one class."""
     classes = len(run.classes)
     loss, among_five = torch.zeros((), dtype=torch.float64), 0
     pairs = torch.zeros(classes * classes, dtype=torch.int64)
@@ -58,7 +78,10 @@ def scored(
     if len(split) == 0:
         raise DataError("there is no image to evaluate on")
     classes = len(run.classes)
-    if int(split.labels.max()) >= classes:
+    if is_multi_label(split.labels) != (run.thresholds is not None):
+        have, knows = ("any number of classes", "one") if run.thresholds is None else ("one class", "any number")
+        raise DataError(f"each of these images has {have}; the network of {run.path} learned from images with {knows}")
+    if not is_multi_label(split.labels) and int(split.labels.max()) >= classes:
         raise DataError(f"a label is {int(split.labels.max())}; the network of {run.path} knows {classes} classes")
     shape = tuple(split.read(torch.tensor([0])).shape[1:])
     expected = run.preparation.shape

@@ -48,6 +48,7 @@ def export_options(
         "preparation": run.preparation,
         "name": run.model_name,
         "data": str(run.config["data"].get("name", "")),
+        "thresholds": run.thresholds,
     }
     try:
         options["cost"] = count(deploy(run.model), run.preparation.shape).as_dict()

@@ -19,7 +19,7 @@ from simroot import data as datasets
 from simroot.data import ImageData
 from simroot.data.balance import uneven_line
 from simroot.data.classes import class_lines
-from simroot.errors import CheckpointError, counted
+from simroot.errors import CheckpointError, ConfigError, counted
 from simroot.files import remove_torn
 from simroot.layers import accelerate, acceleration, restore
 from simroot.layers.guarded import guard, unguard
@@ -36,6 +36,7 @@ from simroot.training.initial import place_of, read_start, start_from
 from simroot.training.integers import open_integers
 from simroot.training.loggers import Loggers, make_loggers
 from simroot.training.module import ClassificationModule
+from simroot.training.objective import settled
 from simroot.training.recipes import Recipe, for_data
 from simroot.training.resumption import newest_checkpoint, warn_of_other_versions
 from simroot.training.run import (
@@ -177,7 +178,11 @@ def train(
             model, notes = choice.model, (*choice.notes(recipe, overrides), *notes)
         handed = None if isinstance(model, str) else model
         name = own.use(model) if isinstance(model, str) else own.entry(model).name
-        recipe = for_data(recipe or registered(handed or name), data.named, data.image_size)
+        recipe = for_data(settled(recipe or registered(handed or name), data), data.named, data.image_size)
+        if data.multi_label and teacher is not None:
+            raise ConfigError(
+                f"the teacher {teacher} is for images with one class, but these may have several: leave it out"
+            )
         start = None if initial is None else place_of(initial)
         taught = teacher_config(teacher, teacher_weights)
         config = make_config(name, overrides or {}, data, data_source, recipe, versions(), start, taught, integers)

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from simroot.data import ImageData, MemorySplit, Split
+from simroot.data.labels import as_numbers
 from simroot.data.splits import stratified
 from simroot.errors import CheckpointError
 from simroot.training.writing import write_atomic
@@ -39,7 +40,7 @@ class Known:
 
     Attributes:
         what: ``"pixels"`` or ``"names"``: what the hashes are of.
-        train, val: int64 (N, 2): the hash of each image, and its label.
+        train, val: int64 (N, 2): the hash of each image, and its label, as a number if it may have several.
     """
 
     what: str
@@ -88,7 +89,7 @@ class Known:
         hashes = split.hashes(self.what)
         if hashes is None:
             return None
-        pairs = _tuples(torch.stack((hashes, split.labels), 1))
+        pairs = _tuples(torch.stack((hashes, as_numbers(split.labels)), 1))
         left = Counter(_tuples(self.val))
         expected = left + Counter(_tuples(self.train)) if all_of_it else left
         if Counter(pairs) != expected:
@@ -140,7 +141,7 @@ def _tensors(path: Path) -> dict[str, Tensor]:
 def _pairs(split: Split, what: str) -> Tensor:
     hashes = split.hashes(what)
     assert hashes is not None
-    return torch.stack((hashes, split.labels), 1)
+    return torch.stack((hashes, as_numbers(split.labels)), 1)
 
 
 def _tuples(pairs: Tensor) -> list[tuple[int, int]]:
@@ -166,7 +167,9 @@ def keep_images(path: Path, data: ImageData, source: Mapping[str, Any] | None) -
     write_atomic(path / KEPT, lambda file: file.write(safetensors.torch.save(tensors)))
 
 
-def kept_images(path: Path, shape: tuple[int, ...], classes: int) -> tuple[MemorySplit, MemorySplit] | None:
+def kept_images(
+    path: Path, shape: tuple[int, ...], classes: int, *, multi_label: bool = False
+) -> tuple[MemorySplit, MemorySplit] | None:
     """The images of ``keep_images``, training ones first; None if there are none.
 
     Raises:
@@ -181,11 +184,11 @@ def kept_images(path: Path, shape: tuple[int, ...], classes: int) -> tuple[Memor
         if (
             images is None
             or labels is None
-            or (images.dtype, labels.dtype) != (torch.uint8, torch.int64)
+            or (images.dtype, labels.dtype) != (torch.uint8, torch.uint8 if multi_label else torch.int64)
             or tuple(images.shape[1:]) != shape
-            or labels.shape != images.shape[:1]
+            or labels.shape != (len(images), classes)[: 1 + multi_label]
             or not len(labels)
-            or not 0 <= int(labels.min()) <= int(labels.max()) < classes
+            or not 0 <= int(labels.min()) <= int(labels.max()) < (2 if multi_label else classes)
         ):
             raise CheckpointError(f"{path / KEPT} is damaged: it has no {part} images that fit the network")
         splits.append(MemorySplit(images, labels))

@@ -20,6 +20,8 @@ from simroot.errors import CheckpointError, ConfigError, counted
 from simroot.export.c.ranges import Ranges
 from simroot.export.c.straight import Integers
 from simroot.export.description import Description
+from simroot.export.multi_label import THRESHOLD
+from simroot.export.task import task_of
 from simroot.models.image_sizes import read_back
 from simroot.training.claim import first_process
 from simroot.training.recipes import INTEGER_EPOCHS, Recipe
@@ -121,9 +123,10 @@ def open_integers(path: Path, model: nn.Module, data: ImageData, recipe: Recipe,
     if not begun and first_process():
         write_text(path / RANGES, json.dumps(integers.ranges.to_dict()) + "\n")
         chosen = evenly(len(data.val), _CHECKED)
-        right = _scores(integers, model, data.val.read(chosen, seen)).argmax(1) == data.val.labels[chosen]
-        of = counted(len(chosen), "validation image")
-        log.info("in integers before the training: accuracy %.2f%% on %s", 100 * float(right.float().mean()), of)
+        task, of = task_of([THRESHOLD] if data.multi_label else None), counted(len(chosen), "validation image")
+        scores = _scores(integers, model, data.val.read(chosen, seen))
+        share = 100 * task.quality(scores.numpy(), data.val.labels[chosen].numpy())
+        log.info("in integers before the training: %s %.2f%% on %s", task.figure, share, of)
     return integers
 
 

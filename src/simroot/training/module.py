@@ -13,18 +13,15 @@ import lightning as L
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
-from torchmetrics import SumMetric
-from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
+from torchmetrics import Metric, SumMetric
 
 from simroot.data import BatchLoader, ImageData, loader
-from simroot.data.balance import class_weights
 from simroot.data.mixing import Mixing
 from simroot.errors import TrainingError, counted
-from simroot.export.evaluation import OF_CONFUSION
 from simroot.models import AuxiliaryScores
 from simroot.modules import processing
 from simroot.training.checkpoint_file import restored
+from simroot.training.objective import objective
 from simroot.training.optim import build_optimizer, build_schedule
 from simroot.training.recipes import Recipe
 from simroot.training.teacher import Teacher, distillation
@@ -40,7 +37,7 @@ Epoch = dict[str, float]
 
 
 class ClassificationModule(L.LightningModule):
-    """Trains a classifier of images by softmax cross-entropy, -log softmax(model(images))[label], averaged.
+    """Trains a classifier of images by the loss of its ``objective``: see ``simroot.training.objective``.
 
     Images that the recipe mixes have a probability for each class instead of a label; the training accuracy goes by
     the largest. ``average`` is the moving average of the weights, if the recipe has one, else None.
@@ -56,8 +53,6 @@ class ClassificationModule(L.LightningModule):
         teacher: what the network imitates beside the labels; None for the labels alone.
         integers: the form in which the network computes its scores; None for float, as it is.
     """
-
-    class_weights: Tensor | None
 
     def __init__(
         self,
@@ -76,14 +71,7 @@ class ClassificationModule(L.LightningModule):
         self.history: list[Epoch] = []
         # Nothing is checked or synchronised in a step: the values are read once an epoch.
         self.train_loss, self.val_loss = (SumMetric(nan_strategy="disable") for _ in range(2))
-        self.train_accuracy, self.val_accuracy = (
-            MulticlassAccuracy(len(data.classes), average="micro", validate_args=False) for _ in range(2)
-        )
-        self.val_confusion = (
-            MulticlassConfusionMatrix(len(data.classes), validate_args=False) if recipe.metric in OF_CONFUSION else None
-        )
-        weights = class_weights(data.train.labels, len(data.classes)) if recipe.balance == "loss" else None
-        self.register_buffer("class_weights", weights, persistent=False)
+        self.objective = objective(data, recipe)
         self._last_loss: Tensor | None = None
         self._started = 0.0
         self._mixing, self._draws = Mixing(), np.random.default_rng()
@@ -92,6 +80,11 @@ class ClassificationModule(L.LightningModule):
     def evaluated(self) -> nn.Module:
         """The network that is validated and kept: the average of the weights if there is one."""
         return self.model if self.average is None else self.average
+
+    @property
+    def train_accuracy(self) -> Metric:
+        """What counts the training images that are right, or their average precision."""
+        return self.objective.train_figure
 
     def train_dataloader(self) -> EpochLoader:
         """The shuffled, augmented training images of this process."""
@@ -155,7 +148,7 @@ class ClassificationModule(L.LightningModule):
         if self._mixing:
             mixture = self._mixing.draw(len(labels), (images.shape[2], images.shape[3]), self._draws)
             images, targets = mixture.images(images), mixture.targets(labels, len(self.data.classes))
-            labels = targets.argmax(1)
+            labels = self.objective.hard(targets)
         # The previous step's loss: by now it is known, and asking for it does not stall a device that runs ahead.
         self._check(batch_idx)
         # What the network cannot bear shows in the first step: statistics of one number, windows that do not fit.
@@ -180,51 +173,38 @@ class ClassificationModule(L.LightningModule):
         return model(images) if self.integers is None else self.integers(model, images)
 
     def _loss(self, scores: Tensor, targets: Tensor) -> Tensor:
-        smoothing = self.recipe.label_smoothing
-        if self.class_weights is None:
-            return functional.cross_entropy(scores.float(), targets, label_smoothing=smoothing)
-        # The mean over images, whatever weight a batch has: so the shares of several processes are those of one.
-        losses = functional.cross_entropy(
-            scores.float(), targets, self.class_weights, label_smoothing=smoothing, reduction="none"
-        )
-        return losses.mean()
+        return self.objective.loss(scores, targets)
 
     def on_validation_epoch_start(self) -> None:
         """Start counting anew."""
         self.val_loss.reset()
-        self.val_accuracy.reset()
-        if self.val_confusion is not None:
-            self.val_confusion.reset()
+        self.objective.reset()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Add a batch to the validation loss and accuracy."""
+        """Add a batch to the validation loss and figures."""
         images, labels = batch
         if len(labels) == 0:  # this process has no share of the last batch
             return
         scores = self._run(self.evaluated, images).float()
-        self.val_loss.update(functional.cross_entropy(scores, labels, reduction="sum"))
-        self.val_accuracy.update(scores, labels)
-        if self.val_confusion is not None:
-            self.val_confusion.update(scores.argmax(1), labels)
+        self.val_loss.update(self.objective.total(scores, labels))
+        self.objective.validated(scores, labels)
 
     def on_train_epoch_end(self) -> None:
         """Complete the epoch's row of the history."""
-        steps = int(self.trainer.num_training_batches)
+        steps, goal = int(self.trainer.num_training_batches), self.objective
         self._check(steps)
         row = {
             "epoch": self.current_epoch + 1,
             "train_loss": float(self.train_loss.compute()) / (steps * self.trainer.world_size),
-            "train_accuracy": float(self.train_accuracy.compute()),
+            f"train_{goal.figure}": float(goal.train_figure.compute()),
             "val_loss": float(self.val_loss.compute()) / len(self.data.val),
-            "val_accuracy": float(self.val_accuracy.compute()),
+            f"val_{goal.figure}": float(goal.val_figure.compute()),
             "learning_rate": self._base_rate(),
             "seconds": time.perf_counter() - self._started,
         }
         if self.teacher is not None:
             row["teacher_seconds"] = self.teacher.seconds
-        if self.val_confusion is not None:
-            metric = self.recipe.metric
-            row[f"val_{metric}"] = OF_CONFUSION[metric](self.val_confusion.compute().cpu().numpy())
+        row.update({f"val_{name}": value for name, value in goal.chosen_by().items()})
         if not math.isfinite(row["train_loss"] + row["val_loss"]):
             raise TrainingError(_diverged(f"the validation loss is {row['val_loss']} after epoch {row['epoch']}"))
         # A similarity takes NaN for a missing coordinate: a network can be dead behind a loss that is finite.

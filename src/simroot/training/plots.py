@@ -13,6 +13,7 @@ from torch import Tensor
 
 from simroot.training.fonts import families_for
 from simroot.training.module import Epoch
+from simroot.training.objective import headline
 from simroot.training.writing import write_atomic
 
 if TYPE_CHECKING:
@@ -29,18 +30,20 @@ _LONGEST_NAME = 24
 
 
 def plot_curves(path: Path, history: Sequence[Epoch], title: str) -> None:
-    """Loss and accuracy of training and validation by epoch, side by side."""
+    """Loss and accuracy, or mean average precision, of training and validation by epoch, side by side."""
     figure = figure_of(10, 4)
     figure.suptitle(_drawable(_plain(title)), parse_math=False)
     epochs = [row["epoch"] for row in history]
     marker = "o" if len(history) <= 30 else None
-    for axes, what, scale in zip(figure.subplots(1, 2), ("loss", "accuracy"), (1, 100), strict=True):
+    name = headline(history[0])
+    for axes, what, scale in zip(figure.subplots(1, 2), ("loss", name), (1, 100), strict=True):
         for part, label in (("train", "training"), ("val", "validation")):
             values = [scale * row[f"{part}_{what}"] for row in history]
             axes.plot(epochs, values, marker=marker, markersize=3, label=label)
-        axes.set_title(what.capitalize())
+        words = what.replace("_", " ")
+        axes.set_title(words.capitalize())
         axes.set_xlabel("epoch")
-        axes.set_ylabel("cross-entropy (nats)" if what == "loss" else "accuracy (%)")
+        axes.set_ylabel("cross-entropy (nats)" if what == "loss" else f"{words} (%)")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.legend()

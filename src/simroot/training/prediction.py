@@ -33,7 +33,8 @@ def probabilities(run: Run, images: Images) -> NDArray[np.float64]:
     for start in range(0, len(pictures), _BATCH):
         pixels = np.stack([_prepared(picture, run) for picture in pictures[start : start + _BATCH]])
         scores = model(normalise(torch.from_numpy(pixels), run.mean, run.std).to(device))
-        found.append(scores.double().softmax(1).cpu().numpy())
+        wide = scores.double()
+        found.append((wide.softmax(1) if run.thresholds is None else wide.sigmoid()).cpu().numpy())
     return np.concatenate(found)
 
 

@@ -20,7 +20,7 @@ Schedule = Literal["onecycle", "cosine", "step", "constant"]
 Precision = Literal["32", "bf16"]
 Distillation = Literal["plain", "dkd"]
 Balance = Literal["none", "loss", "sampler"]
-Metric = Literal["accuracy", "balanced_accuracy", "f1", "loss"]
+Metric = Literal["accuracy", "balanced_accuracy", "f1", "loss", "mean_average_precision"]
 # Passes of a training in integers, see ``simroot.training.quantise``.
 INTEGER_EPOCHS = 5
 # What no training needs more of, and what no rate or factor comes near.
@@ -85,7 +85,8 @@ class Recipe:
         accelerate: train on the processor by native kernels (``simroot.layers.accelerate``), unless compiled. Results
             differ in rounding alone, so recipes are equal with and without.
         metric: of the validation images, what decides which epoch is the best: ``"accuracy"``, ``"balanced_accuracy"``
-            (the mean over the classes), ``"f1"`` (likewise) or ``"loss"``.
+            (the mean over the classes), ``"f1"`` (likewise) or ``"loss"``. Where an image may have several classes
+            ``"accuracy"`` stands for ``"mean_average_precision"``, and F1 goes by probabilities of a half.
         patience: end the training when neither metric nor loss on the validation images was better in so many epochs
             than before; None goes on to the last.
         seed: of the initial weights, the order of the images, augmentation and noise.

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from simroot.data import ImageData
 from simroot.data.crop import share
 from simroot.errors import CheckpointError, ConfigError, DataError
+from simroot.export.multi_label import THRESHOLD
 from simroot.images.preparation import ImageSize, Preparation, sides
 from simroot.models import create_model
 from simroot.models.image_sizes import read_back, recorded
@@ -48,6 +49,9 @@ RAW = "raw.safetensors"
 INITIAL = "initial.safetensors"
 # What a network that is trained in integers was calibrated to.
 RANGES = "ranges.json"
+
+
+_SHARES = ("accuracy", "balanced_accuracy", "mean_average_precision")
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,13 @@ class Run:
         return self.preparation.channels
 
     @property
+    def thresholds(self) -> tuple[float, ...] | None:
+        """Of the classes, where an image may have any number: the probability from which on it has one. Else None."""
+        if not self.config["data"].get("multi_label"):
+            return None
+        return tuple(self.summary.get("thresholds") or [THRESHOLD] * len(self.classes))
+
+    @property
     def recipe(self) -> Recipe:
         """How the network was trained."""
         return Recipe.from_dict(self.config["recipe"])
@@ -102,16 +113,14 @@ class Run:
             "images": self.config["data"].get("name"),
             "run directory": str(self.path),
         }
-        shares: dict[str, Any] = {
-            name: f"{known[name]:.2%}" for name in ("accuracy", "balanced_accuracy") if name in known
-        }
-        names = ("images", "accuracy", "balanced_accuracy", "parameters", "macs", "flops", "epochs", "run directory")
+        shares: dict[str, Any] = {name: f"{known[name]:.2%}" for name in _SHARES if name in known}
+        names = ("images", *_SHARES, "parameters", "macs", "flops", "epochs", "run directory")
         known.update(shares)
         rows = [(name.replace("_", " "), known[name]) for name in names if name in known]
         return html_table(self.model_name, rows)
 
     def predict(self, images: Images) -> NDArray[np.float64]:
-        """Probabilities (N, classes): the softmax of the network's scores.
+        """Probabilities (N, classes): the softmax of the network's scores, or their sigmoids with ``thresholds``.
 
         Args:
             images: pictures, or a single one, prepared as for the run's evaluation: paths of image files, images of
@@ -159,6 +168,7 @@ def data_config(data: ImageData, source: Mapping[str, Any] | None) -> dict[str, 
         "train": len(data.train),
         "val": len(data.val),
         "skipped": len(data.skipped),
+        **({"multi_label": True} if data.multi_label else {}),
     }
 
 
@@ -361,6 +371,7 @@ def _read_summary(path: Path) -> dict[str, Any]:
     try:
         summary = read_json(path)
         require(summary, dict, "")
+        require(summary.get("thresholds"), list[float] | None, "thresholds")
     except ConfigError as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
     return dict(summary)

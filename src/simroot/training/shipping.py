@@ -51,6 +51,8 @@ def ship(run: Run, name: str, folder: Path = FOLDER) -> Path:
     """
     if not run.summary:
         raise ConfigError(f"{run.path} is not finished; expected a run with its summary")
+    if run.thresholds is not None:
+        raise ConfigError(f"{run.path} is of images with any number of classes; expected images with one")
     if not (name.isidentifier() and name.islower()):
         raise ConfigError(f"the name is {name!r}; expected lower case letters, digits and underscores")
     path = folder / f"{name}.json"

@@ -10,12 +10,14 @@ import torch
 
 from simroot.data import ImageData
 from simroot.errors import UnknownOperatorError
+from simroot.export.multi_label import MultiLabelEvaluation, best_thresholds
 from simroot.measure import count
 from simroot.models import deploy
 from simroot.training.callbacks import best_row, write_metrics
 from simroot.training.environment import commit, versions
-from simroot.training.evaluation import evaluate
+from simroot.training.evaluation import Evaluation, collected, evaluate, scored
 from simroot.training.module import Epoch
+from simroot.training.objective import headline
 from simroot.training.plots import CONFUSION, CURVES, plot_confusion, plot_curves
 from simroot.training.run import METRICS, SUMMARY, Run
 from simroot.training.writing import write_text
@@ -27,30 +29,28 @@ def finish(run: Run, history: list[Epoch], data: ImageData, device: torch.device
     """Write metrics.csv, the pictures and summary.json of a run; the figures are those of its best weights."""
     path = run.path
     cost = _cost(run)
-    validation = evaluate(run, data.val, device=device)
+    validation = _validated(run, data, device)
+    thresholds = {"thresholds": list(validation.thresholds)} if isinstance(validation, MultiLabelEvaluation) else {}
     integers = bool(run.config.get("integers"))  # the history's figures are of the network in integers
-    best, last = best_row(history, run.recipe.metric), history[-1]
+    best, last, figure = best_row(history, run.recipe.metric), history[-1], headline(history[0])
     title = f"{run.model_name} on {data.name}"
     write_metrics(path / METRICS, history)
     seconds = sum(row["seconds"] for row in history)
     summary: dict[str, Any] = {
         "model": run.model_name,
         "overrides": run.config["model"]["overrides"],
-        "accuracy": validation.accuracy,
-        "top5": validation.top5,
-        "loss": validation.loss,
-        "balanced_accuracy": validation.balanced_accuracy,
-        "f1": validation.macro_f1,
+        **validation.figures(),
         "per_class": validation.by_class(),
+        **thresholds,
         "best_epoch": int(best["epoch"]),
-        "last_accuracy": last["val_accuracy"],
+        f"last_{figure}": last[f"val_{figure}"],
         "last_loss": last["val_loss"],
         "epochs": len(history),
         **cost,
         "seconds": seconds,
         "seconds_per_epoch": seconds / len(history),
         **_teacher(run, history),
-        **({"integers": {"accuracy": best["val_accuracy"], "loss": best["val_loss"]}} if integers else {}),
+        **({"integers": {figure: best[f"val_{figure}"], "loss": best["val_loss"]}} if integers else {}),
         "data": {key: run.config["data"][key] for key in ("name", "source", "train", "val", "image_size", "channels")},
         "classes": len(run.classes),
         "skipped_images": len(data.skipped),
@@ -61,12 +61,22 @@ def finish(run: Run, history: list[Epoch], data: ImageData, device: torch.device
     }
     write_text(path / SUMMARY, json.dumps(summary, indent=2) + "\n")
     plot_curves(path / CURVES, history, title)
+    if isinstance(validation, MultiLabelEvaluation):
+        return
     plot_confusion(
         path / CONFUSION,
         torch.from_numpy(validation.confusion),
         run.classes,
         f"{title}: validation accuracy {validation.accuracy:.2%}",
     )
+
+
+def _validated(run: Run, data: ImageData, device: torch.device) -> Evaluation | MultiLabelEvaluation:
+    """How the best weights do; where images may have any number of classes, with the thresholds that suit them best."""
+    if not data.multi_label:
+        return evaluate(run, data.val, device=device)
+    scores, labels = collected(scored(run, data.val, device=device))
+    return MultiLabelEvaluation.of(run.classes, best_thresholds(scores, labels), scores, labels)
 
 
 def _teacher(run: Run, history: list[Epoch]) -> dict[str, Any]:

@@ -86,6 +86,7 @@ def _fields(arithmetic: Arithmetic, description: Description, examples: Examples
         "kernels": kernels,
         "tables": "\n".join(program.tables),
         "names": "\n".join(f"    {string(one)}," for one in names),
+        **_thresholds(name, description),
         "arenatype": arithmetic.arena_type,
         "output": arithmetic.output_type,
         "locals": _locals(calls),
@@ -98,6 +99,28 @@ def _fields(arithmetic: Arithmetic, description: Description, examples: Examples
         "origin": ", to the bit" if not examples.tolerance else "",
         "lowest": real(-examples.tolerance),
         "highest": real(examples.tolerance),
+    }
+
+
+_THRESHOLDS = """
+/* An image has the class of a score that reaches its threshold; 1 / (1 + exp(-score)) is the probability. */
+extern const float {name}_thresholds[{upper}_CLASSES];
+"""
+
+
+def _thresholds(name: str, description: Description) -> dict[str, str]:
+    """What is said of scores, and where images may have any number of classes from which score on they have one."""
+    if description.thresholds is None:
+        return {"thresholds": "", "thresholds_header": "", "mostlikely": "", "squashed": "softmax"}
+    shares = np.array(description.thresholds)
+    with np.errstate(divide="ignore"):  # a score beyond all others
+        scores = np.log(shares) - np.log1p(-shares)
+    written = ", ".join(map(real, np.nan_to_num(scores)))
+    return {
+        "thresholds": f"\nconst float {name}_thresholds[{name.upper()}_CLASSES] = {{{written}}};\n",
+        "thresholds_header": _THRESHOLDS.format(name=name, upper=name.upper()),
+        "mostlikely": "likeliest ",
+        "squashed": "sigmoid",
     }
 
 

@@ -11,7 +11,7 @@
 const char *const @NAME@_class_names[@UPPER@_CLASSES] = {
 @NAMES@
 };
-
+@THRESHOLDS@
 #ifndef @UPPER@_NO_STATIC_ARENA
 static @ARENATYPE@ @NAME@_arena[(@UPPER@_ARENA_BYTES + sizeof(@ARENATYPE@) - 1) / sizeof(@ARENATYPE@) + 1];
 #endif

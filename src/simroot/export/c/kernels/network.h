@@ -24,8 +24,8 @@ extern "C" {
 
 /* Names of the classes, in the order of the scores. */
 extern const char *const @NAME@_class_names[@UPPER@_CLASSES];
-
-/* The class of an image, and all scores (before a softmax).
+@THRESHOLDS_HEADER@
+/* The @MOSTLIKELY@class of an image, and all scores (before a @SQUASHED@).
 
    arena: @UPPER@_ARENA_BYTES bytes, aligned to @ALIGNMENT@, that may be used for anything else between two calls;
    or NULL for a static one, which is left out with -D@UPPER@_NO_STATIC_ARENA.

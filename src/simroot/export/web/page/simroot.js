@@ -25,14 +25,15 @@ class Network {
     this.classes = card.classes ?? Array.from({ length: wasm.classes() }, (_, index) => `${index}`);
   }
 
-  classify(picture, top = 5) {
+  classify(picture, top = this.card.thresholds ? Infinity : 5) {
     const start = performance.now();
     const scores = [...this.scores(picture)];
     const milliseconds = performance.now() - start;
-    const most = Math.max(...scores);
-    const shares = scores.map((score) => Math.exp(score - most));
-    const sum = shares.reduce((one, other) => one + other);
-    const best = shares.map((share, index) => ({ name: this.classes[index], probability: share / sum }));
+    const { thresholds } = this.card;
+    const best = (thresholds ? scores.map(sigmoid) : softmax(scores)).map((probability, index) => ({
+      name: this.classes[index], probability,
+      ...(thresholds && { threshold: thresholds[index], present: probability >= thresholds[index] }),
+    }));
     return { best: best.sort((one, other) => other.probability - one.probability).slice(0, top), milliseconds };
   }
 
@@ -49,6 +50,15 @@ class Network {
     wasm.classify();
     return new Float32Array(wasm.memory.buffer, wasm.scores(), wasm.classes()).slice();
   }
+}
+
+const sigmoid = (score) => 1 / (1 + Math.exp(-score));
+
+function softmax(scores) {
+  const most = Math.max(...scores);
+  const shares = scores.map((score) => Math.exp(score - most));
+  const sum = shares.reduce((one, other) => one + other);
+  return shares.map((share) => share / sum);
 }
 
 function drawn(picture) {
