@@ -189,10 +189,10 @@ def _milliseconds(time: float | None) -> str:
 
 
 def _print(title: str, exported: list[Exported]) -> None:
-    first = exported[0]
+    first, task = exported[0], exported[0].description.task
     facts = [("checked on", counted(first.images, "input"))]
     if first.network_accuracy is not None:
-        facts.append(("accuracy of the network", percent(first.network_accuracy)))
+        facts.append((f"{task.figure} of the network", percent(first.network_accuracy)))
     print_facts(title, facts)
     print()
     timed = any(file.milliseconds is not None for file in exported)  # C is not
@@ -213,7 +213,7 @@ def _print(title: str, exported: list[Exported]) -> None:
         )
         for file in exported
     ]
-    columns = ["file", "precision", "size", "difference", "allowed", "same class", "accuracy"]
+    columns = ["file", "precision", "size", "difference", "allowed", "same class", task.figure]
     if timed:
         columns += ["ms", "ms in float32"]
     print_table("Written", columns, rows, numbers=columns[2:], optional=_OPTIONAL)
