@@ -246,6 +246,37 @@ def busy() -> str:
     return markdown(["way", "ms a step"], [[row["way"], f"{row['milliseconds_a_step']:,.0f}"] for row in rows])
 
 
+def side_by_side() -> str:
+    """simroot, Ultralytics and timm with the same seconds on the same photos."""
+    rows = [
+        [
+            row["set"],
+            f"{row['tool']} {row['version']}",
+            row["network"].split()[0],
+            str(row["size"]),
+            f"{100 * row['accuracy']:.1f}",
+            f"{row['parameters']:,}",
+            f"{row['bytes'] / 1000:,.0f}",
+            f"{row['milliseconds']:.2f}",
+            str(row["epochs"]),
+            f"{row['seconds']:.0f}",
+        ]
+        for row in result("side_by_side")["rows"]
+    ]
+    columns = [
+        "photos",
+        "tool",
+        "network",
+        "accuracy (%)",
+        "parameters",
+        "ONNX (kB)",
+        "ms an image",
+        "epochs",
+        "seconds",
+    ]
+    return markdown(columns, rows, left=3)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "accelerated": accelerated,
     "narrow-convolutions": narrow_convolutions,
@@ -273,6 +304,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "short-trainings": short_trainings,
     "defaults": defaults,
     "defaults-trials": defaults_trials,
+    "side-by-side": side_by_side,
     **{f"noted-{name}": partial(noted, name) for name in result("notes")["tables"]},
 }
 
