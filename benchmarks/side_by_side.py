@@ -9,8 +9,9 @@ epoch as ONNX (``benchmarks/hand_over``), which names the class of each held-out
 Milliseconds are measured at the end, all files in turns, on one thread of ONNX Runtime.
 
 Of the hand signs, the last fifth of the students is held out, by the numbers of the photos. Of CIFAR-10's training
-images the first 500 of each class by name are trained on and the next 100 held out. Ultralytics and timm see images of
-64 pixels, unless --sizes says otherwise: their own 224 leave few epochs, and on 32 their grids end in one cell.
+images the first 500 of each class by name are trained on and the next 100 held out. Ultralytics and timm see 64 pixels,
+timm 32 of CIFAR-10: in trials of equal time that was better than 64, and for Ultralytics worse. Their own 224 pixels
+leave few epochs.
 
 timm's package has no script: train.py is that of its repository. Rows that are in the JSON file are kept, so that a run
 that was stopped goes on. --epochs is for a trial: simroot's epochs, instead of those that it chooses.
@@ -31,7 +32,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,6 +43,10 @@ from simroot.files import write_text
 Row = dict[str, Any]
 _HAND_OVER = Path(__file__).parent / "hand_over"
 _TIMM_MODEL = "lcnet_050"  # of those below a million parameters the one with the quickest step
+_PIXELS = {
+    "hand signs": {"ultralytics_size": 64, "timm_size": 64},
+    "CIFAR-10": {"ultralytics_size": 64, "timm_size": 32},
+}
 _AGREE = 0.01  # the tool's own accuracy may differ by so much: other decoders, batches and libraries
 
 
@@ -65,8 +69,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--ultralytics-python", type=Path, default=Path(sys.executable), metavar="PATH")
     parser.add_argument("--timm-python", type=Path, default=Path(sys.executable), metavar="PATH")
     parser.add_argument("--timm-train", type=Path, required=True, metavar="PATH", help="train.py of timm's repository")
-    sizes = "of the images for Ultralytics and timm; rows of other sizes may be added later"
-    parser.add_argument("--sizes", type=int, nargs="+", default=[64], help=sizes)
     parser.add_argument("--only", nargs="+", help="names of sets: hand signs, CIFAR-10")
     parser.add_argument("--epochs", type=int, help="of simroot, for a trial (default: what it chooses)")
     parser.add_argument("--cores", type=int, default=2)
@@ -76,8 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.cores])
     os.environ.pop("OMP_NUM_THREADS", None)  # each tool decides how many
     os.environ["OMP_WAIT_POLICY"] = "passive"  # threads that spin would take the core of a tool's own loader
-    tools = _tools(arguments)
-    if missing := [text for tool in tools if (text := _missing(tool))]:
+    tools = {name: _tools(arguments, **sizes) for name, sizes in _PIXELS.items()}
+    if missing := [text for tool in tools["hand signs"] if (text := _missing(tool))]:
         parser.error("; ".join(missing))
     kept = json.loads(arguments.out.read_text(encoding="utf-8")) if arguments.out.exists() else {}
     rows: list[Row] = kept.get("rows", [])
@@ -89,17 +91,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             continue
         data = arguments.work.resolve() / name.replace(" ", "-")
         digest = _lay_out(data / "images", parts(folder))
-        for tool in tools:
-            if any((row["set"], row["tool"], row["asked"]) == (name, tool.name, tool.size) for row in rows):
+        for tool in tools[name]:
+            if any((row["set"], row["tool"]) == (name, tool.name) for row in rows):
                 continue
             seconds = next((row["seconds"] for row in rows if (row["set"], row["tool"]) == (name, "simroot")), None)
-            row = _row(tool, data / "images", data / _run_name(tool.name, tool.size), seconds)
+            row = _row(tool, data / "images", data / tool.name, seconds)
             if _digest(data / "images") != digest:
                 raise SystemExit(f"{tool.name} changed the images in {data / 'images'}; remove the folder, begin again")
-            rows.append({"set": name, "tool": tool.name, "asked": tool.size, **row, "images": digest})
+            rows.append({"set": name, "tool": tool.name, **row, "images": digest})
             print(json.dumps(rows[-1]), file=sys.stderr)
             _write(arguments, rows)
-    runs = [_folder(arguments, row["set"]) / _run_name(row["tool"], row["asked"]) for row in rows]
+    runs = [_folder(arguments, row["set"]) / row["tool"] for row in rows]
     for row, milliseconds in zip(rows, _times([run / "model.onnx" for run in runs]), strict=True):
         row["milliseconds"] = milliseconds
     _write(arguments, rows)
@@ -111,43 +113,39 @@ def _folder(arguments: argparse.Namespace, name: str) -> Path:
     return arguments.work.resolve() / name.replace(" ", "-")
 
 
-def _run_name(tool: str, size: int | None) -> str:
-    return tool if size is None else f"{tool}-{size}"
-
-
 def _write(arguments: argparse.Namespace, rows: list[Row]) -> None:
     script = hashlib.sha256(arguments.timm_train.read_bytes()).hexdigest()
     what = {"cores": arguments.cores, "timm_train_sha256": script, "trial": arguments.epochs is not None}
     write_text(arguments.out, json.dumps({**what, "rows": rows}, indent=1) + "\n")
 
 
-def _tools(arguments: argparse.Namespace) -> list[Tool]:
+def _tools(arguments: argparse.Namespace, ultralytics_size: int, timm_size: int) -> list[Tool]:
     """simroot first: its seconds are those of the others."""
 
     def simroot(data: Path, run: Path, _: int | None) -> list[str]:
         trial = [] if arguments.epochs is None else ["--recipe.epochs", str(arguments.epochs)]
         return ["-m", "simroot", "train", "--data", str(data), "--out", str(run), *trial]
 
-    def ultralytics(size: int, data: Path, run: Path, epochs: int | None) -> list[str]:
+    def ultralytics(data: Path, run: Path, epochs: int | None) -> list[str]:
         start = "from ultralytics.cfg import entrypoint; entrypoint()"
         where = [f"project={run.parent}", f"name={run.name}", "exist_ok=True", "device=cpu"]
-        how = ["model=yolo26n-cls.yaml", f"imgsz={size}", f"epochs={epochs}"]
+        how = ["model=yolo26n-cls.yaml", f"imgsz={ultralytics_size}", f"epochs={epochs}"]
         return ["-c", start, "classify", "train", f"data={data}", *how, *where]
 
-    def timm(size: int, data: Path, run: Path, epochs: int | None) -> list[str]:
+    def timm(data: Path, run: Path, epochs: int | None) -> list[str]:
         classes = len(list((data / "val").iterdir()))
-        network = ["--model", _TIMM_MODEL, "--num-classes", str(classes), "--input-size", "3", str(size), str(size)]
+        size = str(timm_size)
+        network = ["--model", _TIMM_MODEL, "--num-classes", str(classes), "--input-size", "3", size, size]
         how = ["--epochs", str(epochs), "--device", "cpu", "--workers", "1"]
         where = ["--output", str(run.parent), "--experiment", run.name]
         return [str(arguments.timm_train.resolve()), "--data-dir", str(data), *network, *how, *where]
 
-    tools = [Tool("simroot", Path(sys.executable), "simroot, onnx", simroot, "metrics.csv", None)]
-    for size in arguments.sizes:
-        python, command = arguments.ultralytics_python, partial(ultralytics, size)
-        tools.append(Tool("Ultralytics", python, "ultralytics, onnx, onnxslim", command, "results.csv", size))
-        python, command = arguments.timm_python, partial(timm, size)
-        tools.append(Tool("timm", python, "timm, onnx", command, "summary.csv", size))
-    return tools
+    needed = "ultralytics, onnx, onnxslim"
+    return [
+        Tool("simroot", Path(sys.executable), "simroot, onnx", simroot, "metrics.csv", None),
+        Tool("Ultralytics", arguments.ultralytics_python, needed, ultralytics, "results.csv", ultralytics_size),
+        Tool("timm", arguments.timm_python, "timm, onnx", timm, "summary.csv", timm_size),
+    ]
 
 
 def _missing(tool: Tool) -> str | None:
