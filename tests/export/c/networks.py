@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,18 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "mixed": lambda: create_model("simnet_mixed", 5, channels=3, depth=1, image_size=16),
 }
 SIDE = 16
+
+
+@contextmanager
+def networks_with(case: str, build: Callable[[], nn.Module]) -> Iterator[None]:
+    """One more network for a while."""
+    NETWORKS[case] = build
+    try:
+        yield
+    finally:
+        del NETWORKS[case]
+
+
 MEAN, STD = (0.49, 0.48, 0.44), (0.25, 0.24, 0.26)
 
 

@@ -124,6 +124,19 @@ def test_c_is_the_reference(
     assert compiled[case].selftest() == 0
 
 
+@pytest.mark.parametrize("case", ["everything", "similarities"])
+@pytest.mark.parametrize("form", ["-DSR_PORTABLE", "-mavx2"])
+def test_every_form_of_the_dot_products(
+    form: str, case: str, layers: dict[str, list[WholeLayer]], compiled: dict[str, HostProgram]
+) -> None:
+    """The compiled ones are this processor's usual; those of others are tried in emulators."""
+    if form == "-mavx2" and "avx2" not in Path("/proc/cpuinfo").read_text():
+        pytest.skip("this processor has no AVX2")
+    program = HostProgram(compiled[case].source, case, (SIDE, SIDE, 3), 5, np.uint8, flags=["-O1", form])
+    inputs = pixels(10)
+    np.testing.assert_array_equal(program.scores(inputs), whole.scores(layers[case], inputs))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("case", NETWORKS)
 @pytest.mark.parametrize(

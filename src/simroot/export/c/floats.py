@@ -25,7 +25,7 @@ from simroot.export.c.layers import (
     Window,
 )
 from simroot.export.c.moves import cut_of
-from simroot.export.c.program import Program
+from simroot.export.c.program import Program, Rows
 from simroot.export.c.steps import Schedule, schedule
 from simroot.export.c.text import kernel, real
 
@@ -68,7 +68,7 @@ class FloatArithmetic:
 
     def __init__(self, layers: list[Layer], prefix: str) -> None:
         self.layers, self.program = layers, Program(prefix)
-        self.schedule: Schedule = schedule(layers, [4] * len(layers))
+        self.schedule: Schedule = schedule(layers, [4] * len(layers), _room)
         self.pixels = isinstance(layers[0], Image) and layers[0].pixels
         self._widths = used_widths(layers)
 
@@ -85,26 +85,27 @@ class FloatArithmetic:
     def address(self, offset: int, place: int) -> str:
         return f"arena + {offset // 4}"
 
-    def rows(self, place: int, source: str, to: str, top: str, bottom: str) -> str:
-        layer = self.layers[place]
-        if isinstance(layer, Conv | Lp):
-            return self._filters(place, layer, source, to, top, bottom)
-        assert isinstance(layer, Pool)
+    def room(self, offset: int) -> str:
+        return f"arena + {offset // 4}"
+
+    def _pool(self, place: int, layer: Pool, source: str, to: str, rows: Rows) -> str:
         name = self._pool_kernel(layer)
         extra = {"average": f", {layer.divisor}"}.get(layer.kind, "")
         if layer.kind == "mex":
             sign = np.where(layer.beta < 0, -1.0, 1.0)  # a beta of zero among others is that of no effect
             beta = np.broadcast_to(sign * np.maximum(np.abs(layer.beta), _SMALLEST_BETA), (layer.shape[2],))
             extra = f", {self._floats(place, 'beta', beta)}"
-        return f"    {name}(&{self._grid(place, layer.window)}, {source}{extra}, {top}, {bottom}, {to});\n"
+        return f"    {name}(&{self._grid(place, layer.window)}, {source}{extra}, {rows.top}, {rows.bottom}, {to});\n"
 
-    def call(self, place: int, sources: list[str], to: str, scratch: str) -> str:
+    def call(self, place: int, sources: list[str], to: str, room: str, rows: Rows) -> str:
         layer, x = self.layers[place], sources[0]
-        height, width, channels = layer.shape
-        if isinstance(layer, Conv | Lp | Pool):
-            return self.rows(place, x, to, "0", str(height))
+        pixels, channels = rows.number * layer.shape[1], layer.shape[2]
+        if isinstance(layer, Conv | Lp):
+            return self._filters(place, layer, x, to, rows)
+        if isinstance(layer, Pool):
+            return self._pool(place, layer, x, to, rows)
         if isinstance(layer, Mex):
-            return self._mex(place, layer, x, to, scratch)
+            return self._mex(place, layer, x, to, room, pixels)
         if isinstance(layer, Affine):
             kind = "u8" if self.pixels and layer.inputs == (0,) else "f32"
             name = f"sr_affine_{kind}"
@@ -112,14 +113,15 @@ class FloatArithmetic:
             self.program.kernels.setdefault(name, text)
             scale, shift = (np.broadcast_to(one, (channels,)) for one in (layer.scale, layer.shift))
             tables = f"{self._floats(place, 'scale', scale)}, {self._floats(place, 'shift', shift)}"
-            return f"    {name}({x}, {height * width}, {channels}, {tables}, {_limits(layer.clamp)}, {to});\n"
+            return f"    {name}({x}, {pixels}, {channels}, {tables}, {_limits(layer.clamp)}, {to});\n"
         if isinstance(layer, Unary):
-            return self._unary(layer, x, to)
+            return self._unary(layer, x, to, pixels * channels)
         if isinstance(layer, Binary):
             sign = {"add": "+", "subtract": "-", "multiply": "*"}[layer.kind]
             self.program.kernels.setdefault(layer.kind, kernel("f32/binary.c", kind=layer.kind, sign=sign))
-            period = self.layers[layer.inputs[1]].size
-            return f"    sr_{layer.kind}({x}, {sources[1]}, {layer.size}, {period}, {_limits(layer.clamp)}, {to});\n"
+            count = pixels * channels
+            period = min(self.layers[layer.inputs[1]].size, count)
+            return f"    sr_{layer.kind}({x}, {sources[1]}, {count}, {period}, {_limits(layer.clamp)}, {to});\n"
         if isinstance(layer, Concat):
             return self._concat(layer, sources, to)
         assert isinstance(layer, Gather)
@@ -144,7 +146,8 @@ class FloatArithmetic:
             self.program.tables.append(text)
         return name
 
-    def _filters(self, place: int, layer: Conv | Lp, source: str, to: str, top: str, bottom: str) -> str:
+    def _filters(self, place: int, layer: Conv | Lp, source: str, to: str, rows: Rows) -> str:
+        top, bottom, _ = rows
         clamp, groups = layer.clamp, layer.groups
         grid, bias = self._grid(place, layer.window, groups, clamp), self._floats(place, "bias", layer.bias)
         if isinstance(layer, Conv) and layer.depthwise and layer.centre is None:
@@ -183,7 +186,7 @@ class FloatArithmetic:
             fields["what"] = "products with the filters, of pixels less their centre"
         self.program.kernels[name] = filter_kernel(fields, self._widths)
 
-    def _mex(self, place: int, layer: Mex, x: str, to: str, scratch: str) -> str:
+    def _mex(self, place: int, layer: Mex, x: str, to: str, room: str, pixels: int) -> str:
         self.program.kernels.setdefault("mex", kernel("f32/mex.c"))
         common = layer.offsets.mean(0)
         offsets = layer.beta * (layer.offsets - common)
@@ -193,9 +196,8 @@ class FloatArithmetic:
             self._floats(place, what, values)
             for what, values in (("common", common), ("mixing", mixing), ("peaks", peaks / layer.beta))
         )
-        (height, width, units), channels = layer.shape, layer.offsets.shape[1]
-        sizes = f"{height * width}, {channels}, {units}, {real(layer.beta)}"
-        return f"    sr_mex({x}, {sizes}, {tables}, {scratch}, {to});\n"
+        units, channels = layer.offsets.shape
+        return f"    sr_mex({x}, {pixels}, {channels}, {units}, {real(layer.beta)}, {tables}, {room}, {to});\n"
 
     def _pool_kernel(self, layer: Pool) -> str:
         name = f"sr_pool_{layer.kind}"
@@ -211,12 +213,12 @@ class FloatArithmetic:
         self.program.kernels[name] = kernel("f32/pool.c", kind=layer.kind, what=layer.kind, **fields)
         return name
 
-    def _unary(self, layer: Unary, x: str, to: str) -> str:
+    def _unary(self, layer: Unary, x: str, to: str, count: int) -> str:
         parameters = "".join(f", float {name}" for name in "ab"[: len(layer.values)])
         text = kernel("f32/unary.c", kind=layer.kind, parameters=parameters, result=_UNARY[layer.kind])
         self.program.kernels.setdefault(f"unary {layer.kind}", text)
         values = "".join(f", {real(value)}" for value in layer.values)
-        return f"    sr_{layer.kind}({x}, {layer.size}{values}, {to});\n"
+        return f"    sr_{layer.kind}({x}, {count}{values}, {to});\n"
 
     def _concat(self, layer: Concat, sources: list[str], to: str) -> str:
         self.program.kernels.setdefault("join", kernel("join.c", name="sr_join", type="float"))
@@ -318,6 +320,11 @@ def _power(order: float) -> str:
     return (
         f"{size}\n                        if (d > 1.17549435e-38F) a[i][j] += f[j] * sr_exp({real(order)} * sr_log(d));"
     )
+
+
+def _room(layer: Layer) -> int:
+    """Bytes that a layer works in: the exponentials of a MEX unit."""
+    return 4 * layer.offsets.shape[1] if isinstance(layer, Mex) else 0
 
 
 def _limits(clamp: tuple[float, float]) -> str:

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from simroot.export.c.floats import blocked, filter_kernel, used_widths
+from simroot.export.c.integer_filters import filters, room
 from simroot.export.c.integers import EXP2, WholeLayer
 from simroot.export.c.layers import Affine, Binary, Concat, Conv, Gather, Layer, Lp, Mex, Pool, Unary, Window
 from simroot.export.c.moves import cut_of
-from simroot.export.c.program import Program
+from simroot.export.c.program import Program, Rows
 from simroot.export.c.steps import Schedule, schedule
 from simroot.export.c.text import kernel, real, table
 
@@ -46,8 +46,7 @@ class IntegerArithmetic:
         self.whole, self.layers, self.program = whole, [one.layer for one in whole], Program(prefix)
         self.types = ["int16_t" if one.numbers.bits == 16 else "int8_t" for one in whole]
         self.types[0] = "uint8_t"
-        self.schedule: Schedule = schedule(self.layers, [1, *(one.numbers.bits // 8 for one in whole[1:])])
-        self._widths = used_widths(self.layers)
+        self.schedule: Schedule = schedule(self.layers, [1, *(one.numbers.bits // 8 for one in whole[1:])], room)
         exponential = [k for k, one in enumerate(self.layers) if isinstance(one, Mex) or _is_mex_pool(one)]
         if exponential:
             self.program.prelude.append(table("uint32_t", "sr_exp2_table", EXP2))
@@ -70,12 +69,15 @@ class IntegerArithmetic:
     def address(self, offset: int, place: int) -> str:
         return f"({self.types[place]} *)(arena + {offset // 4})"
 
-    def rows(self, place: int, source: str, to: str, top: str, bottom: str) -> str:
+    def room(self, offset: int) -> str:
+        return f"(int16_t *)(arena + {offset // 4})"
+
+    def _by_window(self, place: int, source: str, to: str, rows: Rows, room: str) -> str:
         layer = self.layers[place]
-        if isinstance(layer, Conv):
-            return self._conv(place, layer, source, to, top, bottom)
-        if isinstance(layer, Lp):
-            return self._lp(place, layer, source, to, top, bottom)
+        if isinstance(layer, Conv) and layer.depthwise and layer.centre is None:
+            return self._depthwise(place, layer, source, to, rows)
+        if isinstance(layer, Conv | Lp):
+            return self._filters(place, layer, source, to, rows, room)
         assert isinstance(layer, Pool)
         kind, read = self.types[place], self.whole[layer.inputs[0]].numbers.zero
         name = f"sr_pool_{layer.kind}_{kind[:-2]}"
@@ -90,16 +92,16 @@ class IntegerArithmetic:
             unused = "" if layer.kind == "average" else "(void)count;"
             fields = {"start": start, "step": step, "result": result, "parameters": parameters, "unused": unused}
             self._need(name, kernel("i8/pool.c", name=name, type=kind, what=layer.kind, **fields))
-        return f"    {name}(&{self._grid(place, layer.window)}, {source}{extra}, {top}, {bottom}, {to});\n"
+        return f"    {name}(&{self._grid(place, layer.window)}, {source}{extra}, {rows.top}, {rows.bottom}, {to});\n"
 
-    def call(self, place: int, sources: list[str], to: str, scratch: str) -> str:
+    def call(self, place: int, sources: list[str], to: str, room: str, rows: Rows) -> str:
         if isinstance(self.layers[place], Conv | Lp | Pool):
-            return self.rows(place, sources[0], to, "0", str(self.layers[place].shape[0]))
+            return self._by_window(place, sources[0], to, rows, room)
         one, layer, x = self.whole[place], self.layers[place], sources[0]
-        c, (height, width, channels) = one.constants, layer.shape
+        c, pixels, channels = one.constants, rows.number * layer.shape[1], layer.shape[2]
         if isinstance(layer, Mex):
             self._need("mex", kernel("i8/mex.c"))
-            sizes = f"{height * width}, {c['offsets'].shape[1]}, {channels}"
+            sizes = f"{pixels}, {c['offsets'].shape[1]}, {channels}"
             offsets = self._table(place, "offsets", "int16_t", c["offsets"])
             return f"    sr_mex({x}, {sizes}, {offsets}, {_number(c['count'])}, {_number(c['moved'])}, {to});\n"
         if isinstance(layer, Affine):
@@ -109,12 +111,13 @@ class IntegerArithmetic:
             )
             tables = f"{self._factors(place)}, {self._table(place, 'bias', 'int32_t', c['bias'])}"
             numbers = ", ".join(map(_number, (c["zero"], c["low"], c["high"])))
-            return f"    {name}({x}, {height * width}, {channels}, {tables}, {numbers}, {to});\n"
+            return f"    {name}({x}, {pixels}, {channels}, {tables}, {numbers}, {to});\n"
         if isinstance(layer, Unary):
             self._need("look up", kernel("i8/unary.c"))
-            return f"    sr_look_up({x}, {layer.size}, {self._table(place, 'values', 'int8_t', c['table'])}, {to});\n"
+            values = self._table(place, "values", "int8_t", c["table"])
+            return f"    sr_look_up({x}, {pixels * channels}, {values}, {to});\n"
         if isinstance(layer, Binary):
-            return self._binary(place, layer, sources, to)
+            return self._binary(place, layer, sources, to, pixels * channels)
         if isinstance(layer, Concat):
             return self._concat(place, layer, sources, to)
         assert isinstance(layer, Gather)
@@ -162,94 +165,43 @@ class IntegerArithmetic:
             self.program.tables.append(text)
         return name
 
-    def _fields(self, place: int, name: str, weight: str) -> dict[str, Any]:
-        types = {"input": self.types[self.layers[place].inputs[0]], "weight": weight, "sum": "int32_t"}
-        return {
-            **types,
-            "output": self.types[place],
-            "name": name,
-            "more": ",\n    const int32_t *factor, const uint8_t *shift",
-            "secondtype": "int16_t",
-            "parameters": "",
-            "second": "",
-            "next": "",
-            "passed": "",
-            "value": "from[i * next + k] - g->zero",
-            "term": "a[i][j] += value * v[j];",
-        }
-
-    def _conv(self, place: int, layer: Conv, source: str, to: str, top: str, bottom: str) -> str:
-        c, output = self.whole[place].constants, self.types[place]
-        grid, bias = self._grid(place, layer.window, layer.groups), self._table(place, "bias", "int32_t", c["bias"])
-        ends = f"{self._factors(place)}, {bias}, {top}, {bottom}, {to}"
-        if layer.depthwise and layer.centre is None:
-            name = f"sr_depthwise_{output[:-2]}"
-            weights = self._table(place, "weights", "int8_t", c["weight"][..., 0].transpose(1, 2, 0))
-            fields = self._fields(place, name, "int8_t") | {"value": "(from[j] - g->zero)"}
-            fields["store"] = _store("a[j] + bias[u]", "g->out_zero", output)
-            self._need(name, kernel("depthwise.c", **fields))
-            return f"    {name}(&{grid}, {source}, {weights}, {ends});\n"
-        name = f"sr_conv_{output[:-2]}"
-        weights, second = self._table(place, "weights", "int8_t", blocked(c["weight"], layer.groups)), "NULL"
-        if layer.centre is not None:
-            name = f"sr_conv_pixels_{output[:-2]}"
-            centre = np.broadcast_to(c["centre"], (layer.window.kernel[1], layer.weight.shape[3]))
-            second = self._table(place, "centre", "int16_t", centre)
-        fields = self._fields(place, name, "int8_t")
-        fields["store"] = _store("bias[u] + sums[i * count + j]", "g->out_zero", output)
-        fields["what"] = "products with the filters"
-        if layer.centre is not None:
-            fields |= {"parameters": ", const int16_t *centre", "value": "from[i * next + k] - centre[k]"}
-            fields["passed"] = f"second + first_x * {layer.weight.shape[3]}, "
-        self._need(name, filter_kernel(fields, self._widths))
-        return f"    {name}(&{grid}, {source}, {weights}, {second}, {ends});\n"
-
-    def _lp(self, place: int, layer: Lp, source: str, to: str, top: str, bottom: str) -> str:
-        c, output = self.whole[place].constants, self.types[place]
-        kind = "table" if "table" in c else "differences" if "fine" in c else "products"
-        name = f"sr_lp_{kind}_{output[:-2]}"
-        fields = self._fields(place, name, "int16_t")
-        fields |= {"parameters": ", const int16_t *u", "second": "\n            const int16_t *f = u + first;"}
-        fields |= {"next": "\n                f += @FILTERS@;", "passed": "second + offset, "}
-        fields["more"] += ", const int32_t *zeros"
-        fields["store"] = _store("bias[u] - sums[i * count + j]", "zeros[u]", output)
-        fields["what"] = {
-            "products": "x (A x + B), which are weights times squares but for a constant",
-            "differences": "weights times differences",
-            "table": "weights times powers of differences, from a table",
-        }[kind]
-        fields["term"] = "a[i][j] += value * (f[j] * value + v[j]);"
-        powers = ""
-        if kind != "products":
-            fields["value"] = "(from[i * next + k] - g->zero) * (1 << g->fine)"
-            fields["term"] = (
-                "const int32_t d = value - v[j];\n                        a[i][j] += f[j] * (d < 0 ? -d : d);"
-            )
-        if kind == "table":
-            fields["parameters"] += ", const uint16_t *power"
-            fields["passed"] += "power, "
-            fields["more"] += ", const uint16_t *power"
-            fields["term"] = (
-                "const int32_t d = value - v[j] < 0 ? v[j] - value : value - v[j];\n"
-                "                        const uint16_t *p = power + (d >> g->coarse);\n"
-                "                        const int32_t part = d & ((1 << g->coarse) - 1);\n"
-                "                        a[i][j] += f[j] * (p[0] + ((p[1] - p[0]) * part >> g->coarse));"
-            )
-            powers = f", {self._table(place, 'powers', 'uint16_t', c['table'])}"
-        self._need(name, filter_kernel(fields, self._widths))
-        weights = self._table(place, "templates", "int16_t", blocked(c["templates"], layer.groups))
-        second = self._table(place, "factors_of_templates", "int16_t", blocked(c["factors"], layer.groups))
-        zeros, bias = (
-            self._table(place, what, "int32_t", c[key]) for what, key in (("zeros", "zero"), ("bias", "bias"))
-        )
+    def _filters(self, place: int, layer: Conv | Lp, source: str, to: str, rows: Rows, room: str) -> str:
+        made, output = filters(self.whole[place]), self.types[place]
+        for helper, text in made.helpers.items():
+            self._need(helper, text)
+        name = f"{made.name}_{output[:-2]}"
+        self._need(name, made.text(name, input=self.types[self.layers[place].inputs[0]], output=output))
+        tables = [self._table(place, *table) for table in made.tables]
+        more = [self._table(place, *table) for table in made.more]
+        bias = self._table(place, "bias", "int32_t", made.bias)
+        arguments = [str(made.length), *tables, self._factors(place), *more, bias, rows.top, rows.bottom, room]
         grid = self._grid(place, layer.window, layer.groups)
-        tables = f"{weights}, {second}, {self._factors(place)}, {zeros}{powers}, {bias}"
-        return f"    {name}(&{grid}, {source}, {tables}, {top}, {bottom}, {to});\n"
+        return f"    {name}(&{grid}, {source}, {', '.join(arguments)}, {to});\n"
 
-    def _binary(self, place: int, layer: Binary, sources: list[str], to: str) -> str:
+    def _depthwise(self, place: int, layer: Conv, source: str, to: str, rows: Rows) -> str:
+        c, output = self.whole[place].constants, self.types[place]
+        name = f"sr_depthwise_{output[:-2]}"
+        store = f"({output})sr_rescale(a[j] + bias[u], factor[u], shift[u], g->out_zero, g->low, g->high)"
+        fields = {
+            "name": name,
+            "input": "int8_t",
+            "weight": "int8_t",
+            "sum": "int32_t",
+            "output": output,
+            "store": store,
+        }
+        fields |= {"value": "(from[j] - g->zero)", "more": ",\n    const int32_t *factor, const uint8_t *shift"}
+        self._need(name, kernel("depthwise.c", **fields))
+        weights = self._table(place, "weights", "int8_t", c["weight"][..., 0].transpose(1, 2, 0))
+        bias = self._table(place, "bias", "int32_t", c["bias"])
+        tables = f"{weights}, {self._factors(place)}, {bias}"
+        grid = self._grid(place, layer.window, layer.groups)
+        return f"    {name}(&{grid}, {source}, {tables}, {rows.top}, {rows.bottom}, {to});\n"
+
+    def _binary(self, place: int, layer: Binary, sources: list[str], to: str, count: int) -> str:
         one = self.whole[place]
         c, zeros = one.constants, [self.whole[source].numbers.zero for source in layer.inputs]
-        sizes = f"{layer.size}, {self.layers[layer.inputs[1]].size}"
+        sizes = f"{count}, {min(self.layers[layer.inputs[1]].size, count)}"
         numbers = [*zeros, *([c["multiplier"]] if "multiplier" in c else c["factors"]), c["shift"]]
         numbers += [one.numbers.zero, c["low"], c["high"]]
         name, file = ("sr_multiply", "product") if "multiplier" in c else ("sr_weigh", "sum")
@@ -278,10 +230,6 @@ class IntegerArithmetic:
         name = f"sr_gather_{kind[:-2]}"
         self._need(name, kernel("gather.c", name=name, type=kind))
         return f"    {name}({x}, {layer.size}, {self._table(place, 'order', 'int32_t', layer.index)}, {zero}, {to});\n"
-
-
-def _store(total: str, zero: str, output: str) -> str:
-    return f"({output})sr_rescale({total}, factor[u], shift[u], {zero}, g->low, g->high)"
 
 
 def _is_mex_pool(layer: Layer) -> bool:

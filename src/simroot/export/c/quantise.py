@@ -199,7 +199,7 @@ def _conv(layer: Layer, own: Numbers, read: list[Numbers]) -> dict[str, object]:
     found: dict[str, object] = {"weight": weight}
     bias = layer.bias / (scale * read[0].scale)
     if layer.centre is not None:
-        centre = np.rint(layer.centre).astype(np.int64)
+        centre = np.clip(np.rint(layer.centre), 0, 255).astype(np.int64)
         bias = bias + (weight * (centre - layer.centre)).sum((1, 2, 3))
         found["centre"] = centre
     found["bias"] = _fitting(bias)

@@ -12,12 +12,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from simroot.export.c.calls import write_calls
 from simroot.export.c.capture import capture, normalised
 from simroot.export.c.emit import Examples, files
 from simroot.export.c.floats import FloatArithmetic
 from simroot.export.c.integer_text import IntegerArithmetic
 from simroot.export.c.layers import macs
-from simroot.export.c.program import Arithmetic, write_calls
+from simroot.export.c.program import Arithmetic
 from simroot.export.c.quantise import quantise
 from simroot.export.c.simplify import simplify
 from simroot.export.c.stack import ALLOWANCE, stack_bytes
@@ -34,7 +35,7 @@ class LayerMemory:
     """One step.
 
     Attributes:
-        name: of the layer, with its pooling if that takes its rows as they are made.
+        name: of the layer, or of several whose rows are made as the next needs them.
         kind: its class.
         shape: of the result, (height, width, channels).
         flash: bytes of constants.
@@ -116,17 +117,16 @@ def memory(arithmetic: Arithmetic, precision: str, stack: int | None = None) -> 
     layers, schedule, program = arithmetic.layers, arithmetic.schedule, arithmetic.program
     rows = []
     for step in schedule.steps:
-        parts = [layers[place] for place in (step.layer, step.pool) if place is not None]
-        places = {step.layer, step.result}
-        touched = {source for source in layers[step.layer].inputs if source} | {step.result}
+        parts = [layers[place] for place in step.chain]
+        touched = {source for part in parts for source in part.inputs if source} | {step.result}
         rows.append(
             LayerMemory(
                 name=" + ".join(part.name or type(part).__name__ for part in parts),
                 kind=" + ".join(type(part).__name__ for part in parts),
                 shape=parts[-1].shape,
-                flash=sum(program.flash.get(place, 0) for place in places),
-                activations=sum(schedule.sizes[place] for place in touched if place in schedule.offsets)
-                + schedule.rooms.get(step.result, 0),
+                flash=sum(program.flash.get(place, 0) for place in step.chain),
+                activations=sum(schedule.sizes.get(place, 0) for place in touched)
+                + sum(schedule.spare.get(place, 0) for place in step.chain),
                 macs=sum(macs(part) for part in parts),
             )
         )

@@ -1,12 +1,13 @@
-"""The order of work: a step for each layer, or for a layer and the pooling behind it, a few rows at a time."""
+"""The order of work: a step for each layer, or for several, all but the last of which are computed by rows."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from simroot.export.c.layers import Affine, Binary, Conv, Gather, Image, Layer, Mex, Pool, Unary, readers
+from simroot.export.c.chains import joinable, reach, replaceable
+from simroot.export.c.layers import Affine, Binary, Gather, Image, Layer, Pool, Unary, readers
 from simroot.export.c.planner import Buffer, Plan, plan
 
 
@@ -15,17 +16,21 @@ class Step:
     """One call, or one loop over rows.
 
     Attributes:
-        layer: its place in the list.
-        pool: the place of the pooling that takes its rows as they are made, or None.
+        chain: places in the list of layers, each of which reads the one before; rows of all but the last are made as
+            they are needed, and only those are kept that are needed again.
     """
 
-    layer: int
-    pool: int | None = None
+    chain: tuple[int, ...]
+
+    @property
+    def first(self) -> int:
+        """The layer that reads what other steps left."""
+        return self.chain[0]
 
     @property
     def result(self) -> int:
         """The layer whose output it leaves."""
-        return self.layer if self.pool is None else self.pool
+        return self.chain[-1]
 
 
 @dataclass(frozen=True)
@@ -34,10 +39,10 @@ class Schedule:
 
     Attributes:
         steps: the calls.
-        offsets: of each layer's result; a layer without one is read by its own pooling alone, or is the image.
-        sizes: bytes of each layer's result.
-        scratch: of the room that a step needs for itself.
-        rooms: bytes of it.
+        offsets: of each layer's result, or of its rows that are kept; the image and the last layer have none.
+        sizes: bytes of that.
+        rooms: offsets of what a layer needs for itself while it works.
+        spare: bytes of that.
         arena: bytes of all.
         peak: the most bytes that are needed at one time.
     """
@@ -45,96 +50,131 @@ class Schedule:
     steps: tuple[Step, ...]
     offsets: dict[int, int]
     sizes: dict[int, int]
-    scratch: dict[int, int]
     rooms: dict[int, int]
+    spare: dict[int, int]
     arena: int
     peak: int
 
 
-def schedule(layers: Sequence[Layer], sizes: Sequence[int]) -> Schedule:
-    """The steps of least memory.
+@dataclass(frozen=True)
+class Needs:
+    """What is to be planned.
 
-    Args:
+    Attributes:
         layers: the network.
         sizes: bytes of one number of each layer's output.
+        room: bytes that a layer needs for itself while it works.
     """
-    steps = [Step(place) for place, layer in enumerate(layers) if not isinstance(layer, Image)]
-    best = _planned(layers, sizes, steps)
+
+    layers: Sequence[Layer]
+    sizes: Sequence[int]
+    room: Callable[[Layer], int]
+
+
+def schedule(layers: Sequence[Layer], sizes: Sequence[int], room: Callable[[Layer], int]) -> Schedule:
+    """The steps of least memory; see ``Needs``.
+
+    Neighbours are joined as long as less is needed where most is; what the arena does not need joined is taken apart.
+    """
+    needs = Needs(layers, sizes, room)
+    apart = [Step((place,)) for place, layer in enumerate(layers) if not isinstance(layer, Image)]
+    steps, least = apart, _profile(needs, apart)
     while True:
-        tried = [_planned(layers, sizes, _joined(steps, place)) for place in _joinable(layers, steps)]
-        better = min(tried, key=lambda one: one.arena, default=best)
-        if better.arena >= best.arena:
-            return best
-        best, steps = better, list(better.steps)
+        tried = [_joined(steps, place) for place in _joinable(layers, steps)]
+        profiles = [_profile(needs, one) for one in tried]
+        if not tried or min(profiles) >= least:
+            break
+        least = min(profiles)
+        steps = tried[profiles.index(least)]
+    best = min((_planned(needs, steps), _planned(needs, apart)), key=lambda one: one.arena)
+    for step in best.steps:
+        if len(step.chain) > 1:
+            parted = [one for each in best.steps for one in (_parts(each) if each == step else [each])]
+            best = min((_planned(needs, parted), best), key=lambda one: one.arena)
+    return best
 
 
 def _joinable(layers: Sequence[Layer], steps: Sequence[Step]) -> list[int]:
-    """Steps whose layer only a pooling reads, which is the next step."""
-    found = []
-    readings = readers(list(layers))
-    for place, (step, after) in enumerate(itertools.pairwise(steps)):
-        layer, pool = layers[step.layer], layers[after.layer]
-        if isinstance(layer, Conv) and isinstance(pool, Pool) and step.pool is None and after.pool is None:
-            plain = pool.window.padding[0] == 0 and pool.window.dilation == (1, 1)
-            if plain and pool.shape[0] > 1 and readings[step.layer] == [after.layer]:
-                found.append(place)
-    return found
+    """Steps that the next can be joined to: it alone reads their result."""
+    reading = readers(list(layers))
+    return [
+        place
+        for place, (step, after) in enumerate(itertools.pairwise(steps))
+        if reading[step.result] == [after.first] and joinable(layers, step.chain, after.chain)
+    ]
 
 
 def _joined(steps: Sequence[Step], place: int) -> list[Step]:
-    return [*steps[:place], Step(steps[place].layer, steps[place + 1].layer), *steps[place + 2 :]]
+    return [*steps[:place], Step(steps[place].chain + steps[place + 1].chain), *steps[place + 2 :]]
 
 
-def _planned(layers: Sequence[Layer], sizes: Sequence[int], steps: Sequence[Step]) -> Schedule:
-    when = {step.result: time for time, step in enumerate(steps)}
-    last = dict.fromkeys(when, 0)
+def _parts(step: Step) -> list[Step]:
+    return [Step((place,)) for place in step.chain]
+
+
+def _profile(needs: Needs, steps: Sequence[Step]) -> list[int]:
+    """What is needed during each step, the most first."""
+    buffers = list(_buffers(needs, steps).values())
+    return sorted((_living(buffers, time) for time in range(len(steps))), reverse=True)
+
+
+def _living(buffers: Sequence[Buffer], time: int) -> int:
+    living = [one for one in buffers if one.first <= time <= one.last]
+    shared = sum(min(one.size, buffers[one.over].size) for one in living if one.over is not None and one.first == time)
+    return sum(one.size for one in living) - shared
+
+
+def _buffers(needs: Needs, steps: Sequence[Step]) -> dict[tuple[str, int], Buffer]:
+    """Results, rows and rooms, in the order of time."""
+    layers, sizes = needs.layers, needs.sizes
+    last: dict[int, int] = {}
     for time, step in enumerate(steps):
-        for source in layers[step.layer].inputs:
-            last[source] = time
-    buffers: list[Buffer] = []
+        for place in step.chain:
+            last |= dict.fromkeys(layers[place].inputs, time)
+    found: dict[tuple[str, int], Buffer] = {}
     number: dict[int, int] = {}
-    scratch: dict[int, int] = {}
     for time, step in enumerate(steps):
-        place = step.result
-        source = layers[step.layer].inputs[0]
-        if place != len(layers) - 1:  # the last one's numbers go to the caller
-            over = number.get(source) if _in_place(layers, step, sizes) and last.get(source) == time else None
-            number[place] = len(buffers)
-            buffers.append(Buffer(layers[place].size * sizes[place], time, last[place], over))
-        if room := _room(layers[step.layer], step, layers, sizes):
-            scratch[place] = len(buffers)
-            buffers.append(Buffer(room, time, time))
-    made: Plan = plan(buffers)
+        for place, after in zip(step.chain, (*step.chain[1:], None), strict=True):
+            layer = layers[place]
+            if after is not None:
+                found["result", place] = Buffer(
+                    reach(layers[after]).rows * layer.shape[1] * layer.shape[2] * sizes[place], time, time
+                )
+            elif place != len(layers) - 1:  # the last one's numbers go to the caller
+                ends = [one for one in layer.inputs if last[one] == time and one in number]
+                over = next((number[one] for one in ends if _in_place(needs, step, one)), None)
+                number[place] = len(found)
+                found["result", place] = Buffer(layer.size * sizes[place], time, last[place], over)
+            if room := needs.room(layer):
+                found["room", place] = Buffer(room, time, time)
+    return found
+
+
+def _planned(needs: Needs, steps: Sequence[Step]) -> Schedule:
+    buffers = _buffers(needs, steps)
+    made: Plan = plan(list(buffers.values()))
+    offsets = dict(zip(buffers, made.offsets, strict=True))
     return Schedule(
         steps=tuple(steps),
-        offsets={place: made.offsets[index] for place, index in number.items()},
-        sizes={place: buffers[index].size for place, index in number.items()},
-        rooms={place: buffers[index].size for place, index in scratch.items()},
-        scratch={place: made.offsets[index] for place, index in scratch.items()},
+        offsets={place: offset for (what, place), offset in offsets.items() if what == "result"},
+        sizes={place: buffer.size for (what, place), buffer in buffers.items() if what == "result"},
+        rooms={place: offset for (what, place), offset in offsets.items() if what == "room"},
+        spare={place: buffer.size for (what, place), buffer in buffers.items() if what == "room"},
         arena=made.arena,
         peak=made.bound,
     )
 
 
-def _in_place(layers: Sequence[Layer], step: Step, sizes: Sequence[int]) -> bool:
-    """Whether a step may write over what it reads: everything is read before its place is written to."""
-    layer = layers[step.layer]
-    source = layer.inputs[0]
-    if step.pool is not None or sizes[source] != sizes[step.layer] or isinstance(layers[source], Image):
+def _in_place(needs: Needs, step: Step, source: int) -> bool:
+    """Whether a step may write over a layer that it reads: everything is read before its place is written to."""
+    layers, layer = needs.layers, needs.layers[step.result]
+    if needs.sizes[source] != needs.sizes[step.result]:
         return False
+    if len(step.chain) > 1:
+        return replaceable(layers, step.chain, source)
     if isinstance(layer, Pool):
         return layer.window.padding == (0, 0)
     if isinstance(layer, Gather):
         return layer.is_plain(layers[source])
-    return isinstance(layer, Unary | Affine | Binary) and len(set(layer.inputs)) == len(layer.inputs)
-
-
-def _room(layer: Layer, step: Step, layers: Sequence[Layer], sizes: Sequence[int]) -> int:
-    """Bytes that a step works in: the exponentials of a MEX unit, the rows of a convolution before a pooling."""
-    if isinstance(layer, Mex):
-        return 4 * layers[layer.inputs[0]].shape[2]
-    if step.pool is not None:
-        pool = layers[step.pool]
-        assert isinstance(pool, Pool)
-        return pool.window.kernel[0] * layer.shape[1] * layer.shape[2] * sizes[step.layer]
-    return 0
+    alone = source == layer.inputs[0] and len(set(layer.inputs)) == len(layer.inputs)
+    return isinstance(layer, Unary | Affine | Binary) and alone

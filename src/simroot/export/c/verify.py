@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,13 @@ def check_targets(targets: tuple[str, ...]) -> None:
 
 
 def verify(
-    name: str, folder: Path, prefix: str, images: NDArray[Any], expected: NDArray[np.float32], flash: int
+    name: str,
+    folder: Path,
+    prefix: str,
+    images: NDArray[Any],
+    expected: NDArray[np.float32],
+    flash: int,
+    defined: Sequence[str] = (),
 ) -> Verified:
     """Build a network for a target, run images in the emulator and compare the scores, every bit.
 
@@ -111,6 +118,7 @@ def verify(
         images: (n, H, W, C), as it takes them.
         expected: float32 (n, classes), this machine's scores.
         flash: bytes of the network's constants.
+        defined: macros for the compiler.
 
     Raises:
         ExportError: if the compiler refuses the text, the emulator fails, or a bit differs.
@@ -120,7 +128,7 @@ def verify(
     if missing is not None:
         return Verified(name, skipped=f"{missing} is not installed")
     with tempfile.TemporaryDirectory(prefix="simroot-verify-") as room:
-        program = _build(target, name, folder, prefix, images, Path(room))
+        program = _build(target, name, folder, prefix, images, Path(room), [f"-D{macro}" for macro in defined])
         text = _run(target, name, program)
         size = _code_size(target, program) - flash - images.nbytes
     words = np.array([int(word, 16) for word in text], dtype=np.uint32).reshape(len(images), -1)
@@ -134,7 +142,9 @@ def verify(
     return Verified(name, len(images), round(steps * target.instructions), int(words[:, 1].max()), max(size, 0))
 
 
-def _build(target: Target, name: str, folder: Path, prefix: str, images: NDArray[Any], room: Path) -> Path:
+def _build(
+    target: Target, name: str, folder: Path, prefix: str, images: NDArray[Any], room: Path, more: Sequence[str]
+) -> Path:
     kind = "uint8_t" if images.dtype == np.uint8 else "float"
     fields = {"name": prefix, "upper": prefix.upper(), "count": len(images), "images": table(kind, "images", images)}
     (room / "main.c").write_text(kernel("verify/main.c", **fields), encoding="utf-8")
@@ -144,7 +154,7 @@ def _build(target: Target, name: str, folder: Path, prefix: str, images: NDArray
     program = room / "program.elf"
     sources = [str(room / "main.c"), str(room / "start.c"), str(folder / f"{prefix}.c")]
     link = ["-nostartfiles", "-Wl,--gc-sections", "-T", str(room / "memory.ld"), f"-I{folder}", "-lm"]
-    words = [target.compiler, *target.options, *OPTIONS, "-o", str(program), *sources, *link]
+    words = [target.compiler, *target.options, *OPTIONS, *more, "-o", str(program), *sources, *link]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()

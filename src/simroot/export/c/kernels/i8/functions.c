@@ -1,9 +1,15 @@
 /* value * multiplier / 2^shift, rounded half up, plus zero, within limits. */
 static int32_t sr_rescale(int32_t value, int32_t multiplier, int shift, int32_t zero, int32_t low, int32_t high)
 {
-    const int64_t product = (int64_t)value * multiplier + ((int64_t)1 << (shift - 1));
-    const int64_t found = (product >> shift) + zero;
-    return found < low ? low : found > high ? high : (int32_t)found;
+    const int64_t product = (int64_t)value * multiplier;
+    int32_t found;
+    if (shift > 32) { /* the lower half does not matter */
+        found = (((int32_t)(product >> 32) + (1 << (shift - 33))) >> (shift - 32)) + zero;
+    } else {
+        const int64_t wide = ((product + ((int64_t)1 << (shift - 1))) >> shift) + zero;
+        found = wide < low ? low : wide > high ? high : (int32_t)wide;
+    }
+    return found < low ? low : found > high ? high : found;
 }
 
 /* Which taps of a filter of n lie inside of a grid of the given size: from *first to before *last. */

@@ -1,0 +1,232 @@
+"""Convolutions and similarities in integers: tables, windows and sums of their kernels.
+
+Every pixel's window is brought into one row of numbers of 16 bits, and every filter is a row of a table: what is left
+are dot products, for which processors have instructions. ``kernels/i8/dots`` has their forms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simroot.export.c.integers import Whole, WholeLayer
+from simroot.export.c.layers import Conv, Layer, Lp
+from simroot.export.c.text import kernel
+
+_DOTS: Mapping[int, Mapping[str, str]] = {
+    8: {
+        "weight": "int8_t",
+        "mve": "vldrbq",
+        "neon8": "vmovl_s8(vld1_s8(w))",
+        "neon4": "vget_low_s16(vmovl_s8(vcreate_s8(bits)))",
+        "wasm8": "wasm_i16x8_load8x8(w)",
+        "wasm4": "wasm_i16x8_extend_low_i8x16(wasm_v128_load32_zero(w))",
+        "x86eight": "_mm_srai_epi16(_mm_unpacklo_epi8(_mm_setzero_si128(), _mm_loadl_epi64((const __m128i *)w)), 8)",
+        "x86four": "_mm_srai_epi16(_mm_unpacklo_epi8(_mm_setzero_si128(), _mm_set_epi64x(0, bits)), 8)",
+        "avx2": "_mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)",
+    },
+    16: {
+        "weight": "int16_t",
+        "mve": "vldrhq",
+        "neon8": "vld1q_s16(w)",
+        "neon4": "vcreate_s16(bits)",
+        "wasm8": "wasm_v128_load(w)",
+        "wasm4": "wasm_v128_load64_zero(w)",
+        "x86eight": "_mm_loadu_si128((const __m128i *)w)",
+        "x86four": "_mm_set_epi64x(0, bits)",
+        "avx2": "_mm256_loadu_si256((const __m256i *)(",
+    },
+}
+
+Tables = list[tuple[str, str, NDArray[np.int64]]]
+"""Of each what it holds, C's type, and its numbers."""
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What ``kernels/i8/filters.c`` becomes for a layer.
+
+    Attributes:
+        name: of the function, but for its types.
+        what: it computes.
+        length: numbers of a window and of a filter's row.
+        room: bytes for two windows, and for the bytes of one.
+        tables, more: constants that are given before and behind the factors.
+        bias: of each filter.
+        weight: C's type of the first table's numbers.
+        window, dot, total, zero: statements and expressions.
+        parameters, behind: declarations of the other tables.
+        helpers: functions that it calls, by name, as text.
+    """
+
+    name: str
+    what: str
+    length: int
+    room: int
+    tables: Tables
+    bias: Whole
+    window: str
+    dot: str
+    total: str
+    helpers: dict[str, str]
+    weight: str = "int16_t"
+    parameters: str = ""
+    more: Tables = field(default_factory=list)
+    behind: str = ""
+    zero: str = "g->out_zero"
+
+    def text(self, name: str, **types: str) -> str:
+        """The function."""
+        fields = {key: getattr(self, key) for key in ("what", "window", "dot", "total", "weight", "zero", "parameters")}
+        return kernel("i8/filters.c", name=name, **fields, more=self.behind, **types)
+
+
+def room(layer: Layer) -> int:
+    """Bytes that a layer works in: for two windows in 16 bits, and one in bytes."""
+    if isinstance(layer, Conv) and not (layer.depthwise and layer.centre is None):
+        return 5 * _up(layer.weight[0].size, 4)
+    if isinstance(layer, Lp):
+        taps = layer.templates[0].size
+        return 9 * _up(taps, 2) if layer.order == 2 else 5 * taps
+    return 0
+
+
+def filters(one: WholeLayer) -> Filters:
+    """The kernel of a convolution or similarity."""
+    if isinstance(one.layer, Conv):
+        return _convolution(one, one.layer)
+    return _distances(one) if "fine" in one.constants else _products(one)
+
+
+def _convolution(one: WholeLayer, layer: Conv) -> Filters:
+    c, taps = one.constants, layer.weight[0].size
+    length = _up(taps, 4)
+    tables: Tables = [("weights", "int8_t", _rows(c["weight"], length))]
+    name, parameters, helpers = "sr_conv", "", {"forms": kernel("i8/forms.c")}
+    helpers["dot8"] = _dot(8)
+    if layer.centre is None:
+        window = "sr_window(g, x, row, at, group, length, room, i);"
+        helpers |= {name: kernel(f"i8/{name}.c") for name in ("gather", "widen", "window")}
+    else:
+        name, parameters = "sr_conv_pixels", ", const uint8_t *centre"
+        window = _window("sr_subtract(bytes, centre, length, room, i)", fill="centre")
+        helpers |= {name: kernel(f"i8/{name}.c") for name in ("gather", "centre")}
+        centre = np.broadcast_to(c["centre"], layer.weight.shape[1:]).reshape(1, -1)
+        tables.append(("centre", "uint8_t", _rows(centre, length)))
+    return Filters(
+        name=name,
+        what="products with the filters",
+        length=length,
+        room=room(layer),
+        tables=tables,
+        bias=c["bias"],
+        window=window,
+        dot="sr_dot8(room, length, w + first * length, w + (first + count - 1) * length, sums)",
+        total="bias[u] + sums[2 * i + j]",
+        helpers=helpers,
+        weight="int8_t",
+        parameters=parameters,
+    )
+
+
+def _products(one: WholeLayer) -> Filters:
+    """``sum x (A x + B)`` as one dot product: of x with B, and of ``x^2 - 32768``, which has 16 bits, with A."""
+    c = one.constants
+    half = _up(c["templates"][0].size, 2)
+    rows = np.concatenate([_rows(c["templates"], half), _rows(c["factors"], half)], 1)
+    bias = c["bias"] - 32768 * c["factors"].sum((1, 2, 3))
+    return Filters(
+        name="sr_lp_products",
+        what="x (A x + B), which are weights times squares but for a constant",
+        length=2 * half,
+        room=room(one.layer),
+        tables=[("templates", "int16_t", rows)],
+        bias=(bias + 2**31) % 2**32 - 2**31,  # modulo 2^32, as all of these sums
+        window=_window("sr_square(bytes, length, g->zero, room, i)", "length / 2"),
+        dot="sr_dot16(room, length, w + first * length, w + (first + count - 1) * length, sums)",
+        total="(int32_t)((uint32_t)bias[u] - (uint32_t)sums[2 * i + j])",
+        helpers={
+            "forms": kernel("i8/forms.c"),
+            "dot16": _dot(16),
+            "gather": kernel("i8/gather.c"),
+            "square": kernel("i8/squares.c"),
+        },
+        **_zeros(c),
+    )
+
+
+def _distances(one: WholeLayer) -> Filters:
+    """Weights times differences, or times powers of differences from a table."""
+    c, length = one.constants, one.constants["templates"][0].size
+    kind = "table" if "table" in c else "differences"
+    tables: Tables = [
+        (what, "int16_t", _rows(c[key], length))
+        for what, key in (("templates", "templates"), ("factors_of_templates", "factors"))
+    ]
+    parameters, passed = ", const int16_t *f", ""
+    if kind == "table":
+        tables.append(("powers", "uint16_t", c["table"]))
+        parameters, passed = parameters + ", const uint16_t *power", ", power, g->coarse"
+    rows = ", ".join(f"{table} + {place} * length" for table in "wf" for place in ("first", "(first + count - 1)"))
+    return Filters(
+        name=f"sr_lp_{kind}",
+        what="weights times differences" if kind == "differences" else "weights times powers of differences",
+        length=length,
+        room=room(one.layer),
+        tables=tables,
+        bias=c["bias"],
+        window=_window("sr_refine(bytes, length, g->zero, g->fine, room + i * length)"),
+        dot=f"sr_sum_{kind}(room, length, {rows}{passed}, sums)",
+        total="bias[u] - sums[2 * i + j]",
+        parameters=parameters,
+        helpers={
+            "gather": kernel("i8/gather.c"),
+            "refine": kernel("i8/refine.c"),
+            f"sum {kind}": kernel(f"i8/{kind}.c")
+            + "\n"
+            + kernel(
+                "i8/distances.c",
+                kind=kind,
+                passed=", power, coarse" if passed else "",
+                parameters=", const uint16_t *power, int coarse" if passed else "",
+            ),
+        },
+        **_zeros(c),
+    )
+
+
+def _zeros(constants: Mapping[str, Any]) -> dict[str, Any]:
+    """Of similarities, whose results have a zero of their own for each template."""
+    return {
+        "more": [("zeros", "int32_t", constants["zero"])],
+        "behind": ", const int32_t *zeros",
+        "zero": "zeros[u]",
+    }
+
+
+def _window(widened: str, length: str = "length", fill: str = "NULL") -> str:
+    """Statements that bring the bytes of a window together, and then into 16 bits."""
+    lines = [
+        "uint8_t *const bytes = (uint8_t *)(room + 2 * length);",
+        f"sr_gather(g, (const uint8_t *)x, row, at, group, {length}, {fill}, bytes);",
+        f"{widened};",
+    ]
+    return ("\n" + " " * 20).join(lines)
+
+
+def _dot(bits: int) -> str:
+    return kernel("i8/dot.c", width=bits, dsploads=kernel(f"i8/dots/dsp{bits}.c"), **_DOTS[bits])
+
+
+def _rows(weight: Whole, length: int) -> Whole:
+    """(filters, kh, kw, channels) as rows of a length, zeros behind."""
+    flat = weight.reshape(len(weight), -1)
+    return np.pad(flat, ((0, 0), (0, length - flat.shape[1])))
+
+
+def _up(number: int, step: int) -> int:
+    return -(-number // step) * step
