@@ -365,7 +365,7 @@ def _report(run: Run) -> None:
         ],
     )
     print(
-        f"\nNext:\n  simroot evaluate {where}\n  simroot predict {where} IMAGE...\n"
+        f"\nNext:\n  simroot evaluate {where}\n  simroot report {where}\n  simroot predict {where} IMAGE...\n"
         f"  simroot export {where} --format onnx --int8\n  simroot bench {where}\n  simroot cost {where}"
     )
 
