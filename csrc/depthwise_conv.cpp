@@ -26,6 +26,11 @@ struct Convolution {
     int64_t taps() const { return kernel * kernel; }
     int64_t vectors() const { return parts(channels, W); }
     int lanes(int64_t vector) const { return static_cast<int>(least(W, channels - vector * W)); }
+    // Asks for a vector of a pixel that will be read or written, which may lie across two lines of the cache.
+    SIMROOT_METHOD void ask(const float *p) const {
+        prefetch(p + pixels_ahead * channels);
+        if (channels % W) prefetch(p + pixels_ahead * channels + W - 1);
+    }
 };
 
 // An image's pixels in one vector of channels, with zeros around them.
@@ -129,7 +134,7 @@ void convolve(
     for (int64_t i = 0; i < c.out_height(); ++i) {
         const float *rows[largest_kernel];
         for (int64_t k = 0; k < c.kernel; ++k) rows[k] = x + plane.at(i * c.stride + k - c.padding, -c.padding);
-        for (int64_t j = 0; j < c.out_width(); ++j) prefetch(out + (i * c.out_width() + j + pixels_ahead) * c.channels);
+        for (int64_t j = 0; j < c.out_width(); ++j) c.ask(out + (i * c.out_width() + j) * c.channels);
         sum_row(
             c.kernel, c.stride, rows, static_cast<int>(c.kernel), filters, out + i * c.out_width() * c.channels,
             c.channels, c.out_width(), lanes);
@@ -223,7 +228,7 @@ void fill(
         if (!normed) {
             each_pixel(plane, [&](int64_t place, int64_t pixel) {
                 const float *x = from + pixel * c.channels;
-                prefetch(x + pixels_ahead * c.channels);
+                c.ask(x);
                 store(to + place, lanes == W ? load(x) : load(x, lanes));
             });
             continue;
@@ -232,7 +237,7 @@ void fill(
         with_activation(activation, [&](auto kind) {
             each_pixel(plane, [&](int64_t place, int64_t pixel) {
                 const float *x = from + pixel * c.channels;
-                prefetch(x + pixels_ahead * c.channels);
+                c.ask(x);
                 const Vec z = fma((lanes == W ? load(x) : load(x, lanes)) - center, scale, bias);
                 store(to + place, decltype(kind)::value(z));
             });
@@ -250,8 +255,8 @@ void fill_gradient(
         const Vec mean = load(correction.mean + at), one = load(correction.first + at), two = load(correction.second + at);
         each_pixel(plane, [&](int64_t place, int64_t pixel) {
             const float *y = out + pixel * c.channels + at, *g = grad + pixel * c.channels + at;
-            prefetch(y + pixels_ahead * c.channels);
-            prefetch(g + pixels_ahead * c.channels);
+            c.ask(y);
+            c.ask(g);
             const Vec value = lanes == W ? load(g) : load(g, lanes), d = (lanes == W ? load(y) : load(y, lanes)) - mean;
             store(planes + v * plane.floats + place, fma(d, two, value + one));
         });
@@ -333,17 +338,17 @@ int forward(const simroot_depthwise_conv_arguments &a, int threads) {
 // From the gradient by f(norm(x)) of a row of one vector of channels: that by x; adds to the sums of that by norm(x) and of
 // its products with x - mean.
 void differentiate(
-    int64_t activation, const Affine &f, int64_t at, const float *x, int64_t width, int64_t channels, int lanes,
-    const float *grad, float *dx, float *sums, float *products) {
+    const Convolution &c, int64_t activation, const Affine &f, int64_t at, const float *x, int lanes, const float *grad,
+    float *dx, float *sums, float *products) {
     const Vec mean = load(f.mean + at), scale = load(f.scale + at), bias = load(f.bias + at);
     Vec sum = load(sums), product = load(products);
     with_activation(activation, [&](auto kind) {
-        for (int64_t j = 0; j < width; ++j, x += channels, dx += channels, grad += W) {
+        for (int64_t j = 0; j < c.width; ++j, x += c.channels, dx += c.channels, grad += W) {
             const Vec d = (lanes == W ? load(x) : load(x, lanes)) - mean;
             const Vec dz = load(grad) * decltype(kind)::slope(fma(d, scale, bias));
             sum = sum + dz;
             product = fma(dz, d, product);
-            prefetch(dx + pixels_ahead * channels);
+            c.ask(dx);
             if (lanes == W) {
                 store(dx, dz * scale);
             } else {
@@ -419,8 +424,7 @@ int backward(const simroot_depthwise_conv_backward_arguments &a, int threads) {
                 const auto to = [&](int64_t) { return dz; };
                 convolve_back(c, grads, grad, parity, W, W, to, [&](int64_t i) {
                     differentiate(
-                        a.activation, f, at, x + i * row + at, c.width, c.channels, lanes, dz, dx + i * row, own_sums,
-                        own_sums + size);
+                        c, a.activation, f, at, x + i * row + at, lanes, dz, dx + i * row, own_sums, own_sums + size);
                 });
             }
         }

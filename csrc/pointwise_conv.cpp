@@ -160,7 +160,7 @@ struct Shape {
     template <typename Arguments>
     explicit Shape(const Arguments &a)
         : rows(a.rows), inputs(a.inputs), outputs(a.outputs), unit(a.gate ? a.pixels : a.rows) {
-        chunk = most(1, least(10, chunk_numbers / (inputs + outputs) / tile_rows)) * tile_rows;
+        chunk = most(4, least(10, chunk_numbers / (inputs + outputs) / tile_rows)) * tile_rows;
         chunks_of_unit = parts(unit, chunk);
         chunks = rows ? rows / unit * chunks_of_unit : 0;
         indivisible = a.gate ? chunks_of_unit : 1;

@@ -122,8 +122,8 @@ def _normalised(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
 def _convolved(conv: nn.Conv2d, x: Value, *, moments: bool) -> tuple[Tensor, Moments | None]:
     tensor, norm = (x.x, x.for_filters()) if isinstance(x, Deferred) else (x, None)
     stride, padding, groups = int(conv.stride[0]), int(conv.padding[0]), conv.groups
-    # By itself a small depthwise convolution is PyTorch's.
-    worth = norm is not None or moments or conv.kernel_size[0] != 3
+    # By itself a 1x1 or a small depthwise convolution is PyTorch's.
+    worth = norm is not None or moments or conv.kernel_size[0] > 3
     if not worth or not fits_kernel(tensor, conv.weight, stride, padding, groups):
         images = value(x)
         filters = conv.filters_for(images) if isinstance(conv, NormalisedConv2d) else conv.weight

@@ -7,10 +7,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from simroot.errors import ConfigError
-from simroot.ops.native import SMALLEST, serves_images
+from simroot.ops.native import serves_images
 from simroot.ops.norm.plain import ACTIVATIONS, activated
 
 __all__ = ["ACTIVATIONS", "batch_norm_act", "move_averages"]
+
+# Numbers of an image tensor from which on the kernel is faster than PyTorch's operations.
+_SMALLEST = 2**18
 
 
 def batch_norm_act(
@@ -74,7 +77,7 @@ def move_averages(
 
 def _has_kernel(x: Tensor, residual: Tensor | None, *vectors: Tensor | None) -> bool:
     """Whether these tensors fit each other and the kernel."""
-    if x.ndim != 4 or x.numel() < SMALLEST or x.numel() == x.shape[1]:
+    if x.ndim != 4 or x.numel() < _SMALLEST or x.numel() == x.shape[1]:
         return False
     shapes = [(vector, x.shape[1:2]) for vector in vectors] + [(residual, x.shape)]
     given = [(tensor, shape) for tensor, shape in shapes if tensor is not None]
