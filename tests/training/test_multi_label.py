@@ -69,6 +69,9 @@ def test_the_loss_by_its_definition(several: ImageData, balance: str) -> None:
     mixed = torch.rand(5, 3)
     assert float(goal.loss(scores, mixed)) == pytest.approx(slow(mixed, 0.1, weights) / 5, rel=1e-5)
     assert float(goal.total(scores, labels)) == pytest.approx(slow(labels, 0.0, [1.0] * 3), rel=1e-5)
+    start = torch.zeros(1, 3, requires_grad=True)
+    (slope,) = torch.autograd.grad(goal.factor * goal.total(start, labels[:1]), start)
+    assert float(slope.norm()) == pytest.approx(1)
     assert goal.hard(torch.tensor([[0.5, 0.4]])).tolist() == [[True, False]]
 
 

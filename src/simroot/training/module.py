@@ -167,7 +167,7 @@ class ClassificationModule(L.LightningModule):
         self._last_loss = loss.detach()
         self.train_loss.update(self._last_loss)
         self.train_accuracy.update(scores.detach(), labels)
-        return loss
+        return loss * self.objective.factor
 
     def _run(self, model: nn.Module, images: Tensor) -> Any:
         return model(images) if self.integers is None else self.integers(model, images)

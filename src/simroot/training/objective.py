@@ -6,6 +6,7 @@ same for both.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -36,9 +37,11 @@ class Objective(nn.Module):
     """The loss of scores (N, classes), and the figures of an epoch.
 
     ``figure`` is what all epochs have of training and validation images, in their rows as ``train_`` and ``val_``.
+    ``factor`` is that of the loss in a step: what is reported is without it.
     """
 
     figure: str
+    factor = 1.0
     train_figure: Metric
     val_figure: Metric
 
@@ -127,7 +130,8 @@ class AnyClasses(Objective):
     """Sigmoid cross-entropy, the sum over the classes, and mean average precision.
 
     With y of 0 and 1 it is ``sum_c -y_c log sigmoid(s_c) - (1 - y_c) log sigmoid(-s_c)``: the negative logarithm of the
-    labels' probability, as the softmax cross-entropy is. So recipes suit both.
+    labels' probability, as the softmax cross-entropy is. A step's factor brings the gradient of scores of 0, which is
+    ``sqrt(classes) / 2`` long, to the length 1 that it has there: so the rates of recipes suit both.
     """
 
     figure = MEAN_AVERAGE_PRECISION
@@ -135,6 +139,7 @@ class AnyClasses(Objective):
 
     def __init__(self, data: ImageData, recipe: Recipe) -> None:
         super().__init__()
+        self.factor = 2 / math.sqrt(len(data.classes))
         self.smoothing = recipe.label_smoothing
         self.train_figure, self.val_figure = (_OfAll(mean_average_precision) for _ in range(2))
         self.f1 = _OfAll(partial(_macro_f1, data.classes)) if recipe.metric == "f1" else None
