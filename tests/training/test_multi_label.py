@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from dataclasses import replace
@@ -13,14 +14,16 @@ import torch
 from sklearn import metrics
 from torch import nn
 
-from simroot.data import ImageData, from_arrays
+from simroot.data import ImageData, from_arrays, normalise
 from simroot.errors import ConfigError, DataError
 from simroot.export.multi_label import MultiLabelEvaluation, average_precisions, best_thresholds
 from simroot.export.task import AnyClasses
+from simroot.layers import MexDense
 from simroot.training import Recipe, Run, chosen_images, evaluate, load_run, resume, train
 from simroot.training.card import card
 from simroot.training.evaluation import scored
 from simroot.training.module import ClassificationModule
+from simroot.training.prior import start_at_shares
 from training.support import CLASSES, QUICK, small_data
 from training.test_card import exported
 
@@ -212,3 +215,25 @@ def test_what_needs_one_class_is_refused(several: ImageData, tmp_path: Path) -> 
     blank.val.labels[:] = 0
     with pytest.raises(DataError, match="no validation image has a class, so no epoch can be judged"):
         trained(blank, tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["linear", "mex"])
+def test_scores_start_at_the_shares_of_the_classes(several: ImageData, name: str) -> None:
+    """Whatever all scores had in common before; what tells images apart stays."""
+    torch.manual_seed(0)
+    head = MexDense(192, 3) if name == "mex" else nn.Linear(192, 3)
+    model = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(192), head)
+    images = normalise(several.train.read(torch.arange(len(several.train))), several.mean, several.std)
+    before = copy.deepcopy(model)(images)
+    state = copy.deepcopy(model[1].state_dict())
+    if isinstance(head, nn.Linear):
+        with torch.no_grad():
+            head.bias.add_(5)
+    assert start_at_shares(model, several)
+    after = copy.deepcopy(model)(images)
+    torch.testing.assert_close(after - after.mean(0), before - before.mean(0))
+    share = several.train.labels.double().mean(0)
+    torch.testing.assert_close(after.mean(0), (share.log() - (1 - share).log()).float(), atol=1e-4, rtol=0)
+    assert all(torch.equal(one, state[key]) for key, one in model[1].state_dict().items())
+    assert not start_at_shares(model, several)  # nothing is gained a second time
+    assert not start_at_shares(nn.Sequential(nn.Flatten(), nn.Linear(192, 3, bias=False)), several)

@@ -19,7 +19,7 @@ from simroot import data as datasets
 from simroot.data import ImageData
 from simroot.data.balance import uneven_line
 from simroot.data.classes import class_lines
-from simroot.errors import CheckpointError, ConfigError, counted
+from simroot.errors import CheckpointError, counted
 from simroot.files import remove_torn
 from simroot.layers import accelerate, acceleration, restore
 from simroot.layers.guarded import guard, unguard
@@ -37,6 +37,7 @@ from simroot.training.integers import open_integers
 from simroot.training.loggers import Loggers, make_loggers
 from simroot.training.module import ClassificationModule
 from simroot.training.objective import settled
+from simroot.training.prior import start_at_shares
 from simroot.training.recipes import Recipe, for_data
 from simroot.training.resumption import newest_checkpoint, warn_of_other_versions
 from simroot.training.run import (
@@ -178,11 +179,8 @@ def train(
             model, notes = choice.model, (*choice.notes(recipe, overrides), *notes)
         handed = None if isinstance(model, str) else model
         name = own.use(model) if isinstance(model, str) else own.entry(model).name
-        recipe = for_data(settled(recipe or registered(handed or name), data), data.named, data.image_size)
-        if data.multi_label and teacher is not None:
-            raise ConfigError(
-                f"the teacher {teacher} is for images with one class, but these may have several: leave it out"
-            )
+        recipe = settled(recipe or registered(handed or name), data, teacher)
+        recipe = for_data(recipe, data.named, data.image_size)
         start = None if initial is None else place_of(initial)
         taught = teacher_config(teacher, teacher_weights)
         config = make_config(name, overrides or {}, data, data_source, recipe, versions(), start, taught, integers)
@@ -323,6 +321,8 @@ def _fit(
             stack.enter_context(logging_to(path / LOG, console if progress else None))
         stack.enter_context(quiet())
         integers = None
+        if data.multi_label and checkpoint is None and start_at_shares(model, data):
+            log.info("scores start at the shares of the images that have each class")
         if config.get("integers"):
             integers = open_integers(path, model, data, recipe, begun=checkpoint is not None)
         module = ClassificationModule(model, data, recipe, workers, teacher, integers)

@@ -214,7 +214,7 @@ def objective(data: ImageData, recipe: Recipe) -> Objective:
     return (AnyClasses if data.multi_label else OneClass)(data, recipe)
 
 
-def settled(recipe: Recipe, data: ImageData) -> Recipe:
+def settled(recipe: Recipe, data: ImageData, teacher: object = None) -> Recipe:
     """The recipe for labels like these: its default metric is that of the objective.
 
     Raises:
@@ -226,6 +226,10 @@ def settled(recipe: Recipe, data: ImageData) -> Recipe:
         return recipe
     if not data.val.labels.any():
         raise DataError(f"{data.name}: no validation image has a class, so no epoch can be judged; add some that have")
+    if teacher is not None:
+        raise ConfigError(
+            f"the teacher {teacher} is for images with one class, but these may have several: leave it out"
+        )
     if recipe.balance == "sampler":
         raise ConfigError("recipe field balance is 'sampler', which needs one class an image; expected none or loss")
     if recipe.metric == "balanced_accuracy":
