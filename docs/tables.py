@@ -277,6 +277,33 @@ def side_by_side() -> str:
     return markdown(columns, rows, left=3)
 
 
+def device_forms() -> str:
+    """Instructions of the C export on small processors, with their own form of the dot products and without."""
+    rows = [
+        [
+            row["network"],
+            row["processor"],
+            f"{row['portable']['instructions'] / 1e6:.2f}",
+            f"{row['form']['instructions'] / 1e6:.2f}",
+            f"{row['form']['per_mac']:.2f}",
+            f"{row['form']['stack']:,}",
+            f"{row['form']['code']:,}",
+        ]
+        for row in result("device_export")["forms"]
+    ]
+    columns = ["network", "processor", "C alone (M)", "its form (M)", "for each MAC", "stack (bytes)", "code (bytes)"]
+    return markdown(columns, rows, left=2)
+
+
+def device_arenas() -> str:
+    """Bytes of the arena of the C export, by rows and one layer at a time."""
+    rows = [
+        [row["network"], *(f"{row[kind][way]:,}" for kind in ("int8", "float32") for way in ("apart", "by_rows"))]
+        for row in result("device_export")["arenas"]
+    ]
+    return markdown(["network", "int8, apart", "int8, by rows", "float32, apart", "float32, by rows"], rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "accelerated": accelerated,
     "narrow-convolutions": narrow_convolutions,
@@ -305,6 +332,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "defaults": defaults,
     "defaults-trials": defaults_trials,
     "side-by-side": side_by_side,
+    "device-forms": device_forms,
+    "device-arenas": device_arenas,
     **{f"noted-{name}": partial(noted, name) for name in result("notes")["tables"]},
 }
 

@@ -168,6 +168,19 @@ def test_other_compilers(
     np.testing.assert_array_equal(found, whole.scores(layers[case], inputs))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("case", NETWORKS)
+def test_neon(case: str, layers: dict[str, list[WholeLayer]], compiled: dict[str, HostProgram], tmp_path: Path) -> None:
+    source, program = compiled[case].source, tmp_path / "program"
+    words = [installed("aarch64-linux-gnu-gcc"), "-static", "-O2", *WARNINGS, "-o", str(program)]
+    subprocess.run([*words, str(source.with_name(f"{case}_test.c")), str(source)], check=True)
+    inputs = pixels(4)
+    (tmp_path / "images").write_bytes(inputs.tobytes())
+    subprocess.run([installed("qemu-aarch64"), program, tmp_path / "images", tmp_path / "scores"], check=True)
+    found = np.fromfile(tmp_path / "scores", dtype=np.float32).reshape(-1, 5)
+    np.testing.assert_array_equal(found, whole.scores(layers[case], inputs))
+
+
 def test_no_float_but_the_scores(compiled: dict[str, HostProgram]) -> None:
     text = compiled["similarities"].source.read_text()
     before, _, after = text.partition("int similarities_classify(")

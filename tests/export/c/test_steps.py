@@ -14,26 +14,28 @@ from export.c.networks import SIDE, compiled, compiled_integers, images, in_inte
 from simroot.engines.host import channels_last
 from simroot.export.c import whole
 from simroot.export.c.chains import replaceable
-from simroot.export.c.integer_filters import room
+from simroot.export.c.integer_filters import parts, room
 from simroot.export.c.layers import Binary, Conv, Gather, Image, Layer, Pool, Window
 from simroot.export.c.steps import schedule
 
 
 class Residual(nn.Module):
-    """Rows of a grid take the place of the grid that they are added to, while it is still read."""
+    """Rows of a grid take the place of the grid that they are added to, while it is still read; then large windows."""
 
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, 6, 3, padding=1)
         self.first = nn.Conv2d(6, 6, 3, padding=1)
         self.second = nn.Conv2d(6, 6, (3, 1), padding=(2, 0), dilation=(2, 1))
-        self.sparse = nn.Conv2d(6, 5, (3, 2), stride=(2, 3), padding=(1, 0))
+        self.sparse = nn.Conv2d(6, 36, (3, 2), stride=(2, 3), padding=(1, 0))
+        self.large = nn.Conv2d(36, 7, 3, padding=1)
+        self.dense = nn.Linear(7 * 8 * 5, 5)
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(self.stem(x))
         x = F.relu(x + self.second(F.relu(self.first(x))))
-        x = F.max_pool2d(self.sparse(x), 2, stride=3, padding=1)
-        return x.mean((2, 3))
+        x = F.max_pool2d(self.sparse(x), 3, stride=1, padding=1)
+        return self.dense(self.large(x).flatten(1))
 
 
 def conv(source: int, side: int, channels: int, filters: int, taps: int = 3) -> Conv:
@@ -77,8 +79,16 @@ def test_rows_that_take_the_place_of_what_is_still_read(deep: int, fits: bool) -
 
 
 def test_room_is_for_two_windows_and_the_bytes_of_one() -> None:
-    assert room(conv(0, 8, 3, 5)) == 5 * 28
+    assert room(conv(0, 8, 3, 5)) == 16 + 5 * 28
     assert room(Pool("", (0,), (8, 8, 3))) == 0
+
+
+def test_large_windows_are_read_in_parts() -> None:
+    """Then there are sums of all filters, two pixels of each."""
+    large, dense = conv(0, 8, 64, 5), Conv("", (0,), (1, 1, 3), weight=np.ones((3, 1, 1, 3000)), bias=np.zeros(3))
+    assert (parts(large), room(large)) == (3, 8 * 6 + 5 * 192)
+    assert (parts(dense), room(dense)) == (15, 8 * 4 + 5 * 200)
+    assert parts(conv(0, 8, 65, 5)) == 1  # a row of 195 numbers is no multiple of four
 
 
 def test_a_network_by_rows(tmp_path: Path) -> None:

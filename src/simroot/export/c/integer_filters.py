@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simroot.export.c.integers import Whole, WholeLayer
-from simroot.export.c.layers import Conv, Layer, Lp
+from simroot.export.c.layers import Conv, Floats, Layer, Lp, Window
 from simroot.export.c.text import kernel
 
 _DOTS: Mapping[int, Mapping[str, str]] = {
@@ -42,6 +42,8 @@ _DOTS: Mapping[int, Mapping[str, str]] = {
     },
 }
 
+_LARGE = 256
+
 Tables = list[tuple[str, str, NDArray[np.int64]]]
 """Of each what it holds, C's type, and its numbers."""
 
@@ -53,8 +55,7 @@ class Filters:
     Attributes:
         name: of the function, but for its types.
         what: it computes.
-        length: numbers of a window and of a filter's row.
-        room: bytes for two windows, and for the bytes of one.
+        length: numbers of a part of a window, and of a filter.
         tables, more: constants that are given before and behind the factors.
         bias: of each filter.
         weight: C's type of the first table's numbers.
@@ -66,7 +67,6 @@ class Filters:
     name: str
     what: str
     length: int
-    room: int
     tables: Tables
     bias: Whole
     window: str
@@ -86,13 +86,34 @@ class Filters:
 
 
 def room(layer: Layer) -> int:
-    """Bytes that a layer works in: for two windows in 16 bits, and one in bytes."""
-    if isinstance(layer, Conv) and not (layer.depthwise and layer.centre is None):
-        return 5 * _up(layer.weight[0].size, 4)
+    """Bytes that a layer works in: for sums, two parts of windows in 16 bits, and one in bytes."""
+    if not isinstance(layer, Conv | Lp) or (isinstance(layer, Conv) and layer.depthwise and layer.centre is None):
+        return 0
+    count = parts(layer)
+    taps, sums = _weight(layer)[0].size // count, len(_weight(layer)) // layer.groups if count > 1 else 2
+    numbers = 5 * _up(taps, 4)
     if isinstance(layer, Lp):
-        taps = layer.templates[0].size
-        return 9 * _up(taps, 2) if layer.order == 2 else 5 * taps
-    return 0
+        numbers = 9 * _up(taps, 2) if layer.order == 2 else 5 * taps
+    return 8 * _up(sums, 2) + numbers
+
+
+def parts(layer: Conv | Lp) -> int:
+    """In how many parts a window is read: whole, or if it is large by its rows, which are multiples of four."""
+    down, across, depth = _weight(layer).shape[1:]
+    if down * across * depth <= _LARGE:
+        return 1
+    if is_dense(layer):
+        return next((n for n in range(2, depth) if depth % (4 * n) == 0 and depth // n <= _LARGE), 1)
+    return down if across * depth % 4 == 0 else 1
+
+
+def is_dense(layer: Conv | Lp) -> bool:
+    """Whether it reads a vector."""
+    return layer.window == Window() and layer.shape[:2] == (1, 1) and layer.groups == 1
+
+
+def _weight(layer: Conv | Lp) -> Floats:
+    return layer.weight if isinstance(layer, Conv) else layer.templates
 
 
 def filters(one: WholeLayer) -> Filters:
@@ -103,30 +124,29 @@ def filters(one: WholeLayer) -> Filters:
 
 
 def _convolution(one: WholeLayer, layer: Conv) -> Filters:
-    c, taps = one.constants, layer.weight[0].size
-    length = _up(taps, 4)
-    tables: Tables = [("weights", "int8_t", _rows(c["weight"], length))]
+    c, count = one.constants, parts(layer)
+    length = _up(layer.weight[0].size // count, 4)
+    tables: Tables = [("weights", "int8_t", _rows(c["weight"], length, count).reshape(-1))]
     name, parameters, helpers = "sr_conv", "", {"forms": kernel("i8/forms.c")}
     helpers["dot8"] = _dot(8)
     if layer.centre is None:
-        window = "sr_window(g, x, row, at, group, length, room, i);"
+        window = "sr_window(g, x, down, rows, at, group, length, room, i);"
         helpers |= {name: kernel(f"i8/{name}.c") for name in ("gather", "widen", "window")}
     else:
         name, parameters = "sr_conv_pixels", ", const uint8_t *centre"
         window = _window("sr_subtract(bytes, centre, length, room, i)", fill="centre")
         helpers |= {name: kernel(f"i8/{name}.c") for name in ("gather", "centre")}
-        centre = np.broadcast_to(c["centre"], layer.weight.shape[1:]).reshape(1, -1)
-        tables.append(("centre", "uint8_t", _rows(centre, length)))
+        centre = np.broadcast_to(c["centre"], layer.weight.shape[1:])
+        tables.append(("centre", "uint8_t", _rows(centre[None], length, count)[0, 0]))
     return Filters(
         name=name,
         what="products with the filters",
         length=length,
-        room=room(layer),
         tables=tables,
         bias=c["bias"],
         window=window,
-        dot="sr_dot8(room, length, w + first * length, w + (first + count - 1) * length, sums)",
-        total="bias[u] + sums[2 * i + j]",
+        dot="sr_dot8(room, length, w + first, w + second, sum)",
+        total="bias[u] + sum[2 * i + j]",
         helpers=helpers,
         weight="int8_t",
         parameters=parameters,
@@ -135,20 +155,21 @@ def _convolution(one: WholeLayer, layer: Conv) -> Filters:
 
 def _products(one: WholeLayer) -> Filters:
     """``sum x (A x + B)`` as one dot product: of x with B, and of ``x^2 - 32768``, which has 16 bits, with A."""
-    c = one.constants
-    half = _up(c["templates"][0].size, 2)
-    rows = np.concatenate([_rows(c["templates"], half), _rows(c["factors"], half)], 1)
+    c, layer = one.constants, one.layer
+    assert isinstance(layer, Lp)
+    count = parts(layer)
+    half = _up(c["templates"][0].size // count, 2)
+    rows = np.concatenate([_rows(c["templates"], half, count), _rows(c["factors"], half, count)], 2)
     bias = c["bias"] - 32768 * c["factors"].sum((1, 2, 3))
     return Filters(
         name="sr_lp_products",
         what="x (A x + B), which are weights times squares but for a constant",
         length=2 * half,
-        room=room(one.layer),
-        tables=[("templates", "int16_t", rows)],
+        tables=[("templates", "int16_t", rows.reshape(-1))],
         bias=(bias + 2**31) % 2**32 - 2**31,  # modulo 2^32, as all of these sums
         window=_window("sr_square(bytes, length, g->zero, room, i)", "length / 2"),
-        dot="sr_dot16(room, length, w + first * length, w + (first + count - 1) * length, sums)",
-        total="(int32_t)((uint32_t)bias[u] - (uint32_t)sums[2 * i + j])",
+        dot="sr_dot16(room, length, w + first, w + second, sum)",
+        total="(int32_t)((uint32_t)bias[u] - (uint32_t)sum[2 * i + j])",
         helpers={
             "forms": kernel("i8/forms.c"),
             "dot16": _dot(16),
@@ -161,27 +182,28 @@ def _products(one: WholeLayer) -> Filters:
 
 def _distances(one: WholeLayer) -> Filters:
     """Weights times differences, or times powers of differences from a table."""
-    c, length = one.constants, one.constants["templates"][0].size
+    c, layer = one.constants, one.layer
+    assert isinstance(layer, Lp)
+    length = c["templates"][0].size // parts(layer)
     kind = "table" if "table" in c else "differences"
     tables: Tables = [
-        (what, "int16_t", _rows(c[key], length))
+        (what, "int16_t", c[key].reshape(-1))
         for what, key in (("templates", "templates"), ("factors_of_templates", "factors"))
     ]
     parameters, passed = ", const int16_t *f", ""
     if kind == "table":
         tables.append(("powers", "uint16_t", c["table"]))
         parameters, passed = parameters + ", const uint16_t *power", ", power, g->coarse"
-    rows = ", ".join(f"{table} + {place} * length" for table in "wf" for place in ("first", "(first + count - 1)"))
+    rows = ", ".join(f"{table} + {place}" for table in "wf" for place in ("first", "second"))
     return Filters(
         name=f"sr_lp_{kind}",
         what="weights times differences" if kind == "differences" else "weights times powers of differences",
         length=length,
-        room=room(one.layer),
         tables=tables,
         bias=c["bias"],
         window=_window("sr_refine(bytes, length, g->zero, g->fine, room + i * length)"),
-        dot=f"sr_sum_{kind}(room, length, {rows}{passed}, sums)",
-        total="bias[u] - sums[2 * i + j]",
+        dot=f"sr_sum_{kind}(room, length, {rows}{passed}, sum)",
+        total="bias[u] - sum[2 * i + j]",
         parameters=parameters,
         helpers={
             "gather": kernel("i8/gather.c"),
@@ -212,7 +234,7 @@ def _window(widened: str, length: str = "length", fill: str = "NULL") -> str:
     """Statements that bring the bytes of a window together, and then into 16 bits."""
     lines = [
         "uint8_t *const bytes = (uint8_t *)(room + 2 * length);",
-        f"sr_gather(g, (const uint8_t *)x, row, at, group, {length}, {fill}, bytes);",
+        f"sr_gather(g, (const uint8_t *)x, down, rows, at, group, {length}, {fill}, bytes);",
         f"{widened};",
     ]
     return ("\n" + " " * 20).join(lines)
@@ -222,10 +244,10 @@ def _dot(bits: int) -> str:
     return kernel("i8/dot.c", width=bits, dsploads=kernel(f"i8/dots/dsp{bits}.c"), **_DOTS[bits])
 
 
-def _rows(weight: Whole, length: int) -> Whole:
-    """(filters, kh, kw, channels) as rows of a length, zeros behind."""
-    flat = weight.reshape(len(weight), -1)
-    return np.pad(flat, ((0, 0), (0, length - flat.shape[1])))
+def _rows(weight: Whole, length: int, count: int) -> Whole:
+    """(filters, kh, kw, channels) as (filters, count, length), zeros behind each part."""
+    flat = weight.reshape(len(weight), count, -1)
+    return np.pad(flat, ((0, 0), (0, 0), (0, length - flat.shape[2])))
 
 
 def _up(number: int, step: int) -> int:

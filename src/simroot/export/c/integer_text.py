@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from simroot.export.c.integer_filters import filters, room
+from simroot.export.c.integer_filters import filters, is_dense, parts, room
 from simroot.export.c.integers import EXP2, WholeLayer
 from simroot.export.c.layers import Affine, Binary, Concat, Conv, Gather, Layer, Lp, Mex, Pool, Unary, Window
 from simroot.export.c.moves import cut_of
@@ -70,7 +70,7 @@ class IntegerArithmetic:
         return f"({self.types[place]} *)(arena + {offset // 4})"
 
     def room(self, offset: int) -> str:
-        return f"(int16_t *)(arena + {offset // 4})"
+        return f"arena + {offset // 4}"
 
     def _by_window(self, place: int, source: str, to: str, rows: Rows, room: str) -> str:
         layer = self.layers[place]
@@ -144,11 +144,14 @@ class IntegerArithmetic:
 
     def _grid(self, place: int, window: Window, groups: int = 1) -> str:
         one, layer, name = self.whole[place], self.layers[place], f"{self.program.prefix}_grid_{place}"
-        c = one.constants
+        c, source, taps = one.constants, self.layers[layer.inputs[0]].shape, window.kernel
+        if isinstance(layer, Conv | Lp) and is_dense(layer):  # a vector that is read in parts: rows of one number
+            count = parts(layer)
+            source, taps = (count, 1, source[2] // count), (count, 1)
         numbers: Sequence[Any] = (
-            *self.layers[layer.inputs[0]].shape,
+            *source,
             *layer.shape,
-            *window.kernel,
+            *taps,
             *window.stride,
             *window.padding,
             *window.dilation,
@@ -174,7 +177,18 @@ class IntegerArithmetic:
         tables = [self._table(place, *table) for table in made.tables]
         more = [self._table(place, *table) for table in made.more]
         bias = self._table(place, "bias", "int32_t", made.bias)
-        arguments = [str(made.length), *tables, self._factors(place), *more, bias, rows.top, rows.bottom, room]
+        count = parts(layer)
+        arguments = [
+            str(count),
+            str(made.length),
+            *tables,
+            self._factors(place),
+            *more,
+            bias,
+            rows.top,
+            rows.bottom,
+            room,
+        ]
         grid = self._grid(place, layer.window, layer.groups)
         return f"    {name}(&{grid}, {source}, {', '.join(arguments)}, {to});\n"
 

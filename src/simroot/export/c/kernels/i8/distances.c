@@ -11,8 +11,8 @@ static void sr_sum_@KIND@(const int16_t *x, int length, const int16_t *w, const 
         c += f[k] * sr_@KIND@(y[k] - w[k]@PASSED@);
         d += h[k] * sr_@KIND@(y[k] - v[k]@PASSED@);
     }
-    sums[0] = a;
-    sums[1] = b;
-    sums[2] = c;
-    sums[3] = d;
+    sums[0] += a;
+    sums[1] += b;
+    sums[2] += c;
+    sums[3] += d;
 }

@@ -1,4 +1,4 @@
-/* Sums of products of two windows x with two filters, w and v: x w, x v, then those of the second window. Lengths are
+/* Adds the products of two windows x with two filters, w and v: x w, x v, then those of the second window. Lengths are
    multiples of four. */
 #if defined(SR_FORM_DSP)
 @DSPLOADS@

@@ -10,11 +10,12 @@ static void sr_copy(uint8_t *to, const uint8_t *from, int count)
     }
 }
 
-/* The window of one pixel and group, tap after tap, and what stands for 0 outside of the grid and up to the length: bytes
-   of fill, or the grid's zero. */
-static void sr_gather(const sr_grid *g, const uint8_t *x, int row, int column, int group, int length, const uint8_t *fill, uint8_t *to)
+/* Some rows of the window of one pixel and group, tap after tap, and what stands for 0 outside of the grid and up to the
+   length: bytes of fill, or the grid's zero. */
+static void sr_gather(const sr_grid *g, const uint8_t *x, int y, int rows, int column, int group, int length,
+    const uint8_t *fill, uint8_t *to)
 {
-    const int depth = g->channels / g->groups, y = row * g->step_y - g->pad_y, at = column * g->step_x - g->pad_x;
+    const int depth = g->channels / g->groups, at = column * g->step_x - g->pad_x;
     const int whole = at >= 0 && at + (g->kernel_x - 1) * g->apart_x < g->width;
     const int joined = whole && g->groups == 1 && g->apart_x == 1;
     const int pieces = joined ? 1 : g->kernel_x, piece = joined ? g->kernel_x * depth : depth;
@@ -22,7 +23,7 @@ static void sr_gather(const sr_grid *g, const uint8_t *x, int row, int column, i
     const int start = (y * g->width + at) * g->channels + group * depth;
     uint8_t *const end = to + length;
     int u, v;
-    for (u = 0; u < g->kernel_y; ++u) {
+    for (u = 0; u < rows; ++u) {
         const int inside = y + u * g->apart_y >= 0 && y + u * g->apart_y < g->height;
         for (v = 0; v < pieces; ++v, to += piece) {
             if (inside && (whole || (at + v * g->apart_x >= 0 && at + v * g->apart_x < g->width))) {

@@ -1,18 +1,19 @@
-/* The window of one pixel and group in 16 bits, the grid's zero subtracted. */
-static void sr_window(const sr_grid *g, const int8_t *x, int row, int column, int group, int length, int16_t *windows, int which)
+/* Some rows of the window of one pixel and group in 16 bits, the grid's zero subtracted. */
+static void sr_window(const sr_grid *g, const int8_t *x, int y, int rows, int column, int group, int length, int16_t *windows,
+    int which)
 {
     uint8_t *const bytes = (uint8_t *)(windows + 2 * length);
     int16_t *to = windows + SR_SLOT8(length, which, 0);
-    const int at = column * g->step_x - g->pad_x, y = row * g->step_y - g->pad_y;
+    const int at = column * g->step_x - g->pad_x;
     const int piece = g->kernel_x * g->channels;
     int u;
     if (g->groups == 1 && g->apart_x == 1 && piece % 4 == 0 && at >= 0 && at + g->kernel_x <= g->width && y >= 0
-        && y + (g->kernel_y - 1) * g->apart_y < g->height) {
-        for (u = 0; u < g->kernel_y; ++u, to += SR_SLOT8(length, 0, 4) / 4 * piece) {
+        && y + (rows - 1) * g->apart_y < g->height) {
+        for (u = 0; u < rows; ++u, to += SR_SLOT8(length, 0, 4) / 4 * piece) {
             sr_widen((const uint8_t *)x + ((y + u * g->apart_y) * g->width + at) * g->channels, piece, g->zero, to);
         }
     } else {
-        sr_gather(g, (const uint8_t *)x, row, column, group, length, NULL, bytes);
+        sr_gather(g, (const uint8_t *)x, y, rows, column, group, length, NULL, bytes);
         sr_widen(bytes, length, g->zero, to);
     }
 }

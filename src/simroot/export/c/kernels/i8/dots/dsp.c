@@ -10,8 +10,8 @@ SR_APART static void sr_dot@WIDTH@(const int16_t *x, int length, const @WEIGHT@ 
         c = sr_two(y1, w1, sr_two(y0, w0, c));
         d = sr_two(y1, v1, sr_two(y0, v0, d));
     }
-    sums[0] = a;
-    sums[1] = b;
-    sums[2] = c;
-    sums[3] = d;
+    sums[0] += a;
+    sums[1] += b;
+    sums[2] += c;
+    sums[3] += d;
 }

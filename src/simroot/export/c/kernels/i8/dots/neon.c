@@ -29,5 +29,5 @@ SR_APART static void sr_dot@WIDTH@(const int16_t *x, int length, const @WEIGHT@ 
         c = vmlal_s16(c, q, f);
         d = vmlal_s16(d, q, g);
     }
-    vst1q_s32(sums, vpaddq_s32(vpaddq_s32(a, b), vpaddq_s32(c, d)));
+    vst1q_s32(sums, vaddq_s32(vld1q_s32(sums), vpaddq_s32(vpaddq_s32(a, b), vpaddq_s32(c, d))));
 }

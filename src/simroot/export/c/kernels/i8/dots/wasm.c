@@ -31,5 +31,6 @@ SR_APART static void sr_dot@WIDTH@(const int16_t *x, int length, const @WEIGHT@ 
     }
     a = wasm_i32x4_add(wasm_i32x4_shuffle(a, b, 0, 4, 1, 5), wasm_i32x4_shuffle(a, b, 2, 6, 3, 7));
     c = wasm_i32x4_add(wasm_i32x4_shuffle(c, d, 0, 4, 1, 5), wasm_i32x4_shuffle(c, d, 2, 6, 3, 7));
-    wasm_v128_store(sums, wasm_i32x4_add(wasm_i32x4_shuffle(a, c, 0, 1, 4, 5), wasm_i32x4_shuffle(a, c, 2, 3, 6, 7)));
+    a = wasm_i32x4_add(wasm_i32x4_shuffle(a, c, 0, 1, 4, 5), wasm_i32x4_shuffle(a, c, 2, 3, 6, 7));
+    wasm_v128_store(sums, wasm_i32x4_add(wasm_v128_load(sums), a));
 }
