@@ -134,6 +134,16 @@ def test_a_form_is_the_same_data(root: Path, pictures: Labelled, expected: Image
             load(path)
 
 
+def test_texts_with_the_sign_are_one_class_unless_it_is_said(
+    root: Path, pictures: Labelled, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = load(write_csv(root / "one.csv", [(image, names) for image, names in pictures if names]))
+    assert data.classes[:3] == ("ant", "bee", "bee | ant")
+    assert (
+        "one.csv: 'bee | ant' is taken for one class; --multi-label takes what is between | for classes" in caplog.text
+    )
+
+
 def test_labels_are_those_of_the_table(pictures: Labelled, expected: ImageData, root: Path) -> None:
     assert expected.classes == CLASSES
     assert (expected.train.labels.dtype, len(expected.val)) == (torch.uint8, 8)

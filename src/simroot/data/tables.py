@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
+from simroot.data.class_texts import SIGN
 from simroot.data.columns import Columns
 from simroot.data.progress import watched
 from simroot.data.rows import Row, label_text, labels_text, part_text, place_of
@@ -141,6 +142,12 @@ class Table:
             raise DataError(f"{self.path} holds no images: {counts or 'it has no rows'}{advice}")
         if counts:
             logger.warning("%s: left out %s", self.path, counts)
+        labels = {label for classes in self.found.values() for label in classes}
+        if self.label_text is label_text and (several := sorted(label for label in labels if SIGN in label)):
+            words = (
+                "%s: %s is taken for one class; --multi-label takes what is between %s for classes (multi_label=True)"
+            )
+            logger.warning(words, self.path, quoted(several[0]), SIGN)
         name = self.path.name
         return {
             part: Part(

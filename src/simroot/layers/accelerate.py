@@ -54,7 +54,9 @@ class Acceleration(tuple[Replaced, ...]):
 
     def __str__(self) -> str:
         if not self:
-            return "nothing to accelerate: no batch normalisation, no depthwise and no 1x1 convolution that kernels serve"
+            return (
+                "nothing to accelerate: no batch normalisation, no depthwise and no 1x1 convolution that kernels serve"
+            )
         counts = Counter(item.what for item in self)
         whole = counts[_IN_PLACE] / max(
             1, sum(number for what, number in counts.items() if what not in (_CONVOLUTION, _EXCITATION))
