@@ -1,7 +1,8 @@
 """Networks as C99 for devices without an operating system: one source file, no allocation, memory known beforehand.
 
-``capture`` turns a network into a short list of layers, ``simplify`` folds what can be folded, ``planner`` gives each
-result a place in one arena, ``emit`` writes the text, ``host`` compiles and runs it here, ``job`` does all of it.
+``capture`` turns a network into a short list of layers, ``simplify`` folds what can be folded, ``steps`` says which are
+computed by rows and ``planner`` where in one arena each result lies, ``emit`` writes the text, ``verify`` tries it on
+other processors, ``write`` does all of it.
 """
 
 from typing import TYPE_CHECKING

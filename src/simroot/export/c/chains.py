@@ -43,13 +43,11 @@ def joinable(layers: Sequence[Layer], before: Sequence[int], after: Sequence[int
 def replaceable(layers: Sequence[Layer], chain: Sequence[int], source: int) -> bool:
     """Whether a chain's result may take the place of a layer of its shape that its last one adds to or multiplies.
 
-    Each row is written when the chain's first layer needs no row of the source up to that one any more.
+    Each row is written when no layer of the chain needs a row of the source up to that one any more.
     """
     last = layers[chain[-1]]
     if not isinstance(last, Binary) or layers[source].shape != last.shape or source not in last.inputs:
         return False
-    if source not in layers[chain[0]].inputs:
-        return True
     made = [0] * len(chain)
 
     def make(depth: int, row: int) -> None:
@@ -60,9 +58,11 @@ def replaceable(layers: Sequence[Layer], chain: Sequence[int], source: int) -> b
                 make(depth - 1, made[depth - 1])
         made[depth] = row + 1
 
-    first = reach(layers[chain[0]])
+    reading = [(depth, layers[place]) for depth, place in enumerate(chain[:-1]) if source in layers[place].inputs]
     for row in range(last.shape[0]):
         make(len(chain) - 1, row)
-        if made[0] < layers[chain[0]].shape[0] and made[0] * first.step - first.padding <= row:
-            return False
+        for depth, layer in reading:
+            _, step, padding = reach(layer)
+            if made[depth] < layer.shape[0] and made[depth] * step - padding <= row:
+                return False
     return True

@@ -247,7 +247,7 @@ def _lp(layer: Layer, own: Numbers, read: list[Numbers]) -> dict[str, object]:
     # What is added: whole steps of the result behind the scale, the rest before it.
     added = (layer.bias - constant) / own.scale
     steps = np.rint(added)
-    found["zero"] = steps.astype(np.int64) + own.zero
+    found["zero"] = _fitting(steps) + own.zero
     found["bias"] = _fitting((added - steps) * own.scale / unit)
     found["multiplier"], found["shift"] = factors(unit / own.scale)
     found["low"], found["high"] = own.clamped(layer.clamp)
@@ -279,7 +279,7 @@ def _affine(layer: Layer, own: Numbers, read: list[Numbers]) -> dict[str, object
     scale, shift = (np.broadcast_to(values, (channels,)) for values in (layer.scale, layer.shift))
     multiplier, places = factors(scale * read[0].scale / own.scale)
     low, high = own.clamped(layer.clamp)
-    bias = np.rint(shift / own.scale).astype(np.int64) + own.zero
+    bias = _fitting(shift / own.scale) + own.zero
     return {"multiplier": multiplier, "shift": places, "bias": bias, "zero": read[0].zero, "low": low, "high": high}
 
 
