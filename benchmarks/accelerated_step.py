@@ -4,9 +4,13 @@
 
 Both sides have the same weights and images and are checked first: results and gradients are compared with float64, and
 the accelerated network may not be further away than three times PyTorch's distance. Then they take turns; of each side
-the fastest turn counts, in seconds of all processors together, so that neighbours disturb the ratio little. Beside them
-stands what each keeps for its backward pass, which is most of a training's memory: bytes of all tensors, each once.
-Networks of a library that is not installed are left out.
+the fastest turn counts, of one thread in seconds of the processor, so that neighbours disturb the ratio little. Beside
+them stands what each keeps for its backward pass, which is most of a training's memory: bytes of all tensors, each
+once. Networks of a library that is not installed are left out.
+
+The limit of a step is what its operations take at the machine's own speed: three times the forward pass at the rate of
+PyTorch's matrix product of 1,024 x 1,024, or what the accelerated network keeps, written once and read once, at the
+rate of a copy, whichever is longer. Both rates are measured in the same run, with as many threads.
 """
 
 from __future__ import annotations
@@ -28,6 +32,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from simroot.layers import accelerate
+from simroot.measure import count
 from simroot.models import create_model
 from simroot.training.environment import versions
 from simroot.training.session import keep_freed_memory
@@ -58,7 +63,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args(argv)
     keep_freed_memory()
-    rows = []
+    rows, limits = [], {}
+    for threads in arguments.threads:
+        torch.set_num_threads(threads)
+        limits[threads] = rates()
     for network in NETWORKS:
         library = network[1].partition(":")[0]
         if library == "timm" and find_spec(library) is None:
@@ -66,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not arguments.only or any(word in network[0] for word in arguments.only):
             for threads in arguments.threads:
                 torch.set_num_threads(threads)
-                rows.append(measure(network, threads, arguments))
+                rows.append(measure(network, threads, arguments, limits[threads]))
                 print(rows[-1], file=sys.stderr, flush=True)
     print_rows(rows)
     result = {"batch_size": arguments.batch_size, "rows": rows, "versions": versions()}
@@ -86,7 +94,10 @@ def build(name: str, overrides: dict[str, Any]) -> nn.Module:
 
 
 def measure(
-    network: tuple[str, str, dict[str, Any], int], threads: int, arguments: argparse.Namespace
+    network: tuple[str, str, dict[str, Any], int],
+    threads: int,
+    arguments: argparse.Namespace,
+    rates: tuple[float, float],
 ) -> dict[str, Any]:
     """The row of one network."""
     title, name, overrides, side = network
@@ -98,17 +109,44 @@ def measure(
     check(build(name, overrides), images[:16], labels[:16])
     if arguments.compile:
         sides["compiled"] = torch.compile(build(name, overrides))
+    clock = time.process_time if threads == 1 else time.perf_counter
     best = dict.fromkeys(sides, float("inf"))
     for repeat in range(arguments.repeats + 1):
         for key, model in sides.items():
-            start = time.process_time()
+            start = clock()
             F.cross_entropy(model(images), labels).backward()
             if repeat:  # the first turn warms up
-                best[key] = min(best[key], time.process_time() - start)
+                best[key] = min(best[key], clock() - start)
     memory = {f"{key}_kept_mb": round(kept(model, images, labels) / 2**20) for key, model in sides.items()}
     others = min(seconds for key, seconds in best.items() if key != "simroot")
     milliseconds = {f"{key}_ms": round(1e3 * seconds, 1) for key, seconds in best.items()}
-    return {"network": title, "threads": threads, **milliseconds, **memory, "ratio": round(others / best["simroot"], 2)}
+    operations = 6 * count(build(name, overrides).eval(), (3, side, side)).macs * arguments.batch_size
+    limit = max(operations / rates[0], 2 * 2**20 * memory["simroot_kept_mb"] / rates[1])
+    return {
+        "network": title,
+        "threads": threads,
+        **milliseconds,
+        **memory,
+        "ratio": round(others / best["simroot"], 2),
+        "limit_ms": round(1e3 * limit, 1),
+        "times_the_limit": round(best["simroot"] / limit, 1),
+    }
+
+
+def rates() -> tuple[float, float]:
+    """Operations a second of a matrix product, and bytes a second of a copy, read and written."""
+    square, line = torch.randn(1024, 1024), torch.randn(2**26)
+    other = torch.empty_like(line)
+
+    def fastest(step: Callable[[], Any]) -> float:
+        found = []
+        for _ in range(12):
+            start = time.perf_counter()
+            step()
+            found.append(time.perf_counter() - start)
+        return min(found)
+
+    return 2 * 1024**3 / fastest(lambda: square @ square), 8 * len(line) / fastest(lambda: other.copy_(line))
 
 
 def kept(model: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor) -> int:

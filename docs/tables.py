@@ -225,11 +225,14 @@ def accelerated() -> str:
     found = result("accelerated_step")
     columns = {
         "network": "network",
+        "threads": "threads",
         "PyTorch (ms)": "pytorch_ms",
         "accelerated (ms)": "simroot_ms",
         "times as fast": "ratio",
         "PyTorch keeps (MB)": "pytorch_kept_mb",
         "accelerated (MB)": "simroot_kept_mb",
+        "limit (ms)": "limit_ms",
+        "times the limit": "times_the_limit",
     }
     return markdown(tuple(columns), [[str(row[name]) for name in columns.values()] for row in found["rows"]])
 
