@@ -80,7 +80,7 @@ def _sets(arguments: argparse.Namespace) -> dict[str, Callable[[], ImageData]]:
     """Name -> what loads it, of the sets whose files are given."""
     found: dict[str, Callable[[], ImageData]] = {"digits": lambda: load("digits")}
     if arguments.hands:
-        found["hand signs"] = lambda: _by_student(arguments.hands)
+        found["hand signs"] = lambda: by_student(arguments.hands)
     if arguments.fashion:
         fashion = cache(lambda: load("fashion-mnist", data_root=arguments.fashion, download=False))
         found |= {f"Fashion-MNIST, {n:,}": partial(_part, fashion, n) for n in (200, 1_000, 5_000)}
@@ -90,8 +90,11 @@ def _sets(arguments: argparse.Namespace) -> dict[str, Callable[[], ImageData]]:
     return found
 
 
-def _by_student(folder: Path) -> ImageData:
-    """The photos, of which those of the last students are for validation: a student shows 0 to 9, one after another."""
+def by_student(folder: Path, **options: Any) -> ImageData:
+    """The photos, of which those of the last students are for validation: a student shows 0 to 9, one after another.
+
+    ``options`` are those of ``simroot.data.load``.
+    """
     photos = sorted((int(re.findall(r"\d+", path.name)[0]), path.parent.name, path) for path in folder.glob("*/*"))
     cut = round(_SHARE * len(photos))
     while photos[cut][1] != "0" or photos[cut - 1][1] == "0":
@@ -101,7 +104,7 @@ def _by_student(folder: Path) -> ImageData:
             link = Path(made, "train" if index < cut else "val", digit, path.name)
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(path.resolve())
-        return load(made)
+        return load(made, **options)
 
 
 def _part(whole: Callable[[], ImageData], number: int) -> ImageData:
