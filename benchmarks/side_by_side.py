@@ -42,7 +42,7 @@ from simroot.files import write_text
 
 Row = dict[str, Any]
 _HAND_OVER = Path(__file__).parent / "hand_over"
-_TIMM_MODEL = "lcnet_050"  # of those below a million parameters the one with the quickest step
+_TIMM_MODEL = "lcnet_050"  # of the published small ones that were timed the one with the quickest step
 _PIXELS = {
     "hand signs": {"ultralytics_size": 64, "timm_size": 64},
     "CIFAR-10": {"ultralytics_size": 64, "timm_size": 32},
