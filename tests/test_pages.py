@@ -48,7 +48,7 @@ SHORTER = {
     r"^simroot train(?!.*recipe\.epochs)": "--recipe.epochs 1",
     r"^simroot train(?!.*--data)": "--limit 100",
     r"^simroot design.*--train": "--quick",
-    r"^simroot design.*--ram": "--family resnet",
+    r"^simroot design(?!.*--family)": "--family resnet --family simnet_mobile",
     r"^simroot reproduce.*--data (?!.*--quick)": "--quick",
     r"^simroot bench": "--seconds 0.01",
     r"^simroot quantise(?!.*--epochs)": "--epochs 1",

@@ -51,7 +51,7 @@ def test_a_few_cases(run: Path, tmp_path: Path, kind: str, monkeypatch: pytest.M
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_part_of_the_campaign(samples: Path, kind: str) -> None:
-    assert campaign.run(kind, 10_000, 5, samples) == []
+    assert campaign.run(kind, 10_000, 3, samples) == []
 
 
 def raising(*_: object) -> int:

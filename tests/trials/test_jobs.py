@@ -246,7 +246,7 @@ def test_stopped_and_resumed_they_are_those_of_one_after_the_other(tmp_path: Pat
     with pytest.raises(TrainingInterrupted, match="keeps 2 trainings"):
         complete_all(beside, wanted, Jobs(2, threads=torch.get_num_threads()), options)
     timer.join()
-    assert not list(beside.folder.glob("*/summary.json"))
+    assert len(list(beside.folder.glob("*/summary.json"))) < 2  # one may have been quicker than the other began
     assert complete_all(beside, wanted, Jobs(2, threads=torch.get_num_threads()), options) == []
     assert_same(beside.folder, alone.folder)
 
