@@ -63,10 +63,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args(argv)
     keep_freed_memory()
-    rows, limits = [], {}
+    rows, speeds = [], {}
     for threads in arguments.threads:
         torch.set_num_threads(threads)
-        limits[threads] = rates()
+        speeds[threads] = rates()
     for network in NETWORKS:
         library = network[1].partition(":")[0]
         if library == "timm" and find_spec(library) is None:
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not arguments.only or any(word in network[0] for word in arguments.only):
             for threads in arguments.threads:
                 torch.set_num_threads(threads)
-                rows.append(measure(network, threads, arguments, limits[threads]))
+                rows.append(measure(network, threads, arguments, speeds[threads]))
                 print(rows[-1], file=sys.stderr, flush=True)
     print_rows(rows)
     result = {"batch_size": arguments.batch_size, "rows": rows, "versions": versions()}
@@ -97,7 +97,7 @@ def measure(
     network: tuple[str, str, dict[str, Any], int],
     threads: int,
     arguments: argparse.Namespace,
-    rates: tuple[float, float],
+    speeds: tuple[float, float],
 ) -> dict[str, Any]:
     """The row of one network."""
     title, name, overrides, side = network
@@ -121,7 +121,7 @@ def measure(
     others = min(seconds for key, seconds in best.items() if key != "simroot")
     milliseconds = {f"{key}_ms": round(1e3 * seconds, 1) for key, seconds in best.items()}
     operations = 6 * count(build(name, overrides).eval(), (3, side, side)).macs * arguments.batch_size
-    limit = max(operations / rates[0], 2 * 2**20 * memory["simroot_kept_mb"] / rates[1])
+    limit = max(operations / speeds[0], 2 * 2**20 * memory["simroot_kept_mb"] / speeds[1])
     return {
         "network": title,
         "threads": threads,

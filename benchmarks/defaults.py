@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import re
 import sys
 import tempfile
 import time
@@ -27,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hand_signs import by_student
 
 from simroot.data import ImageData, from_arrays, load
 from simroot.files import write_text
@@ -38,7 +38,6 @@ from simroot.training.environment import versions
 
 Row = dict[str, Any]
 
-_SHARE = 0.8
 _EVERY = 10
 _ARMS: dict[str, Callable[[ImageData], Choice]] = {
     "before": lambda data: Choice("simnet2_small", changes=registered("simnet2_small").to_dict()),
@@ -88,23 +87,6 @@ def _sets(arguments: argparse.Namespace) -> dict[str, Callable[[], ImageData]]:
         cifar = cache(lambda: load(arguments.cifar, validation=10_000))
         found |= {f"CIFAR-10, {n:,}": partial(_part, cifar, n) for n in (200, 1_000, 5_000, 40_000)}
     return found
-
-
-def by_student(folder: Path, **options: Any) -> ImageData:
-    """The photos, of which those of the last students are for validation: a student shows 0 to 9, one after another.
-
-    ``options`` are those of ``simroot.data.load``.
-    """
-    photos = sorted((int(re.findall(r"\d+", path.name)[0]), path.parent.name, path) for path in folder.glob("*/*"))
-    cut = round(_SHARE * len(photos))
-    while photos[cut][1] != "0" or photos[cut - 1][1] == "0":
-        cut += 1
-    with tempfile.TemporaryDirectory() as made:
-        for index, (_, digit, path) in enumerate(photos):
-            link = Path(made, "train" if index < cut else "val", digit, path.name)
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(path.resolve())
-        return load(made, **options)
 
 
 def _part(whole: Callable[[], ImageData], number: int) -> ImageData:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from defaults import by_student
+from hand_signs import by_student
 
 from simroot.data import ImageData
 from simroot.data.splits import stratified

@@ -24,7 +24,6 @@ import csv
 import hashlib
 import json
 import os
-import re
 import resource
 import shutil
 import statistics
@@ -35,6 +34,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import hand_signs
 import numpy as np
 import onnxruntime
 
@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows: list[Row] = kept.get("rows", [])
     if rows and kept["trial"] != (arguments.epochs is not None):
         parser.error(f"{arguments.out} and this are not both trials: name another file by --out")
-    sets = {"hand signs": (_students, arguments.hands), "CIFAR-10": (_first, arguments.cifar)}
+    sets = {"hand signs": (hand_signs.parts, arguments.hands), "CIFAR-10": (_first, arguments.cifar)}
     for name, (parts, folder) in sets.items():
         if name not in (arguments.only or (name,)):
             continue
@@ -157,16 +157,6 @@ def _missing(tool: Tool) -> str | None:
     if done.returncode:
         return f"{tool.name}: {tool.python} cannot import {tool.needs}: {done.stderr.splitlines()[-1]}"
     return None
-
-
-def _students(folder: Path) -> dict[str, list[Path]]:
-    """The last fifth of the students is held out: each shows 0 to 9, in photos whose numbers follow one another."""
-    photos = sorted((int(re.findall(r"\d+", path.name)[0]), path.parent.name, path) for path in folder.glob("*/*"))
-    cut = round(0.8 * len(photos))
-    while photos[cut][1] != "0" or photos[cut - 1][1] == "0":
-        cut += 1
-    paths = [path for _, _, path in photos]
-    return {"train": paths[:cut], "val": paths[cut:]}
 
 
 def _first(folder: Path) -> dict[str, list[Path]]:

@@ -61,30 +61,25 @@ struct Moments {
 inline void moments_of_chunk(const Rows &r, const float *x, int64_t count, float *memory, Moments m) {
     const int64_t size = r.floats(), channels = r.channels;
     float *shift = memory, *sums = memory + size, *squares = memory + 2 * size;
-    clear(shift, size);
-    for (int64_t turn = 0; turn < 2; ++turn) {
-        if (turn == 0) {
-            clear(squares, size);
-            each_vector_adding<1>(r, count, sums, [&](int64_t place, int64_t, auto lanes, Vec *sum) {
-                sum[0] = sum[0] + load(x + place, lanes);
-            });
-        } else {
-            each_vector_adding<2>(r, count, sums, [&](int64_t place, int64_t at, auto lanes, Vec *sum) {
-                const Vec d = load(x + place, lanes) - load(shift + at, lanes);
-                sum[0] = sum[0] + d;
-                sum[1] = fma(d, d, sum[1]);
-            });
-        }
-        for (int64_t c = 0; c < channels; ++c) m.mean[c] = m.square[c] = 0;
-        r.add_lanes(sums, m.mean);
-        r.add_lanes(squares, m.square);
-        for (int64_t c = 0; c < channels; ++c) {
-            const double mean = m.mean[c] / static_cast<double>(count);
-            m.square[c] -= mean * m.mean[c];
-            m.mean[c] = mean + shift[c];
-            sums[c] = static_cast<float>(m.mean[c]);
-        }
-        if (turn == 0) r.repeat(sums, shift);
+    each_vector_adding<1>(r, count, sums, [&](int64_t place, int64_t, auto lanes, Vec *sum) {
+        sum[0] = sum[0] + load(x + place, lanes);
+    });
+    for (int64_t c = 0; c < channels; ++c) m.mean[c] = 0;
+    r.add_lanes(sums, m.mean);
+    for (int64_t c = 0; c < channels; ++c) sums[c] = static_cast<float>(m.mean[c] / static_cast<double>(count));
+    r.repeat(sums, shift);
+    each_vector_adding<2>(r, count, sums, [&](int64_t place, int64_t at, auto lanes, Vec *sum) {
+        const Vec d = load(x + place, lanes) - load(shift + at, lanes);
+        sum[0] = sum[0] + d;
+        sum[1] = fma(d, d, sum[1]);
+    });
+    for (int64_t c = 0; c < channels; ++c) m.mean[c] = m.square[c] = 0;
+    r.add_lanes(sums, m.mean);
+    r.add_lanes(squares, m.square);
+    for (int64_t c = 0; c < channels; ++c) {
+        const double mean = m.mean[c] / static_cast<double>(count);
+        m.square[c] -= mean * m.mean[c];
+        m.mean[c] = mean + shift[c];
     }
 }
 

@@ -13,7 +13,8 @@ namespace {
 
 // Sums of a tile, and the rows whose addresses registers hold beside them.
 constexpr int tile_sums = registers == 32 ? 24 : 12, rows_at_once = 8;
-// Rows of a chunk divide into whole tiles; pieces of the rows depend on the shape alone.
+// Rows of a chunk divide into whole tiles, some of them, so that sums in memory are not read and written for each; pieces of
+// the rows depend on the shape alone.
 constexpr int64_t tile_rows = 24, most_pieces = 64, chunk_numbers = 12288;
 
 // The filters as panels: for each two vectors of outputs, or the last one, what belongs to each input in turn.

@@ -22,11 +22,6 @@ def pixel_hashes(images: Tensor) -> Tensor:
     return torch.tensor([pixel_hash(image) for image in images.numpy()], dtype=torch.int64)
 
 
-def bytes_hash(content: bytes) -> int:
-    """Hash of any bytes."""
-    return _hash(content)
-
-
 def name_hash(name: str, size: int) -> int:
     """Hash of a file's name with that of its class folder, and its size in bytes."""
     text = "/".join([*name.split("/")[-2:], str(size)])

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from simroot.data.hashes import bytes_hash
+from simroot.data.hashes import pixel_hashes
 from simroot.errors import DataError
 
 
@@ -39,9 +38,7 @@ def require_classes(labels: Tensor, classes: int, what: str) -> None:
 
 def as_numbers(labels: Tensor) -> Tensor:
     """int64 (N,): a number for what an image's label says: its class, or a hash of its classes."""
-    if not is_multi_label(labels):
-        return labels
-    return torch.tensor([bytes_hash(row.tobytes()) for row in labels.numpy()], dtype=torch.int64)
+    return pixel_hashes(labels) if is_multi_label(labels) else labels
 
 
 def held_out(labels: NDArray[np.uint8], order: NDArray[np.intp], count: int, leave: int) -> NDArray[np.bool_]:

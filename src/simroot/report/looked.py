@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
+
+from simroot.training.evaluation import collected
 
 _BINS = 10
 
@@ -90,5 +91,5 @@ def binned(sure: Tensor, right: Tensor) -> Calibration:
 
 def looked_at(batches: list[tuple[Tensor, Tensor]]) -> Looked:
     """From scores and labels, batch by batch."""
-    scores, labels = (torch.cat(parts).cpu() for parts in zip(*batches, strict=True))
+    scores, labels = collected(batches)
     return Looked(scores.double().softmax(1), labels)

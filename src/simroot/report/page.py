@@ -25,7 +25,7 @@ from simroot.report.looked import Looked, looked_at
 from simroot.report.pictures import drawn, of_file, plotted, thumbnail
 from simroot.report.several import LookedSeveral
 from simroot.training import Evaluation, Run, chosen_images
-from simroot.training.evaluation import evaluated, scored
+from simroot.training.evaluation import collected, evaluated, scored
 from simroot.training.plots import CURVES, plot_confusion
 
 PAGE = "report.html"
@@ -88,7 +88,7 @@ def write_report(
     chosen = chosen_images(run, data)
     batches = list(scored(run, chosen.split))
     looked, evaluation = _looked(run, batches), evaluated(run, batches)
-    trust = looked.calibration()
+    trust, several = looked.calibration(), run.thresholds is not None
     text = _template().render(
         run=run,
         title=f"{run.model_name} on {run.summary['data']['name']}",
@@ -100,8 +100,8 @@ def write_report(
         most_wrong=_pictures(run, chosen.split, looked, looked.most_wrong(images), unsure=False),
         least_sure=_pictures(run, chosen.split, looked, looked.least_sure(images), unsure=True),
         calibration=trust,
-        several=run.thresholds is not None,
-        calibration_picture=plotted(trust, several=run.thresholds is not None),
+        several=several,
+        calibration_picture=plotted(trust, several=several),
         cost=_cost(run),
         files=list(_files(run, seconds)),
     )
@@ -136,7 +136,7 @@ def _percent(share: float | None) -> str:
 def _looked(run: Run, batches: list[tuple[Tensor, Tensor]]) -> Looked | LookedSeveral:
     if run.thresholds is None:
         return looked_at(batches)
-    scores, labels = (torch.cat(parts).cpu() for parts in zip(*batches, strict=True))
+    scores, labels = collected(batches)
     return LookedSeveral(scores.double().sigmoid(), labels, torch.tensor(run.thresholds, dtype=torch.float64))
 
 

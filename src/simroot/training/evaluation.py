@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -48,13 +47,14 @@ def evaluated(run: Run, batches: Iterable[tuple[Tensor, Tensor]]) -> Evaluation 
         DataError: if there is no image.
     """
     if run.thresholds is not None:
-        return MultiLabelEvaluation.of(run.classes, run.thresholds, *collected(batches))
+        scores, labels = collected(batches)
+        return MultiLabelEvaluation.of(run.classes, run.thresholds, scores.numpy(), labels.numpy())
     return of_one_class(run, batches)
 
 
-def collected(batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """All scores and all labels."""
-    scores, labels = (torch.cat(parts).cpu().numpy() for parts in zip(*batches, strict=True))
+def collected(batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """All scores and all labels, on the CPU."""
+    scores, labels = (torch.cat(parts).cpu() for parts in zip(*batches, strict=True))
     return scores, labels
 
 

@@ -75,7 +75,7 @@ def _validated(run: Run, data: ImageData, device: torch.device) -> Evaluation | 
     """How the best weights do; where images may have any number of classes, with the thresholds that suit them best."""
     if not data.multi_label:
         return evaluate(run, data.val, device=device)
-    scores, labels = collected(scored(run, data.val, device=device))
+    scores, labels = (part.numpy() for part in collected(scored(run, data.val, device=device)))
     return MultiLabelEvaluation.of(run.classes, best_thresholds(scores, labels), scores, labels)
 
 

@@ -27,7 +27,7 @@ _DOTS: Mapping[int, Mapping[str, str]] = {
         "wasm4": "wasm_i16x8_extend_low_i8x16(wasm_v128_load32_zero(w))",
         "x86eight": "_mm_srai_epi16(_mm_unpacklo_epi8(_mm_setzero_si128(), _mm_loadl_epi64((const __m128i *)w)), 8)",
         "x86four": "_mm_srai_epi16(_mm_unpacklo_epi8(_mm_setzero_si128(), _mm_set_epi64x(0, bits)), 8)",
-        "avx2": "_mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)",
+        "x86sixteen": "_mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)w))",
     },
     16: {
         "weight": "int16_t",
@@ -38,7 +38,7 @@ _DOTS: Mapping[int, Mapping[str, str]] = {
         "wasm4": "wasm_v128_load64_zero(w)",
         "x86eight": "_mm_loadu_si128((const __m128i *)w)",
         "x86four": "_mm_set_epi64x(0, bits)",
-        "avx2": "_mm256_loadu_si256((const __m256i *)(",
+        "x86sixteen": "_mm256_loadu_si256((const __m256i *)w)",
     },
 }
 

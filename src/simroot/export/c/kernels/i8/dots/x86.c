@@ -1,3 +1,10 @@
+#ifdef __AVX2__
+static inline __m256i sr_sixteen@WIDTH@(const @WEIGHT@ *w)
+{
+    return @X86SIXTEEN@;
+}
+#endif
+
 static inline __m128i sr_eight@WIDTH@(const @WEIGHT@ *w)
 {
     return @X86EIGHT@;
@@ -20,7 +27,7 @@ SR_APART static void sr_dot@WIDTH@(const int16_t *x, int length, const @WEIGHT@ 
         __m256i a2 = _mm256_setzero_si256(), b2 = a2, c2 = a2, d2 = a2;
         for (; k + 16 <= length; k += 16) {
             const __m256i p = _mm256_loadu_si256((const __m256i *)(x + k)), q = _mm256_loadu_si256((const __m256i *)(y + k));
-            const __m256i f = @AVX2@(w + k))), g = @AVX2@(v + k)));
+            const __m256i f = sr_sixteen@WIDTH@(w + k), g = sr_sixteen@WIDTH@(v + k);
             a2 = _mm256_add_epi32(a2, _mm256_madd_epi16(p, f));
             b2 = _mm256_add_epi32(b2, _mm256_madd_epi16(p, g));
             c2 = _mm256_add_epi32(c2, _mm256_madd_epi16(q, f));
