@@ -16,7 +16,7 @@ from simroot.models.image_sizes import STAGES, Plan
 from simroot.models.registry import register
 
 # Depthwise convolutions learn best with a high rate.
-_RECIPE = {"learning_rate": 0.4}
+_RECIPE = {"learning_rate": 0.4, "weight_decay": 5e-4}
 
 _LATER = MobileStage(5, nn.Hardswish, squeeze=4)
 MOBILE_V3 = (MobileStage(3, nn.ReLU), _LATER, _LATER)

@@ -120,7 +120,7 @@ def simnet_mixed_twin(
     )
 
 
-@register(parameters=28_916, macs=3_716_224, recipe={"learning_rate": 0.4, "clip_norm": 5.0})
+@register(parameters=28_916, macs=3_716_224, recipe={"learning_rate": 0.4, "weight_decay": 5e-4, "clip_norm": 5.0})
 def simnet_mobile(
     num_classes: int = 10,
     in_channels: int = 3,
