@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -204,14 +203,13 @@ def test_threads_are_shared(monkeypatch: pytest.MonkeyPatch) -> None:
             assert place.threads == threads
 
 
-def test_a_cluster_without_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "distributed", None)
-    with (
-        pytest.raises(
-            ConfigError, match=r"needs distributed, which is not installed; pip install 'simroot\[cluster\]'"
-        ),
-        opened(Jobs(cluster="dask:tcp://host:1"), None),
-    ):
+@pytest.mark.parametrize(
+    ("address", "library", "extra"), [("dask:tcp://host:1", "distributed", "cluster"), ("ray:host:1", "ray", "ray")]
+)
+def test_a_cluster_without_its_library(address: str, library: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    message = rf"needs {library}, which is not installed; pip install 'simroot\[{extra}\]'"
+    with pytest.raises(ConfigError, match=message), opened(Jobs(cluster=address), None):
         pass
 
 
@@ -251,29 +249,48 @@ def test_stopped_and_resumed_they_are_those_of_one_after_the_other(tmp_path: Pat
     assert_same(beside.folder, alone.folder)
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("distributed") is None, reason="needs dask[distributed]")
-@pytest.mark.filterwarnings("ignore")  # of a library that is a guest here
-def test_on_a_cluster_of_two_workers(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import dask
-    from distributed import LocalCluster
-
+@contextmanager
+def dask_cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    dask = pytest.importorskip("dask")
+    distributed = pytest.importorskip("distributed")
     # A busy machine may take its time.
     monkeypatch.setenv("DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT", "120s")
     monkeypatch.setattr(clusters, "_PATIENCE", 120)
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "120s"}),
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+    ):
+        yield f"dask:{cluster.scheduler_address}"
+
+
+@contextmanager
+def ray_cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    cluster_utils = pytest.importorskip("ray.cluster_utils", reason="needs ray")
+    nodes = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        nodes.add_node(num_cpus=1)
+        yield f"ray:{nodes.address}"
+    finally:
+        nodes.shutdown()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cluster", [dask_cluster, ray_cluster])
+@pytest.mark.filterwarnings("ignore")  # of libraries that are guests here
+def test_on_a_cluster_of_two_workers(
+    cluster: Callable[[pytest.MonkeyPatch], AbstractContextManager[str]],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     data = images()
     options: dict[str, Any] = {"progress": False}
     wanted = [trial(seed) for seed in (0, 1)]
-    alone, beside = Runs(tmp_path / "alone", data, None), Runs(tmp_path / "beside", data, None)
-    for each in wanted:
-        alone.complete(each, **options)
-    with (
-        dask.config.set({"distributed.comm.timeouts.connect": "120s"}),
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
-    ):
-        jobs = Jobs(cluster=f"dask:{cluster.scheduler_address}", threads=torch.get_num_threads())
+    with cluster(monkeypatch) as address:
+        alone, beside = Runs(tmp_path / "alone", data, None), Runs(tmp_path / "beside", data, None)
+        for each in wanted:
+            alone.complete(each, **options)
+        jobs = Jobs(cluster=address, threads=torch.get_num_threads())
         with caplog.at_level(logging.INFO, "simroot"):
             assert complete_all(beside, wanted, jobs, options) == []
     assert "2 trainings, 2 at a time" in caplog.text

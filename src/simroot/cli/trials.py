@@ -64,8 +64,9 @@ def add_trial_arguments(parser: argparse.ArgumentParser, train_help: str) -> Non
     )
     group.add_argument(
         "--cluster",
-        metavar="dask:ADDRESS",
-        help="train on the machines of a Dask cluster that see the same folders, as in dask:tcp://host:8786",
+        metavar="KIND:ADDRESS",
+        help="train on the machines of a Dask or Ray cluster that see the same folders, as in dask:tcp://host:8786 or "
+        "ray:host:6379",
     )
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import socket
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import torch
 
 from simroot.errors import ConfigError, is_whole, quoted
 
 _PATIENCE = 15  # seconds for a scheduler to answer
+
+# Where joblib's backend does not give outcomes as they come.
+_RETURNS: Mapping[str, Literal["list"]] = {"ray": "list"}
 
 
 @dataclass(frozen=True)
@@ -21,8 +26,8 @@ class Jobs:
     Attributes:
         count: so many; None for one on this machine, or one for each worker of the cluster.
         threads: of each; None for its share of this machine's, or one on a cluster.
-        cluster: ``"dask:ADDRESS"`` of a scheduler whose workers see the same folders under the same names; None for
-            processes on this machine.
+        cluster: ``"dask:ADDRESS"`` of a scheduler or ``"ray:ADDRESS"`` of a head whose workers see the same folders
+            under the same names; None for processes on this machine.
 
     Raises:
         ConfigError: for a count or a cluster that cannot be.
@@ -37,7 +42,10 @@ class Jobs:
             raise ConfigError(f"jobs is {quoted(self.count)}; expected a whole number of at least 1")
         kind, _, address = (self.cluster or "").partition(":")
         if self.cluster is not None and (kind not in CLUSTERS or not address):
-            raise ConfigError(f"cluster is {quoted(self.cluster)}; expected dask:ADDRESS, as in dask:tcp://host:8786")
+            raise ConfigError(
+                f"cluster is {quoted(self.cluster)}; expected dask:ADDRESS, as in dask:tcp://host:8786, or "
+                "ray:ADDRESS, as in ray:host:6379"
+            )
 
     @property
     def side_by_side(self) -> bool:
@@ -53,11 +61,13 @@ class Place:
         backend: arguments of ``joblib.parallel_config``.
         count: jobs at a time.
         threads: of each.
+        returns: joblib's ``return_as``: outcomes as they come, or all at the end.
     """
 
     backend: dict[str, Any]
     count: int
     threads: int
+    returns: Literal["generator_unordered", "list"] = "generator_unordered"
 
 
 @contextmanager
@@ -74,18 +84,14 @@ def opened(jobs: Jobs, shared: object) -> Iterator[Place]:
     else:
         kind, _, address = jobs.cluster.partition(":")
         with CLUSTERS[kind](address, shared) as (backend, workers):
-            yield Place(backend, min(jobs.count or workers, workers), jobs.threads or 1)
+            returns = _RETURNS.get(kind, Place.returns)
+            yield Place(backend, min(jobs.count or workers, workers), jobs.threads or 1, returns)
 
 
 @contextmanager
 def _dask(address: str, shared: object) -> Iterator[tuple[dict[str, Any], int]]:
-    try:
+    with _brought("dask", address, "cluster"):
         from distributed import Client
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"cluster dask:{address} needs {error.name}, which is not installed; pip install 'simroot[cluster]' "
-            "brings it"
-        ) from error
     try:
         client = Client(address, timeout=_PATIENCE, set_as_default=False)
     except (OSError, ValueError) as error:
@@ -105,4 +111,48 @@ def _dask(address: str, shared: object) -> Iterator[tuple[dict[str, Any], int]]:
         yield {"backend": "dask", "client": client, "scatter": [shared]}, len(threads)
 
 
-CLUSTERS: dict[str, Callable[[str, object], AbstractContextManager[tuple[dict[str, Any], int]]]] = {"dask": _dask}
+@contextmanager
+def _ray(address: str, shared: object) -> Iterator[tuple[dict[str, Any], int]]:
+    with _brought("ray", address, "ray"):
+        import ray
+        from ray.util.joblib import register_ray
+    try:
+        _reach(address)
+        ray.init(address=address, log_to_driver=False, logging_level="error")
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f"no Ray head answers at {address} ({error}); start one with `ray start --head`, and workers with "
+            "`ray start --address ADDRESS`"
+        ) from error
+    try:
+        register_ray()
+        workers = int(ray.cluster_resources().get("CPU", 0))
+        if not workers:
+            raise ConfigError(f"the Ray cluster at {address} has no CPU; start a worker with --num-cpus")
+        yield {"backend": "ray"}, workers
+    finally:
+        ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    """Ray itself asks an address where nobody listens again and again, for minutes."""
+    where = urlsplit(address if "://" in address else f"ray://{address}")
+    if where.hostname and where.port:
+        socket.create_connection((where.hostname, where.port), timeout=_PATIENCE).close()
+
+
+@contextmanager
+def _brought(kind: str, address: str, extra: str) -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"cluster {kind}:{address} needs {error.name}, which is not installed; pip install 'simroot[{extra}]' "
+            "brings it"
+        ) from error
+
+
+CLUSTERS: dict[str, Callable[[str, object], AbstractContextManager[tuple[dict[str, Any], int]]]] = {
+    "dask": _dask,
+    "ray": _ray,
+}

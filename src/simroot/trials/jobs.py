@@ -149,7 +149,7 @@ def _run(
     with joblib.parallel_config(**where.backend), warnings.catch_warnings():
         # loky replaces a process that has grown: nothing that a user could change.
         warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
-        parallel = joblib.Parallel(n_jobs=count, return_as="generator_unordered", pre_dispatch=count, batch_size=1)
+        parallel = joblib.Parallel(n_jobs=count, return_as=where.returns, pre_dispatch=count, batch_size=1)
         call = joblib.delayed(_train)
         with _interrupts_held():
             found = parallel(call(folder, task, board, where.threads, options) for task in tasks)
