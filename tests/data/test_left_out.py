@@ -16,7 +16,7 @@ from PIL import Image
 from simroot.data import load
 from simroot.data import reading as files
 from simroot.errors import DataError
-from simroot.images.listing import walk
+from simroot.images.listing import ImageFile, walk
 
 COUNTS = {"cat": 10, "dog": 10}
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
@@ -194,7 +194,7 @@ def test_ctrl_c_waits_for_no_more_than_the_images_being_read(monkeypatch: pytest
 
     monkeypatch.setattr(files, "watched", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        files._each(slow, 1000, "reading")
+        files._each(slow, range(1000), [ImageFile("", b"")] * 1000, "reading")
     assert len(tried) < 128
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tarfile
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from PIL import Image
 from simroot.data import ImageData, decode, load, normalise
 from simroot.errors import ConfigError
 from simroot.training import Recipe, evaluate, load_run, resume, train
+from simroot.training.run import LOG
 from training.conftest import Install
 
 RECIPE = Recipe(epochs=3, batch_size=4, learning_rate=0.01, crop="random-resized", mirror=True)
@@ -43,8 +46,24 @@ class Stop(Exception):
     """Ends a training at a batch."""
 
 
-def test_a_resumed_training_ends_in_the_same_weights(large: ImageData, out: Path, at_batch: Install) -> None:
+@pytest.fixture
+def shards(folder: Path, tmp_path: Path) -> ImageData:
+    """The same images in shards."""
+    for part in ("train", "val"):
+        with tarfile.open(tmp_path / f"{part}-0.tar", "w") as archive:
+            for number, path in enumerate(sorted(folder.glob(f"{part}/*/*.png"))):
+                for kind, content in (("png", path.read_bytes()), ("cls", path.parent.name.encode())):
+                    member = tarfile.TarInfo(f"{number:02}.{kind}")
+                    member.size = len(content)
+                    archive.addfile(member, BytesIO(content))
+    return load(tmp_path / "{train,val}-0.tar", image_size=72, check=False)
+
+
+def test_a_training_from_shards_resumed_ends_in_the_weights_of_one_from_files(
+    large: ImageData, shards: ImageData, out: Path, at_batch: Install
+) -> None:
     whole = train("tiny", large, RECIPE, out.with_name("whole"), progress=False, workers=2)
+    assert "streaming" not in (whole.path / LOG).read_text()
 
     def stop(batch: int) -> float:
         if batch == 7:  # in the second epoch
@@ -53,9 +72,10 @@ def test_a_resumed_training_ends_in_the_same_weights(large: ImageData, out: Path
 
     at_batch(stop)
     with pytest.raises(Stop):
-        train("tiny", large, RECIPE, out, progress=False)
+        train("tiny", shards, RECIPE, out, progress=False)
     at_batch(lambda batch: 1.0)
-    again = resume(out, data=large, progress=False)
+    again = resume(out, data=shards, progress=False)
+    assert "streaming 22 images from 2 .tar files" in (out / LOG).read_text()
     state, expected = again.model.state_dict(), whole.model.state_dict()
     assert all(torch.equal(state[name], expected[name]) for name in expected)
 

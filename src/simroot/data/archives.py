@@ -1,4 +1,4 @@
-"""The images of an archive, read into memory and never extracted.
+"""The images of an archive, never extracted: of a plain .tar where they lie, of others read into memory.
 
 Members that lead out of the archive or are devices are left out; a link stands for what it leads to inside. The sizes
 that it gives are checked before anything is read, and no more is read than they say.
@@ -6,6 +6,7 @@ that it gives are checked before anything is read, and no more is read than they
 
 from __future__ import annotations
 
+import io
 import logging
 import lzma
 import posixpath
@@ -36,6 +37,7 @@ from simroot.images.listing import (
     ignored,
     name_text,
 )
+from simroot.images.sources import Member
 
 _DAMAGED_MEMBER = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError)
 # RuntimeError: encrypted, or a compression that is not known. ValueError and IndexError: names and sizes of a zip.
@@ -74,6 +76,7 @@ class _Member(NamedTuple):
     is_folder: bool = False
     alone: bool = False  # whether damage of it leaves the others whole
     piece: int = 2**31  # bytes to read at a time
+    place: Member | None = None  # where it can be read again, if it lies there as it is
 
 
 def read_archive(path: Path, budget: int) -> Listing:
@@ -124,7 +127,7 @@ def _listing(members: Iterator[_Member], budget: int, path: Path) -> Listing:
 
 
 def _take(listing: Listing, member: _Member, budget: int, path: Path, trouble: list[str]) -> int:
-    """Read a member if it is an image; the bytes that are kept of it."""
+    """Keep a member if it is an image; the bytes that this takes."""
     parts, name, where = member.parts, member.parts[-1], name_text("/".join(member.parts))
     why = file_kind(name, None)
     if why == NOT_READ:
@@ -143,6 +146,9 @@ def _take(listing: Listing, member: _Member, budget: int, path: Path, trouble: l
                     trouble.append(f"{where} is said to have {member.size:,} bytes, too many for its pixels; not read")
                     listing.images[parts] = content[:largest]
                     return 0
+            if member.place is not None:
+                listing.images[parts] = member.place
+                return 0
             if member.size > budget:
                 raise _too_much(path)
             listing.images[parts] = content + _rest(stream, member.size - len(content), member.piece)
@@ -207,9 +213,12 @@ def _inside(link: Parts, target: str) -> str:
 def _tar_members(path: Path) -> Iterator[_Member]:
     with tarfile.open(path, encoding="utf-8") as archive:
         for member in archive:
+            vars(archive)["members"].clear()  # tarfile would remember each, which takes as much as a small image
             parts = PurePosixPath(member.name).parts
             if member.isreg():
-                yield _Member(parts, member.size, partial(_tar_content, archive, member))
+                plain = isinstance(archive.fileobj, io.BufferedReader) and not member.issparse()
+                place = Member(path, member.offset_data, member.size) if plain else None
+                yield _Member(parts, member.size, partial(_tar_content, archive, member), place=place)
             elif member.issym():
                 yield _Member(parts, 0, link=_inside(parts, member.linkname))
             elif member.islnk():
@@ -234,11 +243,14 @@ def _tar_content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]
     return content
 
 
-def tar_files(path: Path) -> Iterator[tuple[str, int, Callable[[], bytes]]]:
-    """Name, size and a way to read each file of a tar, in their order; raises one of ``DAMAGED`` or OSError."""
+def tar_files(path: Path) -> Iterator[tuple[str, int, Callable[[], bytes], Member | None]]:
+    """Name, size, a way to read each file of a tar, in their order, and its place there if the tar is not compressed.
+
+    Raises one of ``DAMAGED`` or OSError.
+    """
     for member in _tar_members(path):
         if member.content is not None:
-            yield "/".join(member.parts), member.size, partial(_read, member.content, member.size)
+            yield "/".join(member.parts), member.size, partial(_read, member.content, member.size), member.place
 
 
 def _read(opened: Callable[[], IO[bytes]], size: int) -> bytes:

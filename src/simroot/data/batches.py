@@ -16,6 +16,7 @@ from torch import Tensor
 from simroot.data.augment import Augmentation
 from simroot.data.balance import balanced_order
 from simroot.data.crop import Crop, window
+from simroot.data.shard_order import shuffled
 from simroot.data.splits import MemorySplit, Split
 from simroot.errors import ConfigError
 
@@ -150,10 +151,7 @@ class BatchLoader:
         if not self.train:
             return torch.arange(count), torch.zeros(count, 2, dtype=torch.int64), torch.zeros(count, dtype=torch.bool)
         generator = self._generator()
-        if self.balanced:
-            order = balanced_order(self.split.labels, generator)
-        else:
-            order = torch.randperm(count, generator=generator)
+        order = balanced_order(self.split.labels, generator) if self.balanced else shuffled(self.split, generator)
         offsets = torch.randint(0, 2 * self.shift + 1, (count, 2), generator=generator)
         mirrored = torch.rand(count, generator=generator) < (0.5 if self.mirror else 0.0)
         return order, offsets, mirrored

@@ -26,7 +26,7 @@ from simroot.images.preparation import (
     as_image_size,
     as_pixel_range,
 )
-from simroot.images.salvage import Source
+from simroot.images.sources import Source
 
 _SAMPLE = 256  # images that are looked at
 _ALIKE = 1.25  # ratio of the widest to the narrowest shape up to which all count as one

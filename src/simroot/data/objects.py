@@ -26,7 +26,7 @@ from simroot.errors import DataError, quoted
 from simroot.images.decoding import encoded
 from simroot.images.listing import ImageFile
 from simroot.images.preparation import AUTO, ImageSize
-from simroot.images.salvage import Source
+from simroot.images.sources import Source
 
 _BATCH = 64
 

@@ -23,6 +23,7 @@ from simroot.errors import DataError
 from simroot.images.decoding import Header, decode_array, probe, reason
 from simroot.images.listing import ImageFile
 from simroot.images.preparation import LARGEST_IN_MEMORY, ImageSize, Preparation
+from simroot.images.sources import Member
 
 _CHUNK = 128
 _NAMED_IN_LOG = 5
@@ -46,7 +47,7 @@ def decode_files(
         DataError: no image can be decoded.
     """
     probed = range(len(files)) if check else evenly(len(files), _PROBED).tolist()
-    read = _each(lambda index: _attempt(files[probed[index]], probe), len(probed), "reading image headers")
+    read = _each(lambda index: _attempt(files[index], probe), probed, files, "reading image headers")
     headers = {index: header for index, header in zip(probed, read, strict=True) if isinstance(header, Header)}
     if not headers:
         raise DataError(f"none of the {len(files)} images can be decoded; the first, {files[0].name}: {read[0]}")
@@ -72,7 +73,7 @@ def decode_files(
             return None
         return pixel_moments(torch.from_numpy(pixels[None].copy()))[0], pixel_hash(pixels)
 
-    outcomes = _each(decode_one, len(files), "decoding images" if in_memory else "checking images")
+    outcomes = _each(decode_one, range(len(files)), files, "decoding images" if in_memory else "checking images")
     kept = torch.tensor([index for index, outcome in enumerate(outcomes) if not isinstance(outcome, str)])
     skipped = _report_skipped(files, outcomes)
     if not len(kept):
@@ -119,22 +120,29 @@ def _attempt(file: ImageFile, function: Callable[..., Result]) -> Result | str:
         return reason(error)
 
 
-def _each(function: Callable[[int], Result], count: int, description: str) -> list[Result]:
-    """[function(i) for i in range(count)] on all cores, with a progress bar if somebody watches."""
+def _each(
+    function: Callable[[int], Result], indices: Sequence[int], files: Sequence[ImageFile], description: str
+) -> list[Result]:
+    """[function(i) for i in indices] on all cores, archives end to end, with a progress bar if somebody watches."""
     stopped = threading.Event()
+    order = sorted(indices, key=lambda index: _place(files[index]))
 
     def chunk(start: int) -> list[Result]:
-        indices = range(start, min(start + _CHUNK, count))
-        return [function(index) for index in indices if not stopped.is_set()]
+        return [function(index) for index in order[start : start + _CHUNK] if not stopped.is_set()]
 
-    starts = range(0, count, _CHUNK)
+    starts = range(0, len(order), _CHUNK)
     pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="simroot-data")
     try:
         chunks = watched(pool.map(chunk, starts), description, len(starts))
-        return [result for results in chunks for result in results]
+        found = dict(zip(order, (result for results in chunks for result in results), strict=True))
+        return [found[index] for index in indices]
     finally:
         stopped.set()  # an error or Ctrl-C waits for the images that are being read, and for no other
         pool.shutdown(cancel_futures=True)
+
+
+def _place(file: ImageFile) -> tuple[str, int]:
+    return (str(file.source.archive), file.source.start) if isinstance(file.source, Member) else ("", 0)
 
 
 def _report_skipped(files: Sequence[ImageFile], outcomes: Sequence[object]) -> tuple[str, ...]:

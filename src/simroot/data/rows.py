@@ -24,7 +24,7 @@ class Row(NamedTuple):
     """One image of a table.
 
     Attributes:
-        image: its path as the table has it, or its bytes; None if it is missing.
+        image: its path as the table has it, its bytes, or where it lies in an archive; None if it is missing.
         name: what the table calls it; rows are put in the order of these names.
         label: whatever the table says.
         split: likewise; None if the table has no such column.

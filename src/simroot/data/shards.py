@@ -1,7 +1,7 @@
 """WebDataset shards: archives in which the files of a sample have one name and stand side by side.
 
 They are read here as all archives are, and not by the webdataset package: that would run a shell for a name such as
-``pipe:...`` and read members of any size.
+``pipe:...`` and read members of any size. Of an image it is noted where it lies; of a compressed archive, the image.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from simroot.data.rows import Row
 from simroot.data.tree import memory_budget
 from simroot.errors import DataError
 from simroot.images.listing import SUFFIXES, ignored
+from simroot.images.sources import Source
 
 _LOOKED_AT = 100  # members that tell what an archive is
 _LARGEST_LABEL = 2**20
@@ -31,7 +32,7 @@ _IMAGE = "image"  # as a column; files have their formats' names
 class _Member(NamedTuple):
     key: str  # the name up to the first dot of the file's: that of the sample
     kind: str  # the rest of the name, as in jpg or seg.png
-    content: bytes
+    content: Source
 
 
 def is_shard(path: Path) -> bool:
@@ -49,7 +50,7 @@ def read_shard(path: Path, columns: Columns) -> Iterator[Row]:
     """The samples of a shard, one after the other.
 
     The label is in the file .cls, or under one of the usual names in .json, or where ``columns`` says: the kind of a
-    file, or a name in .json.
+    file, or a name in .json. Images of archives that are not compressed are read when they are needed.
 
     Raises:
         DataError: the archive is damaged, or a sample has no label in such a place.
@@ -62,7 +63,8 @@ def read_shard(path: Path, columns: Columns) -> Iterator[Row]:
         if kind is None:
             continue
         where = f"sample {key}"
-        cells = {**_json(files.get(_JSON), f"{path}, {where}"), **_texts(files)}
+        texts = {kind: content for kind, content in files.items() if isinstance(content, bytes)}
+        cells = {**_json(texts.get(_JSON), f"{path}, {where}"), **_texts(texts)}
         if chosen is None:
             usual = {"label": _CLASS} if _CLASS in cells else {}
             asked = replace(columns, image=_IMAGE)
@@ -72,7 +74,7 @@ def read_shard(path: Path, columns: Columns) -> Iterator[Row]:
 
 def _members(path: Path) -> Iterator[_Member]:
     try:
-        for name, size, read in tar_files(path):
+        for name, size, read, place in tar_files(path):
             key, kind = _split(name)
             if any(map(ignored, PurePosixPath(name).parts)):
                 continue
@@ -81,7 +83,7 @@ def _members(path: Path) -> Iterator[_Member]:
                 continue  # masks, texts and arrays beside the images
             if size > most:
                 raise DataError(f"{path} holds an image of {size:,} bytes, more than fits in memory")
-            yield _Member(key, kind, read())
+            yield _Member(key, kind, place if place and _is_image(kind) else read())
     except DAMAGED as error:
         if isinstance(error, DataError):
             raise

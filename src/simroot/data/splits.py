@@ -18,6 +18,7 @@ from simroot.errors import DataError
 from simroot.images.decoding import decode_array, reason
 from simroot.images.listing import ImageFile
 from simroot.images.preparation import ImageSize, Preparation
+from simroot.images.sources import size_of
 
 _CHUNK = 1024
 _SAMPLE = 1024  # images from which the statistics of unchecked ones are estimated
@@ -126,8 +127,7 @@ class StreamedSplit(Split):
     def hashes(self, what: str = "pixels") -> Tensor | None:
         if what == "pixels":
             return self.file_hashes
-        sizes = (len(f.source) if isinstance(f.source, bytes) else f.source.stat().st_size for f in self.files)
-        return torch.tensor([name_hash(file.name, size) for file, size in zip(self.files, sizes, strict=True)])
+        return torch.tensor([name_hash(file.name, size_of(file.source)) for file in self.files])
 
     def moments(self) -> Tensor:
         if self.file_moments is not None:

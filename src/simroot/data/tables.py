@@ -15,7 +15,7 @@ from simroot.data.rows import Row, label_text, labels_text, part_text, place_of
 from simroot.data.tree import WHOLE, Part, Tree, memory_budget, part_of
 from simroot.errors import DataError, counted, quoted
 from simroot.images.listing import ImageFile, name_text
-from simroot.images.salvage import Source
+from simroot.images.sources import Member, Source
 
 _ROW = 500  # bytes that a row takes beside its image
 
@@ -63,6 +63,10 @@ def _parts(files: Sequence[Path]) -> dict[Path, str]:
     return {file: part[0] for file, part in found.items() if part}
 
 
+def _order(named: tuple[str, ImageFile]) -> tuple[str, ...]:
+    return PurePosixPath(named[0].replace("\\", "/")).parts
+
+
 class Table:
     """Rows as they come, by part and class; and those that are left out."""
 
@@ -71,8 +75,8 @@ class Table:
         self.label_text = labels_text if multi_label else label_text
         self.root = None if root is None else os.path.abspath(root)
         self.roots: dict[Path, str] = {}  # of the files
-        # Part -> class -> (order, file).
-        self.found: dict[str, dict[str, list[tuple[tuple[str, ...], ImageFile]]]] = {}
+        # Part -> class -> (name, file).
+        self.found: dict[str, dict[str, list[tuple[str, ImageFile]]]] = {}
         self.seen: dict[tuple[str, Path], tuple[str, str]] = {}
         self.left_out: Counter[tuple[str, str]] = Counter()
         self.first: dict[tuple[str, str], str] = {}
@@ -102,14 +106,13 @@ class Table:
         self.budget -= _ROW + len(name) + (len(source) if isinstance(source, bytes) else 0)
         if self.budget < 0:
             raise DataError(f"{self.path} holds more than fits in memory: write its images into files, or give less")
-        order = PurePosixPath(row.name.replace("\\", "/")).parts
         shown = name if isinstance(source, Path) else f"{file.name}/{name}"
         group = "" if row.group is None else str(row.group)
-        self.found.setdefault(chosen, {}).setdefault(label, []).append((order, ImageFile(shown, source, group)))
+        self.found.setdefault(chosen, {}).setdefault(label, []).append((row.name, ImageFile(shown, source, group)))
 
     def _source(self, row: Row, file: Path, where: str) -> Source | None:
         """The image of a row; None if it is not there, which is counted."""
-        if isinstance(row.image, bytes) and row.image:
+        if isinstance(row.image, bytes | Member) and row.image:
             return row.image
         if not row.image:
             self._leave_out(_NO_IMAGE, where)
@@ -152,10 +155,7 @@ class Table:
         return {
             part: Part(
                 (name if part == WHOLE else f"{part} of {name}",),
-                {
-                    label: [image for _, image in sorted(rows, key=lambda row: row[0])]
-                    for label, rows in classes.items()
-                },
+                {label: [image for _, image in sorted(rows, key=_order)] for label, rows in classes.items()},
             )
             for part, classes in self.found.items()
         }

@@ -12,7 +12,7 @@ from typing import NoReturn
 from simroot.data.archives import read_archive
 from simroot.errors import DataError, counted
 from simroot.images.listing import NO_IMAGE, SUFFIXES, ImageFile, Listing, Parts, class_name, name_text, walk
-from simroot.images.salvage import Source
+from simroot.images.sources import Source, content_of
 
 WHOLE = "whole"  # the part of a folder of class folders without train, val or test
 _PART_WORDS = {
@@ -341,6 +341,6 @@ def _is_nested(files: Iterable[Parts]) -> bool:
 
 def _content(source: Source) -> bytes:
     try:
-        return source if isinstance(source, bytes) else source.read_bytes()
+        return content_of(source)
     except OSError:
         return b""

@@ -15,6 +15,7 @@ from simroot.errors import ConfigError, DataError, ExportError
 from simroot.export.description import Description
 from simroot.images.decoding import Picture, read_image
 from simroot.images.preparation import Preparation
+from simroot.images.sources import Source
 
 _BATCH = 256
 _PICTURES = (str, Path, Image.Image, np.ndarray)
@@ -113,7 +114,7 @@ class Predictor:
         """How pictures become the network's input."""
         return self.description.preparation
 
-    def read(self, picture: Picture | bytes) -> NDArray[np.uint8]:
+    def read(self, picture: Picture | Source) -> NDArray[np.uint8]:
         """A picture as the network takes it, uint8 (C, H, W); see ``scores``.
 
         Raises:

@@ -17,7 +17,8 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from simroot.errors import DataError
 from simroot.images.preparation import Box, Preparation, Seen
-from simroot.images.salvage import FORMATS, Source, open_header, orientation, upright
+from simroot.images.salvage import FORMATS, open_header, orientation, upright
+from simroot.images.sources import Member, Source
 
 GREY_MODES = frozenset(("1", "L", "LA", "La", "I", "F"))
 _TIFF_SIZE = (0x0100, 0x0101)
@@ -131,7 +132,7 @@ def decode_array(source: Source, preparation: Preparation, seen: Seen | None = N
     return found[None] if preparation.channels == 1 else found.transpose(2, 0, 1)
 
 
-def read_image(picture: Picture | bytes, preparation: Preparation, seen: Seen | None = None) -> NDArray[np.uint8]:
+def read_image(picture: Picture | Source, preparation: Preparation, seen: Seen | None = None) -> NDArray[np.uint8]:
     """One image file, or its bytes, by ``decode_array``.
 
     An image of Pillow's or an array (H, W, C) or (H, W) is read as if it were a file.
@@ -141,7 +142,7 @@ def read_image(picture: Picture | bytes, preparation: Preparation, seen: Seen | 
     """
     try:
         source = Path(picture) if isinstance(picture, str) else picture
-        source = source if isinstance(source, Path | bytes) else encoded(source)
+        source = source if isinstance(source, Path | bytes | Member) else encoded(source)
         return decode_array(source, preparation, seen)
     except Exception as error:  # a decoder may raise anything on damaged bytes
         name = picture if isinstance(picture, str | Path) else f"the {type(picture).__name__}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from simroot.errors import counted
-from simroot.images.salvage import Source
+from simroot.images.sources import Source
 
 SUFFIXES = frozenset(
     [
@@ -94,9 +94,9 @@ _ONE = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageFile:
-    """An encoded image: its name for people, its path or its bytes, and the group that it belongs to, if any."""
+    """An encoded image: its name for people, where it is, and the group that it belongs to, if any."""
 
     name: str
     source: Source

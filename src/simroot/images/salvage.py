@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-Source = Path | bytes
+from simroot.images.sources import Source, content_of
+
 # Only plain raster decoders: Pillow's others include EPS, which starts an external interpreter.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 MOST_MISSING = 1 / 16
@@ -51,11 +52,11 @@ def open_header(source: Source) -> Image.Image:
     try:
         return _open(source)
     except Exception as error:  # a decoder may raise anything on damaged bytes
-        head = source[: len(_PNG)] if isinstance(source, bytes) else _head(source)
+        head = _head(source) if isinstance(source, Path) else content_of(source)
         if not head.startswith((_PNG, _JPEG)):
             raise
         try:
-            return _open(without_metadata(_content(source)))
+            return _open(without_metadata(content_of(source)))
         except Exception:
             raise error from None
 
@@ -132,7 +133,7 @@ def _jpeg_without_metadata(content: bytes) -> bytes:
 
 def _salvaged(failed: Image.Image, source: Source) -> Image.Image | None:
     """An image that could not be loaded, without its metadata, or as far as it goes."""
-    content = without_metadata(_content(source))
+    content = without_metadata(content_of(source))
     try:
         image = _open(content)
         image.draft(None, failed.size)
@@ -205,13 +206,9 @@ def _noise() -> bytes:
 
 
 def _open(source: Source) -> Image.Image:
-    return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
+    return Image.open(source if isinstance(source, Path) else io.BytesIO(content_of(source)), formats=FORMATS)
 
 
 def _head(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(len(_PNG))
-
-
-def _content(source: Source) -> bytes:
-    return source if isinstance(source, bytes) else source.read_bytes()

@@ -19,6 +19,7 @@ from simroot import data as datasets
 from simroot.data import ImageData
 from simroot.data.balance import uneven_line
 from simroot.data.classes import class_lines
+from simroot.data.shard_order import streamed_line
 from simroot.errors import CheckpointError, counted
 from simroot.files import remove_torn
 from simroot.layers import accelerate, acceleration, restore
@@ -343,7 +344,7 @@ def _fit(
         on_cpu = trainer.strategy.root_device.type == "cpu"
         if on_cpu and (words := crowded(torch.get_num_threads())):
             log.warning("%s", words)
-        for line in class_lines(data):
+        for line in filter(None, (*class_lines(data), streamed_line(data))):
             log.info("%s", line)
         for note in data.notes:
             log.warning("%s", note)
