@@ -63,15 +63,19 @@ def decode_files(
     if not (check or in_memory):
         return StreamedSplit(files, labels, None, preparation), preparation, torch.arange(len(files)), ()
     images = np.empty((len(files) if in_memory else 0, *preparation.shape), dtype=np.uint8)
+    # Filled in place: a small tensor for each image would keep the C library from using memory between them again.
+    moments, hashes = np.zeros((len(files), 2, channels), dtype=np.int64), np.zeros(len(files), dtype=np.int64)
 
-    def decode_one(index: int) -> str | tuple[Tensor, int] | None:
+    def decode_one(index: int) -> str | None:
         pixels = _attempt(files[index], lambda source: decode_array(source, preparation))
         if isinstance(pixels, str):
             return pixels
         if in_memory:
             images[index] = pixels
-            return None
-        return pixel_moments(torch.from_numpy(pixels[None].copy()))[0], pixel_hash(pixels)
+        else:
+            moments[index] = pixel_moments(torch.from_numpy(pixels[None].copy()))[0]
+            hashes[index] = pixel_hash(pixels)
+        return None
 
     outcomes = _each(decode_one, range(len(files)), files, "decoding images" if in_memory else "checking images")
     kept = torch.tensor([index for index, outcome in enumerate(outcomes) if not isinstance(outcome, str)])
@@ -90,9 +94,9 @@ def decode_files(
         pixels_kept = torch.from_numpy(images if len(kept) == len(files) else images[kept.numpy()])
         names = [files[index].name for index in kept.tolist()]
         return MemorySplit(pixels_kept, labels[kept], names), preparation, kept, skipped
-    found = [outcome for outcome in outcomes if isinstance(outcome, tuple)]
-    moments, hashes = torch.stack([each for each, _ in found]), torch.tensor([each for _, each in found])
-    split = StreamedSplit([files[index] for index in kept.tolist()], labels[kept], moments, preparation, hashes)
+    of_files, of_kept = [files[index] for index in kept.tolist()], kept.numpy()
+    moments_kept, hashes_kept = torch.from_numpy(moments[of_kept]), torch.from_numpy(hashes[of_kept])
+    split = StreamedSplit(of_files, labels[kept], moments_kept, preparation, hashes_kept)
     return split, preparation, kept, skipped
 
 
