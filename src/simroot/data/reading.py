@@ -94,8 +94,8 @@ def decode_files(
         pixels_kept = torch.from_numpy(images if len(kept) == len(files) else images[kept.numpy()])
         names = [files[index].name for index in kept.tolist()]
         return MemorySplit(pixels_kept, labels[kept], names), preparation, kept, skipped
-    of_files, of_kept = [files[index] for index in kept.tolist()], kept.numpy()
-    moments_kept, hashes_kept = torch.from_numpy(moments[of_kept]), torch.from_numpy(hashes[of_kept])
+    of_files = [files[index] for index in kept.tolist()]
+    moments_kept, hashes_kept = torch.from_numpy(moments)[kept], torch.from_numpy(hashes)[kept]
     split = StreamedSplit(of_files, labels[kept], moments_kept, preparation, hashes_kept)
     return split, preparation, kept, skipped
 
