@@ -28,6 +28,13 @@ def test_a_table_from_training_to_a_file(simroot: Simroot, tmp_path: Path, monke
     assert simroot("export", "run", "--format", "onnx", "--out", "run.onnx").code == 0
     found = simroot("evaluate", "run.onnx", "--json", "--data", moved, "--image-root", tmp_path)
     assert found.json["images"] == 60
+    unlabelled = tmp_path / "new.csv"
+    unlabelled.write_text("\n".join(["picture", "photos/none.png", *(str(image) for image, _ in pictures[:3])]))
+    for network in ("run", "run.onnx"):
+        said = simroot("predict", network, unlabelled, "--json")
+        assert [one["image"] for one in said.json] == [str(image) for image, _ in pictures[:3]]
+        assert "left out 1 row whose file does not exist (new.csv, line 2" in said.err
+    assert "has no columns; --image-column" in simroot("predict", "run", "photos", "--image-column", "picture").err
     failed = simroot("evaluate", "run.onnx", "--data", moved)
     assert failed.code == 2
     assert "60 rows whose file does not exist" in failed.err

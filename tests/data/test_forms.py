@@ -10,8 +10,10 @@ import torch
 
 from data.written import FORMS, Pictures, hugging_face, photos, write_csv
 from simroot.data import ImageData, from_arrays, from_dataset, load, load_test
-from simroot.data.forms import expanded
+from simroot.data.columns import Columns
+from simroot.data.forms import expanded, tables_of
 from simroot.errors import DataError
+from simroot.images.sources import content_of
 from simroot.training import Recipe, Run, resume, train
 
 
@@ -48,6 +50,17 @@ def test_a_form_is_the_same_data(root: Path, pictures: Pictures, folder: ImageDa
     test = load_test(root / "photos", classes=data.classes, image_size=8, channels=3)
     if form != "parquet":  # whose files are called train
         assert torch.equal(test.read(torch.arange(60)), load_test(path, **of(data)).read(torch.arange(60)))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_images_alone(root: Path, pictures: Pictures, folder: ImageData, form: str) -> None:
+    path = FORMS[form](root / f"alone-{form}", pictures)
+    tables = tables_of(path)
+    assert tables is not None
+    found = [content_of(image.source) for image in tables.images(Columns())]
+    in_order = [image.read_bytes() for image, _ in pictures]
+    assert sorted(found) == sorted(in_order)
+    assert found == in_order or form == "json-shards"  # which hold every third
 
 
 def of(data: ImageData) -> dict[str, Any]:

@@ -11,15 +11,19 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from simroot.cli.datasource import logging_to_stderr
 from simroot.cli.output import percent, print_json, print_table
 from simroot.cli.values import positive
+from simroot.data.columns import Columns
+from simroot.data.forms import tables_of
 from simroot.engines import is_network_file
 from simroot.errors import ConfigError, DataError
 from simroot.export import Predictor
 from simroot.export.task import AnyClasses, Task, task_of
-from simroot.images.decoding import probe, read_image
-from simroot.images.listing import SUFFIXES, name_text, walk
+from simroot.images.decoding import Picture, probe, read_image
+from simroot.images.listing import SUFFIXES, ImageFile, name_text, walk
 from simroot.images.preparation import MUCH_CUT, Preparation
+from simroot.images.sources import Source
 
 _BATCH = 256
 _TOP = 3
@@ -35,8 +39,8 @@ class Network(Protocol):
     def preparation(self) -> Preparation:
         """How it takes images."""
 
-    def read(self, path: Path) -> NDArray[np.uint8]:
-        """An image file as the network takes it, uint8 (C, H, W)."""
+    def read(self, picture: Picture | Source) -> NDArray[np.uint8]:
+        """An image as the network takes it, uint8 (C, H, W)."""
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[Any]:
         """uint8 (N, C, H, W) -> probabilities (N, classes)."""
@@ -45,20 +49,32 @@ class Network(Protocol):
 class Prediction(NamedTuple):
     """An image with the classes that are named of it, best first."""
 
-    image: Path
+    image: ImageFile
     classes: list[tuple[str, float]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("path", metavar="RUN|FILE", type=Path, help="a run directory, or an exported file of one")
-    parser.add_argument("images", metavar="IMAGE", type=Path, nargs="+", help="image files, or folders of them")
+    parser.add_argument(
+        "images",
+        metavar="IMAGE",
+        type=Path,
+        nargs="+",
+        help="image files, or folders of them, or tables, Parquet or shards",
+    )
     parser.add_argument(
         "--top",
         type=positive,
         metavar="K",
         help=f"classes to show for each image (default: {_TOP}; if images may have several, all that reach their "
         "thresholds)",
+    )
+    parser.add_argument(
+        "--image-column", metavar="COLUMN", help="of a table, the column of the images (default: found)"
+    )
+    parser.add_argument(
+        "--image-root", type=Path, metavar="DIR", help="the folder that a table's paths start from (default: its own)"
     )
     parser.add_argument("--threads", type=positive, metavar="N", help="of a file's engine (default: its own choice)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -70,28 +86,31 @@ def run(arguments: argparse.Namespace) -> int:
     The exit code is 1 if one of them was named on the command line.
     """
     network = _network(arguments.path, arguments.threads)
-    skipped: dict[Path, str] = {}
+    skipped: dict[str, str] = {}
+    columns = Columns(image=arguments.image_column, root=arguments.image_root)
     several = isinstance(network.task, AnyClasses)
     top = arguments.top if arguments.top or several else _TOP
-    predictions = list(_predict(network, _files(arguments.images), top, skipped))
+    with logging_to_stderr():
+        images = _files(arguments.images, columns)
+    predictions = list(_predict(network, images, top, skipped))
     for message in skipped.values():
         print(f"simroot predict: skipped: {message}", file=sys.stderr)
     _say_what_is_cut(network, [image for image, _ in predictions])
     if arguments.json:
         print_json(
             [
-                {"image": str(image), "classes": [{"class": name, "probability": p} for name, p in classes]}
+                {"image": image.name, "classes": [{"class": name, "probability": p} for name, p in classes]}
                 for image, classes in predictions
             ]
         )
     elif predictions and several:
-        rows = [(str(image), _words(classes) or "none") for image, classes in predictions]
+        rows = [(image.name, _words(classes) or "none") for image, classes in predictions]
         print_table(f"Predictions of {arguments.path}", ["image", "classes"], rows)
     elif predictions:
-        best = [(str(image), name, percent(share), _words(others)) for image, [(name, share), *others] in predictions]
-        columns = ["image", "class", "probability", "then"]
-        print_table(f"Predictions of {arguments.path}", columns, best, numbers=["probability"], optional=["then"])
-    return 0 if predictions and not skipped.keys() & set(arguments.images) else 1
+        best = [(image.name, name, percent(share), _words(others)) for image, [(name, share), *others] in predictions]
+        heads = ["image", "class", "probability", "then"]
+        print_table(f"Predictions of {arguments.path}", heads, best, numbers=["probability"], optional=["then"])
+    return 0 if predictions and not skipped.keys() & set(map(str, arguments.images)) else 1
 
 
 def _words(classes: Sequence[tuple[str, float]]) -> str:
@@ -117,24 +136,24 @@ class _TrainedRun:
         self.task = task_of(self._run.thresholds)
         self.preparation = self._run.preparation
 
-    def read(self, path: Path) -> NDArray[np.uint8]:
-        return read_image(path, self._run.preparation)
+    def read(self, picture: Picture | Source) -> NDArray[np.uint8]:
+        return read_image(picture, self._run.preparation)
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[Any]:
         return self._run.predict(images)
 
 
 def _predict(
-    network: Network, images: Sequence[Path], top: int | None, skipped: dict[Path, str]
+    network: Network, images: Sequence[ImageFile], top: int | None, skipped: dict[str, str]
 ) -> Iterator[Prediction]:
     for start in range(0, len(images), _BATCH):
         pixels, names = [], []
         for image in images[start : start + _BATCH]:
             try:
-                pixels.append(network.read(image))
+                pixels.append(network.read(image.source))
                 names.append(image)
             except DataError as error:
-                skipped[image] = str(error)
+                skipped[image.name] = str(error) if isinstance(image.source, Path) else f"{image.name}: {error}"
         if not names:
             continue
         for image, shares in zip(names, network.predict(np.stack(pixels)), strict=True):
@@ -142,26 +161,31 @@ def _predict(
             yield Prediction(image, [(network.classes[k], float(shares[k])) for k in named])
 
 
-def _say_what_is_cut(network: Network, images: Sequence[Path]) -> None:
+def _say_what_is_cut(network: Network, images: Sequence[ImageFile]) -> None:
     """A line on standard error if much of an image is never seen."""
-    cut = {image: 1 - network.preparation.frame(*probe(image)[:2]).kept for image in images}
-    much = [image for image in images if cut[image] >= MUCH_CUT]
-    if much:
-        worst = max(much, key=lambda image: cut[image])
+    cut = [(1 - network.preparation.frame(*probe(image.source)[:2]).kept, image.name) for image in images]
+    if much := [(share, name) for share, name in cut if share >= MUCH_CUT]:
+        share, worst = max(much, key=lambda pair: pair[0])
         print(
             f"simroot predict: of {len(much):,} of {len(images):,} images a quarter or more is cut away, the most "
-            f"{cut[worst]:.0%} of {name_text(str(worst))}: this network sees the middle only; one trained with --fit "
+            f"{share:.0%} of {name_text(worst)}: this network sees the middle only; one trained with --fit "
             "pad or stretch sees all",
             file=sys.stderr,
         )
 
 
-def _files(paths: Sequence[Path]) -> list[Path]:
-    """The files named, and those in the folders named, found as for a training; what is left out is said."""
-    found: list[Path] = []
+def _files(paths: Sequence[Path], columns: Columns) -> list[ImageFile]:
+    """The images named, and those in folders and tables named, found as for a training; what is left out is said."""
+    found: list[ImageFile] = []
+    tables = {path: tables_of(path) for path in paths}
+    if not any(tables.values()):
+        columns.require_none(f"{paths[0]} is no table")
     for path in paths:
+        if (table := tables[path]) is not None:
+            found += table.images(columns)
+            continue
         if not path.is_dir():
-            found.append(path)
+            found.append(ImageFile(str(path), path))
             continue
         listing = walk(path)
         counts = listing.counts()
@@ -170,5 +194,6 @@ def _files(paths: Sequence[Path]) -> list[Path]:
             raise DataError(f"{path} holds no images (looked for {looked_for}; found {counts or 'no file'})")
         if counts:
             print(f"simroot predict: {name_text(str(path))}: left out {counts}", file=sys.stderr)
-        found += [path.joinpath(*parts) for parts in sorted(listing.images)]
+        inside = [path.joinpath(*parts) for parts in sorted(listing.images)]
+        found += [ImageFile(str(image), image) for image in inside]
     return found

@@ -75,7 +75,7 @@ class Schema:
         typed = {kind: found[0] for kind, found in kinds.items() if len(found) == 1}
         self.chosen, self.where = choose(schema.names, asked, where, typed), where
         self.needed = [*dict.fromkeys(name for name in self.chosen if name is not None)]
-        self.classes = _class_names(features.get(self.chosen.label, {}))
+        self.classes = _class_names(features.get(self.chosen.label or "", {}))
 
     def rows(self, batch: Any, start: int) -> Iterator[Row]:
         """The rows of some of the table, numbered from ``start``."""
@@ -83,7 +83,8 @@ class Schema:
         for index in range(batch.num_rows):
             where = f"row {start + index}"
             row = {name: values[index] for name, values in cells.items()}
-            row[self.chosen.label] = self._label(row[self.chosen.label], where)
+            if self.chosen.label is not None:
+                row[self.chosen.label] = self._label(row[self.chosen.label], where)
             yield Row(*_image(row[self.chosen.image]), *self.chosen.rest(row, where))
 
     def _label(self, value: Any, where: str) -> Any:

@@ -28,7 +28,7 @@ class Columns:
 
     Attributes:
         image: the column of the images: paths, or the images themselves.
-        label: of the class names or numbers.
+        label: of the class names or numbers; empty for none.
         split: of the words train, val and test; empty for none.
         group: of what must stay on one side of a split, such as the person in the image.
         level: of folders, the depth of those inside of a class folder that are groups.
@@ -82,14 +82,14 @@ class Chosen(NamedTuple):
     """Names of a table's columns; None where there is none."""
 
     image: str
-    label: str
+    label: str | None
     split: str | None
     group: str | None
 
     def rest(self, cells: Mapping[str, Any], where: str) -> tuple[Any, Any, str, Any]:
         """Label, split, where and group of a row, from its cells by their columns; the split is None without one."""
-        split = cells.get(self.split, "") if self.split else None
-        return cells.get(self.label), split, where, cells.get(self.group) if self.group else None
+        label, split = cells.get(self.label) if self.label else None, cells.get(self.split, "") if self.split else None
+        return label, split, where, cells.get(self.group) if self.group else None
 
 
 def choose(names: Sequence[str], asked: Columns, where: str, typed: Mapping[str, str] | None = None) -> Chosen:
@@ -115,12 +115,12 @@ def choose(names: Sequence[str], asked: Columns, where: str, typed: Mapping[str,
         elif told is None:
             found[kind] = (typed or {}).get(kind) or _guessed(names, guesses)
     for kind in ("image", "label"):
-        if not found.get(kind):
+        if not found.get(kind) and getattr(asked, kind) != "":
             raise DataError(
                 f"{where}: which column holds the {kind}s? Its columns are {_shown(names)}; name it with"
                 f" --{kind}-column ({kind}_column= of load)"
             )
-    return Chosen(str(found["image"]), str(found["label"]), found.get("split"), found.get("group"))
+    return Chosen(str(found["image"]), found.get("label"), found.get("split"), found.get("group"))
 
 
 def plain(name: str) -> str:

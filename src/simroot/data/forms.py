@@ -7,13 +7,13 @@ import itertools
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from simroot.data.columns import OF_TABLES, Columns
 from simroot.data.names import NAMES
-from simroot.data.tables import read_tables
+from simroot.data.tables import Reader, read_images, read_tables
 from simroot.data.tree import Part, Tree, part_of
 from simroot.errors import DataError
 from simroot.images.listing import ImageFile, ignored, walk
@@ -59,9 +59,16 @@ class Tables:
 
     def read(self, columns: Columns) -> Tree:
         """The images by part and class; raises DataError."""
+        return read_tables(self.path, self.files, self._reader(), columns)
+
+    def images(self, columns: Columns) -> list[ImageFile]:
+        """The images of all rows in their order, whatever their labels; raises DataError."""
+        return read_images(self.path, self.files, self._reader(), replace(columns, label="", split=""))
+
+    def _reader(self) -> Reader:
         module, _, function = self.form.reader.partition(":")
-        reader = getattr(importlib.import_module(f"simroot.data.{module}"), function)
-        return read_tables(self.path, self.files, reader, columns)
+        found: Reader = getattr(importlib.import_module(f"simroot.data.{module}"), function)
+        return found
 
 
 def tables_of(path: Path) -> Tables | None:

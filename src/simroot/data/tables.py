@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from simroot.data.class_texts import SIGN
 from simroot.data.columns import Columns
@@ -46,6 +47,15 @@ def read_tables(path: Path, files: Sequence[Path], reader: Reader, columns: Colu
         for row in watched(reader(file, columns), f"reading {file.name}"):
             table.add(row, file, parts[file])
     return table.tree()
+
+
+def read_images(path: Path, files: Sequence[Path], reader: Reader, columns: Columns) -> list[ImageFile]:
+    """The images of the rows of several files, in their order, whatever their labels; errors as ``read_tables``."""
+    table = Table(path, columns.root)
+    rows = ((file, row) for file in files for row in watched(reader(file, columns), f"reading {file.name}"))
+    found = [image for file, row in rows if (image := table.image(row, file)) is not None]
+    table.say_what_is_left_out(found)
+    return found
 
 
 def _parts(files: Sequence[Path]) -> dict[Path, str]:
@@ -100,15 +110,22 @@ class Table:
             if before != where:
                 self._leave_out(_AGAIN, where)
                 return
-        if source is None:
-            return
+        if source is not None:
+            of_class = self.found.setdefault(chosen, {}).setdefault(label, [])
+            of_class.append((row.name, self._file(row, file, source)))
+
+    def image(self, row: Row, file: Path) -> ImageFile | None:
+        """The image of a row of a file; None if it is not there."""
+        source = self._source(row, file, f"{file.name}, {row.where}")
+        return None if source is None else self._file(row, file, source)
+
+    def _file(self, row: Row, file: Path, source: Source) -> ImageFile:
         name = name_text(row.name or row.where)
         self.budget -= _ROW + len(name) + (len(source) if isinstance(source, bytes) else 0)
         if self.budget < 0:
             raise DataError(f"{self.path} holds more than fits in memory: write its images into files, or give less")
         shown = name if isinstance(source, Path) else f"{file.name}/{name}"
-        group = "" if row.group is None else str(row.group)
-        self.found.setdefault(chosen, {}).setdefault(label, []).append((row.name, ImageFile(shown, source, group)))
+        return ImageFile(shown, source, "" if row.group is None else str(row.group))
 
     def _source(self, row: Row, file: Path, where: str) -> Source | None:
         """The image of a row; None if it is not there, which is counted."""
@@ -136,15 +153,22 @@ class Table:
 
     def tree(self) -> Tree:
         """What was found, sorted; the log says what was left out."""
+        self.say_what_is_left_out(self.found)
+        return self._sorted()
+
+    def say_what_is_left_out(self, found: Collection[Any]) -> None:
+        """In the log, or where nothing was found in an error."""
         counts = ", ".join(
             f"{counted(count, *why)} ({'' if count == 1 else 'the first: '}{self.first[why]})"
             for why, count in self.left_out.items()
         )
-        if not self.found:
+        if not found:
             advice = "; --image-root names the folder that paths start from" if self.left_out[_MISSING] else ""
             raise DataError(f"{self.path} holds no images: {counts or 'it has no rows'}{advice}")
         if counts:
             logger.warning("%s: left out %s", self.path, counts)
+
+    def _sorted(self) -> Tree:
         labels = {label for classes in self.found.values() for label in classes}
         if self.label_text is label_text and (several := sorted(label for label in labels if SIGN in label)):
             words = (
