@@ -32,6 +32,11 @@ if TYPE_CHECKING:
 
 _EXTRA = "tflite"
 _AGREEMENT = 0.98  # least share of inputs that a file of integers alone leaves in their class
+# What is computed in int8, the most first.
+_INTEGERS = (
+    (("*",), "all operations"),
+    (("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"), "convolutions and dense layers"),
+)
 
 logger = logging.getLogger("simroot")
 
@@ -105,13 +110,13 @@ def _convert(converter: ModuleType, job: Job, path: Path) -> None:
 def _write_int8(job: Job, calibration: NDArray[Any], whole: Path, path: Path) -> None:
     """In integers alone if that puts the calibration inputs into the network's classes, else what has weights."""
     wanted = open_file(whole).run(calibration)
-    for operations in (["*"], ["CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"]):
+    for operations, named in _INTEGERS:
         _quantise(whole, calibration, operations, path)
         _describe(job, path)
         same = job.description.task.agreement(open_file(path).run(calibration), wanted)
         if same >= _AGREEMENT:
             return
-        logger.info("%s: with %s in int8, %.1f %% of the inputs keep their class", job.path, operations, 100 * same)
+        logger.info("%s: with %s in int8, %.1f %% of the inputs keep their class", job.path, named, 100 * same)
 
 
 def _quantise(whole: Path, calibration: NDArray[Any], operations: Sequence[str], path: Path) -> None:
