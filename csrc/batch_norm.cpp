@@ -3,27 +3,12 @@
 // Forward: a pass for the moments, another that normalises. Backward: a pass for the two sums over the rows, another for
 // the gradient of x; both compute the activation's argument again.
 
-#include <cmath>
 #include <type_traits>
 
-#include "affine.hpp"
-#include "moments.hpp"
+#include "batch_norm.hpp"
 
 namespace SIMROOT_ISA {
 namespace {
-
-bool statistics(const Rows &r, const float *x, float *mean, float *var, int threads) {
-    const int64_t chunks = r.chunks(), own = 3 * r.floats();
-    const Memory<float> memory(threads * own);
-    const Parts found(chunks, r.channels);
-    if (!memory.data() || !found.data()) return false;
-    auto task = [&](int64_t k, int worker) {
-        moments_of_chunk(r, x + r.begin(k) * r.channels, r.count(k), memory.data() + worker * own, found.at(k));
-    };
-    parallel(chunks, threads, task);
-    found.merge(chunks, r.channels, [&](int64_t k) { return r.count(k); }, mean, var);
-    return true;
-}
 
 template <typename Activation, bool adds>
 void normalise(const Rows &r, const Affine &f, const float *x, const float *residual, int64_t count, float *out) {
@@ -70,16 +55,15 @@ void sum_gradients(const Rows &r, const Affine &f, const Pass &p, int64_t count,
     });
 }
 
-// dx = scale dz - first - second (x - mean)
 template <typename Activation>
 void differentiate(
-    const Rows &r, const Affine &f, const float *first, const float *second, const Pass &p, int64_t count) {
+    const Rows &r, const Affine &f, const Centred &centred, const Pass &p, int64_t count) {
     each_vector(r, count, [&](int64_t place, int64_t at, auto lanes) {
         prefetch(p.x + place + floats_ahead);
         prefetch(p.grad + place + floats_ahead);
         const Vec d = load(p.x + place, lanes) - load(f.mean + at), scale = load(f.scale + at);
         const Vec dz = slope<Activation, false>(load(p.grad + place, lanes), d, zero(), scale, load(f.bias + at));
-        store(p.dx + place, fnma(d, load(second + at), fma(scale, dz, zero() - load(first + at))), lanes);
+        store(p.dx + place, centred.gradient(at, d, scale, dz), lanes);
     });
 }
 
@@ -102,25 +86,13 @@ int backward(const simroot_batch_norm_act_backward_arguments &a, int threads) {
         r.add_lanes(sums + size, total + channels);
     };
     parallel(chunks, threads, reduce);
-    float *first = memory.data() + 3 * size, *second = first + size;
-    double *total = partial.data();
-    for (int64_t i = 0; i < 2 * channels; ++i) total[i] = 0;
-    for (int64_t k = 1; k <= chunks; ++k) {
-        for (int64_t i = 0; i < 2 * channels; ++i) total[i] += total[2 * k * channels + i];
-    }
-    for (int64_t i = 0; i < size; ++i) {
-        const int64_t c = i % channels;
-        const double variance = norm.variance(c), n = static_cast<double>(a.rows);
-        const double scale = norm.gain(c) / std::sqrt(variance);
-        first[i] = static_cast<float>(scale * total[c] / n);
-        second[i] = static_cast<float>(scale * total[channels + c] / (variance * n));
-    }
-    NormGradients{nullptr, nullptr, a.dweight, a.dbias}.set(norm, channels, total, total + channels);
+    const Centred centred(partial.data(), chunks, norm, a.rows, channels, size, memory.data() + 3 * size);
+    NormGradients{nullptr, nullptr, a.dweight, a.dbias}.set(norm, channels, partial.data(), partial.data() + channels);
     if (!a.dx) return 0;
     auto finish = [&](int64_t k, int) {
         Pass own = pass.at(r.begin(k) * channels);
         if (adds) own.grad = own.dresidual;
-        differentiate<std::conditional_t<adds, Identity, Activation>>(r, f, first, second, own, r.count(k));
+        differentiate<std::conditional_t<adds, Identity, Activation>>(r, f, centred, own, r.count(k));
     };
     parallel(chunks, threads, finish);
     return 0;

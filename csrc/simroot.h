@@ -21,6 +21,7 @@
     X(mex_dense_forward) X(mex_dense_backward) X(mex_pool_forward) X(mex_pool_backward) \
     X(grouped_conv) X(grouped_conv_input) X(grouped_conv_filters) \
     X(batch_norm_act) X(batch_norm_act_backward) X(norm_pool) X(norm_pool_backward) \
+    X(pooled_norm) X(pooled_norm_backward) \
     X(pointwise_conv) X(pointwise_conv_backward) X(gated_conv) X(gated_conv_backward) \
     X(depthwise_conv) X(depthwise_conv_backward)
 
@@ -85,6 +86,17 @@
     F(const float *, residual) F(const float *, mean) F(const float *, var) \
     F(float *, dx) F(float *, dweight) F(float *, dbias) F(float *, dresidual) SIMROOT_NORM_SIZES(F)
 
+/* Windows of 2 x 2 pixels of f(norm(x)): their means, or if `maximum` is not 0 their maxima. Height and width are even. */
+#define SIMROOT_POOLED_SIZES(F) \
+    F(int64_t, images) F(int64_t, height) F(int64_t, width) F(int64_t, channels) F(int64_t, maximum) \
+    F(int64_t, activation) F(double, eps)
+#define SIMROOT_FIELDS_pooled_norm(F) \
+    F(const float *, x) F(const float *, weight) F(const float *, bias) F(float *, out) F(float *, mean) F(float *, var) \
+    SIMROOT_POOLED_SIZES(F)
+#define SIMROOT_FIELDS_pooled_norm_backward(F) \
+    F(const float *, grad) F(const float *, x) F(const float *, weight) F(const float *, bias) F(const float *, mean) \
+    F(const float *, var) F(float *, dx) F(float *, dweight) F(float *, dbias) SIMROOT_POOLED_SIZES(F)
+
 /* Means of f(norm(x)) over the pixels of each image, pooled (images, channels), and the gradient by x of what has one by
  * f(norm(x)), grad, and one by the means, grad_pooled. weight, bias, grad_pooled and all gradients but dx may be null. */
 #define SIMROOT_NORM_POOL_TENSORS(F) \
@@ -142,7 +154,7 @@ extern "C" {
 #endif
 
 /* Changes with every change of a kernel's arguments: whoever calls kernels compares it with what he was written for. */
-#define SIMROOT_INTERFACE 3
+#define SIMROOT_INTERFACE 4
 SIMROOT_EXPORT int simroot_interface(void);
 
 /* Instruction sets that this library holds and this processor has, best first, separated by commas. */

@@ -1,6 +1,7 @@
 """Accelerated networks: the same results and gradients, names and modules, and the way back."""
 
 import copy
+import math
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from simroot import create_model
-from simroot.layers import accelerate, acceleration, restore
+from simroot.layers import MexPool2d, accelerate, acceleration, restore
 from simroot.ops import kernels_in_use, use_kernels
 
 LAST = torch.channels_last
@@ -111,6 +112,16 @@ def small_timm() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), Inverted(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
+def pooled() -> nn.Module:
+    """Windows of 2 x 2 behind an activation, behind a normalisation, and of MEX; and one that is none of these."""
+    pools = (nn.MaxPool2d(2), nn.AvgPool2d(2), MexPool2d(2, beta=math.inf), nn.MaxPool2d(2, 1))
+    layers: list[nn.Module] = []
+    for pool, act in zip(pools, (nn.ReLU(), nn.Identity(), nn.SiLU(), nn.ReLU()), strict=True):
+        inputs = 12 if layers else 3
+        layers += [nn.Conv2d(inputs, 12, 3, padding=1, bias=False), nn.BatchNorm2d(12), act, pool]
+    return nn.Sequential(*layers, nn.Flatten())
+
+
 NETWORKS: list[Callable[[], nn.Module]] = [
     Foreign,
     small_timm,
@@ -119,6 +130,7 @@ NETWORKS: list[Callable[[], nn.Module]] = [
     small_mobile,
     small_blueprint,
     small_residual,
+    pooled,
 ]
 
 
@@ -216,6 +228,22 @@ def test_squeeze_excitations_are_left_to_the_projection(network: Callable[[], nn
     assert "x squeeze-excitation where the next convolution reads" in str(acceleration(model))
     names = {type(node).__name__ for node in graph_of(model(images()))}
     assert any("gated_conv" in name for name in names) == (kernels_in_use().name != "reference")
+
+
+@pytest.mark.parametrize(("size", "expected"), [(16, 3), (18, 2)])
+def test_windows_of_two_are_pooled_with_their_normalisation(
+    size: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("simroot.ops.norm._SMALLEST", 1)
+    plain = seeded(pooled)
+    x = F.pad(images(), (0, size - 16, 0, size - 16)).contiguous(memory_format=LAST)
+    fast = accelerate(copy.deepcopy(plain))
+    y = fast(x)
+    names = [type(node).__name__ for node in graph_of(y)]
+    assert sum("pooled_norm" in name for name in names) == expected * (kernels_in_use().name != "reference")
+    assert far(y.detach(), copy.deepcopy(plain).double()(x.double()).detach()) < 1e-5
+    with use_kernels("reference"):
+        assert torch.equal(accelerate(copy.deepcopy(plain))(x), copy.deepcopy(plain)(x))
 
 
 def graph_of(y: Tensor) -> list[Any]:

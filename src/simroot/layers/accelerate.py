@@ -6,6 +6,7 @@ activations is replaced by one that calls the same modules in the same order thr
 
 from __future__ import annotations
 
+import math
 import operator
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from torch.nn import functional as F
 
 from simroot.layers import deferred
 from simroot.layers.grouped import GroupedConv2d
+from simroot.layers.mex import MexPool2d
 from simroot.layers.norm import NormalisedConv2d
 from simroot.layers.traced import Excitation, Forward, gate_of, hooked, is_sequence, traced
 
@@ -242,6 +244,9 @@ def _replace_unit(module: nn.Module, graph: fx.Graph, unit: _Unit) -> list[str]:
     if narrow and not added and (excitation := _excitation(module, end)) is not None:
         end = excitation
     waits = narrow and not added and _is_read(module, _only_user(end))
+    pool = None if added or waits or excitation else _pooling(module, _only_user(end))
+    if pool is not None:
+        end = pool[0]
     with graph.inserting_before(end):
         norm = graph.get_attr(unit.norm) if unit.norm else None
         if unit.conv is None:
@@ -253,7 +258,9 @@ def _replace_unit(module: nn.Module, graph: fx.Graph, unit: _Unit) -> list[str]:
             result = graph.call_function(function, (result, argument))
         if excitation is not None:
             result = graph.call_module(str(excitation.target), (result,))
-        if not waits:
+        if pool is not None:
+            result = graph.call_function(deferred.pooled, (result, graph.get_attr(str(end.target)), pool[1]))
+        elif not waits:
             result = graph.call_function(deferred.value, (result,))
     end.replace_all_uses_with(result)
     return [_IN_PLACE if waits else _IN_ONE] + [_CONVOLUTION] * narrow
@@ -279,6 +286,21 @@ def _excitation(module: nn.Module, end: fx.Node) -> fx.Node | None:
         code = gate.python_code("self")
         part.forward = Excitation(part, code.src, dict(code.globals), [_EXCITATION])
     return node
+
+
+def _pooling(module: nn.Module, node: fx.Node | None) -> tuple[fx.Node, float] | None:
+    """A step that pools windows of 2 x 2 pixels, and its beta: infinite or 0."""
+    if node is None or node.op != "call_module" or len(node.args) != 1 or node.kwargs:
+        return None
+    part: Any = module.get_submodule(str(node.target))
+    if type(part) not in (MexPool2d, nn.MaxPool2d, nn.AvgPool2d) or hooked(part):
+        return None
+    in_twos = all(size in (2, (2, 2)) for size in (part.kernel_size, part.stride or part.kernel_size))
+    usual = getattr(part, "dilation", 1) in (1, (1, 1)) and not getattr(part, "return_indices", False)
+    if not in_twos or not usual or part.padding not in (0, (0, 0)) or getattr(part, "divisor_override", None):
+        return None
+    beta: Any = getattr(part, "beta", math.inf if isinstance(part, nn.MaxPool2d) else 0.0)
+    return (node, beta) if beta in (0.0, math.inf) else None
 
 
 def _only_user(node: fx.Node) -> fx.Node | None:

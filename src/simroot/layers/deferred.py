@@ -18,6 +18,7 @@ from simroot.layers.norm import BatchNorm, NormalisedConv2d
 from simroot.ops.narrow import Moments, Norm, fits_kernel
 from simroot.ops.native import serves_images
 from simroot.ops.norm import ACTIVATIONS, move_averages
+from simroot.ops.pooled_norm import can_be_pooled, pooled_batch_norm
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,16 @@ def excited(x: Deferred, gate: Callable[[Tensor], Tensor]) -> Value:
 def add(x: Value, residual: Tensor) -> Value:
     """``x + residual``."""
     return replace(x, residual=residual) if isinstance(x, Deferred) else x + residual
+
+
+def pooled(x: Value, pool: nn.Module, beta: float) -> Tensor:
+    """A pooling over windows of 2 x 2 pixels, of their maxima if beta is infinite, or their means if it is 0."""
+    if isinstance(x, Deferred) and x.moments is None and x.residual is None and x.gate is None:
+        mean, var, weight, bias, _, momentum, eps = x.norm
+        if can_be_pooled(x.x, mean, var, weight, bias):
+            return pooled_batch_norm(x.x, mean, var, weight, bias, momentum, eps, activation=x.activation, beta=beta)
+    y: Tensor = pool(value(x))
+    return y
 
 
 def convolve(conv: nn.Conv2d, x: Value) -> Tensor:

@@ -10,7 +10,7 @@ from simroot.errors import ConfigError
 from simroot.ops.native import serves_images
 from simroot.ops.norm.plain import ACTIVATIONS, activated
 
-__all__ = ["ACTIVATIONS", "batch_norm_act", "move_averages"]
+__all__ = ["ACTIVATIONS", "batch_norm_act", "fits_kernel", "move_averages"]
 
 # Numbers of an image tensor from which on the kernel is faster than PyTorch's operations.
 _SMALLEST = 2**18
@@ -57,7 +57,7 @@ def batch_norm_act(
     if activation not in ACTIVATIONS:
         raise ConfigError(f"activation is {activation!r}, expected one of {', '.join(ACTIVATIONS)}")
     use_batch = training or running_mean is None or running_var is None
-    if not use_batch or not _has_kernel(x, residual, running_mean, running_var, weight, bias):
+    if not use_batch or not fits_kernel(x, residual, running_mean, running_var, weight, bias):
         z = F.batch_norm(x, running_mean, running_var, weight, bias, use_batch, momentum, eps)
         return activated(z, residual, activation)
     y, mean, var = torch.ops.simroot.batch_norm_act(x, weight, bias, residual, eps, activation)
@@ -75,7 +75,7 @@ def move_averages(
         running_var.lerp_(var * (rows / (rows - 1)), momentum)
 
 
-def _has_kernel(x: Tensor, residual: Tensor | None, *vectors: Tensor | None) -> bool:
+def fits_kernel(x: Tensor, residual: Tensor | None, *vectors: Tensor | None) -> bool:
     """Whether these tensors fit each other and the kernel."""
     if x.ndim != 4 or x.numel() < _SMALLEST or x.numel() == x.shape[1]:
         return False
