@@ -231,7 +231,7 @@ def test_pairs_that_do_not_fit(label: object, several: bool, message: str) -> No
 
 
 def test_a_held_out_part_leaves_something_of_every_class() -> None:
-    """Of the rare classes too, as far as there are enough others; of the rest it is a random part."""
+    """Of the rare classes too, as far as there are enough others."""
     generator = torch.Generator().manual_seed(0)
     labels = (torch.rand(200, 8, generator=generator) < torch.tensor([0.5, 0.3] + [0.01] * 6)).byte()
     labels[torch.arange(6), torch.arange(2, 8)] = 1
@@ -243,6 +243,22 @@ def test_a_held_out_part_leaves_something_of_every_class() -> None:
     assert torch.equal(stratified(labels, 20, 3)[0], stratified(labels, 20, 3)[0])
     assert not torch.equal(stratified(labels, 20, 3)[0], stratified(labels, 20, 4)[0])
     assert len(stratified(torch.eye(5).byte(), 3, 0, leave=1)[0]) == 3  # nothing can be left of every class
+
+
+def test_classes_keep_their_proportions() -> None:
+    """In a fifth of the images is a fifth of every class and of the images without one: to an image or two, and of the
+    commonest class, whose images come last, to five.
+    """
+    generator = torch.Generator().manual_seed(0)
+    shares = torch.tensor([0.5, 0.2, 0.1, 0.05, 0.02])
+    labels = (torch.rand(500, 5, generator=generator) < shares).byte()
+    expected = torch.cat((labels.sum(0), (labels.sum(1) == 0).sum()[None])) / 5
+    for seed in range(5):
+        chosen, _ = stratified(labels, 100, seed, leave=1)
+        assert len(chosen) == 100
+        found = torch.cat((labels[chosen].sum(0), (labels[chosen].sum(1) == 0).sum()[None]))
+        assert float((found - expected)[1:].abs().max()) < 2
+        assert abs(float(found[0] - expected[0])) <= 5
 
 
 def test_groups_stay_on_one_side() -> None:

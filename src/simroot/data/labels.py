@@ -42,15 +42,35 @@ def as_numbers(labels: Tensor) -> Tensor:
 
 
 def held_out(labels: NDArray[np.uint8], order: NDArray[np.intp], count: int, leave: int) -> NDArray[np.bool_]:
-    """Bool (N,): the first ``count`` images in an order that leave ``leave`` of each of their classes to the others.
+    """Bool (N,): ``count`` images with the classes about in proportion; ``leave`` of each class are left to the others.
 
-    Where there are too few of these, the next ones in the order.
+    Iterative stratification (Sechidis, Tsoumakas and Vlahavas, 2011): the images of the class with the fewest open
+    ones, in an order, go each to the part that lacks most of that class. Having no class counts as one more. Where too
+    few images leave others of their classes, the next ones in the order are taken.
     """
-    chosen, left = np.zeros(len(labels), dtype=bool), labels.sum(0, dtype=np.int64)
-    for index in order:
-        if count and (not leave or (left[labels[index] > 0] > leave).all()):
-            left -= labels[index]
+    marks = np.column_stack((labels, labels.sum(1) == 0)).astype(np.int64)
+    totals = marks.sum(0)
+    lacking = np.outer((count, len(labels) - count), totals / len(labels))  # of the part and of the rest, by class
+    room = np.array((count, len(labels) - count))
+    chosen, is_open = np.zeros(len(labels), dtype=bool), np.ones(len(labels), dtype=bool)
+    while is_open.any():
+        counts = marks[is_open].sum(0)
+        rarest = int(np.where(counts > 0, counts, len(labels) + 1).argmin())
+        for index in order[is_open[order] & (marks[order, rarest] > 0)]:
+            own = marks[index] > 0
+            first, second = zip(lacking[:, rarest], room, strict=True)
+            wanted = room[0] > 0 and (first >= second or room[1] <= 0)
+            chosen[index] = wanted and (totals[own] > leave).all()
+            part = 0 if chosen[index] else 1
+            totals[own] -= chosen[index]
+            lacking[part, own] -= 1
+            room[part] -= 1
+            is_open[index] = False
+    for index in order[~chosen[order]] if room[0] else ():  # instead of some that had to be left
+        own = marks[index] > 0
+        if room[0] and (totals[own] > leave).all():
             chosen[index] = True
-            count -= 1
-    chosen[order[~chosen[order]][:count]] = True
+            totals[own] -= 1
+            room[0] -= 1
+    chosen[order[~chosen[order]][: room[0]]] = True
     return chosen

@@ -208,8 +208,8 @@ def stratified(labels: Tensor, count: int, seed: int, *, leave: int = 0) -> tupl
     """Indices of ``count`` examples with the classes in proportion, and of the rest; both ascending.
 
     Class c gives count * n_c / n, rounded by largest remainder, but leaves ``leave`` examples where the others can give
-    for it. Of images with any number of classes they are a random part. NumPy's legacy generator is used because its
-    stream is frozen: the same split with every version.
+    for it. Of images with any number of classes the proportions are about kept. NumPy's legacy generator is used
+    because its stream is frozen: the same split with every version.
 
     Raises:
         DataError: for a seed that it does not take.
