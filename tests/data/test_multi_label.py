@@ -49,6 +49,16 @@ def write_csv(path: Path, pictures: Labelled, sign: str = ",") -> Path:
     return path
 
 
+def write_marks(path: Path, pictures: Labelled) -> Path:
+    """A column of 0 and 1 for each class, and the index that pandas writes."""
+    with path.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["", "filename", *CLASSES])
+        for number, (image, names) in enumerate(pictures):
+            table.writerow([number, image.relative_to(path.parent), *(int(name in names) for name in CLASSES)])
+    return path
+
+
 def write_tsv(path: Path, pictures: Labelled) -> Path:
     return write_csv(path, pictures, "\t")
 
@@ -102,6 +112,7 @@ def write_lists(path: Path, pictures: Labelled) -> Path:
 
 FORMS: dict[str, Callable[[Path, Labelled], Path]] = {
     "t.csv": write_csv,
+    "marks.csv": write_marks,
     "t.tsv": write_tsv,
     "t.jsonl": write_jsonl,
     "words.jsonl": write_words,
@@ -132,6 +143,20 @@ def test_a_form_is_the_same_data(root: Path, pictures: Labelled, expected: Image
     if form in ("t.jsonl", "t.parquet", "json-shards"):
         with pytest.raises(DataError, match=r"the label is \[.*\]; expected one word .*; --multi-label takes lists"):
             load(path)
+
+
+def test_columns_of_zeros_and_ones(root: Path, pictures: Labelled, expected: ImageData) -> None:
+    path = write_marks(root / "named.csv", pictures)
+    path.write_text(path.read_text().replace(",filename", "id,filename"))
+    assert_same(load(path, multi_label=True, label_column="ant,bee,cat"), expected)
+    with pytest.raises(DataError, match=r"line 4: column 'id' holds '2'; expected 0 or 1, .*, as in a,b"):
+        load(path, multi_label=True)
+    with pytest.raises(DataError, match="no column 'ant,dog'"):
+        load(path, multi_label=True, label_column="ant,dog")
+    with pytest.raises(DataError, match="which column holds the labels"):
+        load(path)
+    with pytest.raises(DataError, match="two columns 'ant'"):
+        load(path, multi_label=True, label_column="ant,ant")
 
 
 def test_texts_with_the_sign_are_one_class_unless_it_is_said(

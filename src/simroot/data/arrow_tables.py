@@ -74,7 +74,7 @@ class Schema:
         kinds = {kind: [name for name in found if name in schema.names] for kind, found in kinds.items()}
         typed = {kind: found[0] for kind, found in kinds.items() if len(found) == 1}
         self.chosen, self.where = choose(schema.names, asked, where, typed), where
-        self.needed = [*dict.fromkeys(name for name in self.chosen if name is not None)]
+        self.needed = self.chosen.needed
         self.classes = _class_names(features.get(self.chosen.label or "", {}))
 
     def rows(self, batch: Any, start: int) -> Iterator[Row]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ _LABEL = (
 _SPLIT = "split subset partition part set"
 _GROUP: list[str] = []  # never guessed: it changes which images are held out
 _GUESSES = {"image": _IMAGE.split(), "label": _LABEL.split(), "split": _SPLIT.split(), "group": _GROUP}
+_MARKS = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
 _SHOWN = 12  # columns that a message names
 
 
@@ -28,7 +29,8 @@ class Columns:
 
     Attributes:
         image: the column of the images: paths, or the images themselves.
-        label: of the class names or numbers; empty for none.
+        label: of the class names or numbers; empty for none. If images may have several, also those of the classes,
+            with commas between.
         split: of the words train, val and test; empty for none.
         group: of what must stay on one side of a split, such as the person in the image.
         level: of folders, the depth of those inside of a class folder that are groups.
@@ -85,11 +87,28 @@ class Chosen(NamedTuple):
     label: str | None
     split: str | None
     group: str | None
+    marks: tuple[str, ...] = ()  # the classes, if each has a column of 0 and 1
+
+    @property
+    def needed(self) -> list[str]:
+        """All of them, each once."""
+        return [*dict.fromkeys(name for name in (*self[:4], *self.marks) if isinstance(name, str))]
 
     def rest(self, cells: Mapping[str, Any], where: str) -> tuple[Any, Any, str, Any]:
         """Label, split, where and group of a row, from its cells by their columns; the split is None without one."""
-        label, split = cells.get(self.label) if self.label else None, cells.get(self.split, "") if self.split else None
+        label = cells.get(self.label) if self.label else self._marked(cells, where)
+        split = cells.get(self.split, "") if self.split else None
         return label, split, where, cells.get(self.group) if self.group else None
+
+    def _marked(self, cells: Mapping[str, Any], where: str) -> list[str] | None:
+        """The classes whose columns hold 1; None without such columns."""
+        for name in self.marks:
+            if _text(cells.get(name)) not in _MARKS:
+                raise DataError(
+                    f"{where}: column {quoted(name)} holds {quoted(cells.get(name))}; expected 0 or 1, as no column is"
+                    " known to hold the labels: --label-column names it, or the columns of the classes, as in a,b"
+                )
+        return [name for name in self.marks if _MARKS[_text(cells.get(name))]] if self.marks else None
 
 
 def choose(names: Sequence[str], asked: Columns, where: str, typed: Mapping[str, str] | None = None) -> Chosen:
@@ -105,6 +124,9 @@ def choose(names: Sequence[str], asked: Columns, where: str, typed: Mapping[str,
         DataError: one that was asked for is not there, or that of images or labels cannot be told.
     """
     found: dict[str, str | None] = {}
+    marks = _named_marks(names, asked)
+    if marks:
+        asked = replace(asked, label="")
     for kind, guesses in _GUESSES.items():
         told = getattr(asked, kind)
         if told:
@@ -114,18 +136,33 @@ def choose(names: Sequence[str], asked: Columns, where: str, typed: Mapping[str,
             found[kind] = told
         elif told is None:
             found[kind] = (typed or {}).get(kind) or _guessed(names, guesses)
+    if asked.multi_label and asked.label is None and not found.get("label"):
+        marks = tuple(name for name in names if name.strip() and name not in found.values())
+    if twice := [name for name in marks if list(names).count(name) + marks.count(name) > 2]:
+        raise DataError(f"{where} has two columns {quoted(twice[0])}; expected one for each class")
     for kind in ("image", "label"):
-        if not found.get(kind) and getattr(asked, kind) != "":
+        if not found.get(kind) and getattr(asked, kind) != "" and not (kind == "label" and marks):
             raise DataError(
                 f"{where}: which column holds the {kind}s? Its columns are {_shown(names)}; name it with"
                 f" --{kind}-column ({kind}_column= of load)"
             )
-    return Chosen(str(found["image"]), found.get("label"), found.get("split"), found.get("group"))
+    return Chosen(str(found["image"]), found.get("label"), found.get("split"), found.get("group"), marks)
 
 
 def plain(name: str) -> str:
     """A column's name as names are compared."""
     return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
+def _named_marks(names: Sequence[str], asked: Columns) -> tuple[str, ...]:
+    """The columns of the classes if several are named."""
+    named = tuple((asked.label or "").split(","))
+    several = asked.multi_label and asked.label not in names and len(named) > 1 and set(named) <= set(names)
+    return named if several else ()
+
+
+def _text(value: Any) -> str:
+    return str(value).strip().lower()
 
 
 def _guessed(names: Sequence[str], guesses: Sequence[str]) -> str | None:
