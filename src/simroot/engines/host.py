@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import shutil
 import subprocess
@@ -17,13 +18,21 @@ from numpy.typing import NDArray
 from simroot.errors import ExportError
 
 WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Werror", "-std=c99", "-pedantic")
-_FLAGS = ("-O2", "-ffp-contract=off")
+_FLAGS = ("-O3", "-ffp-contract=off")
+_NATIVE = "-march=native"
 
 
 def compiler() -> str | None:
     """The C compiler of this machine: what the environment's CC names, else cc, gcc or clang; None if there is none."""
     wanted = os.environ.get("CC", "").split()[:1]
     return next((found for name in (*wanted, "cc", "gcc", "clang") if (found := shutil.which(name))), None)
+
+
+@functools.cache
+def _native(command: str) -> tuple[str, ...]:
+    """The option for this machine's own instructions, if the compiler knows it."""
+    words = [command, _NATIVE, "-x", "c", "-E", os.devnull]
+    return (_NATIVE,) if subprocess.run(words, capture_output=True, check=False).returncode == 0 else ()
 
 
 def channels_last(images: NDArray[Any]) -> NDArray[Any]:
@@ -64,7 +73,8 @@ class HostProgram:
             raise ExportError("no C compiler was found; install gcc or clang, or name one in CC")
         with tempfile.TemporaryDirectory(prefix="simroot-c-") as folder:  # what is loaded stays
             library = Path(folder) / f"{name}.so"
-            words = [command, "-shared", "-fPIC", *WARNINGS, *_FLAGS, *flags, "-o", str(library), str(source), "-lm"]
+            fixed = ["-shared", "-fPIC", *WARNINGS, *_FLAGS, *_native(command), *flags]
+            words = [command, *fixed, "-o", str(library), str(source), "-lm"]
             done = subprocess.run(words, capture_output=True, text=True, check=False)
             if done.returncode:
                 lines = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()
@@ -76,10 +86,12 @@ class HostProgram:
         images = np.ascontiguousarray(images, dtype=self.dtype)
         found = np.empty((len(images), self.classes), dtype=np.float32)
         classify = getattr(self.library, f"{self.name}_classify")
-        for image, row in zip(images, found, strict=True):
-            best = classify(image.ctypes.data_as(ctypes.c_void_p), None, row.ctypes.data_as(ctypes.c_void_p))
-            if best < 0:
+        classify.argtypes = (ctypes.c_void_p,) * 3
+        image, row = images.ctypes.data, found.ctypes.data
+        for _ in range(len(images)):
+            if classify(image, None, row) < 0:
                 raise ExportError(f"{self.name}_classify refuses to work")
+            image, row = image + images.strides[0], row + found.strides[0]
         return found
 
     def selftest(self) -> int:

@@ -62,9 +62,12 @@ def test_a_wrong_score_is_found(tmp_path: Path, programs: dict[str, HostProgram]
     assert program.selftest() == 1
 
 
+@pytest.mark.parametrize(("name", "flags"), [("clang", ()), ("gcc", ("-DSR_PORTABLE",))])
 @pytest.mark.parametrize("case", ["everything", "similarities"])
-def test_clang_gives_the_same_bits(case: str, tmp_path: Path, programs: dict[str, HostProgram]) -> None:
-    other = compiled(case, tmp_path, with_compiler=installed("clang"))
+def test_clang_and_c_alone_give_the_same_bits(
+    case: str, name: str, flags: tuple[str, ...], tmp_path: Path, programs: dict[str, HostProgram]
+) -> None:
+    other = compiled(case, tmp_path, with_compiler=installed(name), flags=flags)
     inputs = channels_last(images(pixels=False))
     np.testing.assert_array_equal(other.scores(inputs), programs[case].scores(inputs))
 

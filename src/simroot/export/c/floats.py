@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from simroot.errors import ConfigError
+from simroot.export.c.float_filters import (
+    PRODUCT,
+    blocked,
+    depthwise_kernel,
+    filter_kernel,
+    power,
+    used_widths,
+    vectors,
+)
 from simroot.export.c.layers import (
     Affine,
     Binary,
@@ -29,7 +34,6 @@ from simroot.export.c.program import Program, Rows
 from simroot.export.c.steps import Schedule, schedule
 from simroot.export.c.text import kernel, real
 
-BLOCKS = (8, 4, 2, 1)
 _SMALLEST_BETA = 1e-30
 
 _UNARY = {
@@ -42,19 +46,6 @@ _UNARY = {
     "tanh": "1.0F - 2.0F / (1.0F + sr_exp(2.0F * value))",
     "leaky_relu": "value > 0.0F ? value : value * a",
     "clamp": "sr_clamp(value, a, b)",
-}
-_STORE = "sr_clamp(bias[u] {sign} {sum}, g->low, g->high)"
-_TYPES = {"input": "float", "weight": "float", "sum": "float", "output": "float", "more": ""}
-_DEPTHWISE = {**_TYPES, "value": "from[j]", "store": _STORE.format(sign="+", sum="a[j]")}
-_FIELDS = {
-    **_TYPES,
-    "secondtype": "float",
-    "parameters": "",
-    "second": "",
-    "next": "",
-    "passed": "",
-    "value": "from[i * next + k]",
-    "term": "a[i][j] += value * v[j];",
 }
 _POOLS = {
     "max": ("corner[0]", "if (one > value) value = one;", "value"),
@@ -151,7 +142,8 @@ class FloatArithmetic:
         clamp, groups = layer.clamp, layer.groups
         grid, bias = self._grid(place, layer.window, groups, clamp), self._floats(place, "bias", layer.bias)
         if isinstance(layer, Conv) and layer.depthwise and layer.centre is None:
-            self.program.kernels.setdefault("depthwise", kernel("depthwise.c", name="sr_depthwise", **_DEPTHWISE))
+            self._need_vectors()
+            self.program.kernels.setdefault("sr_depthwise", depthwise_kernel("sr_depthwise", self._widths))
             weights = self._floats(place, "weights", layer.weight[..., 0].transpose(1, 2, 0))
             return f"    sr_depthwise(&{grid}, {source}, {weights}, {bias}, {top}, {bottom}, {to});\n"
         if isinstance(layer, Conv):
@@ -172,19 +164,23 @@ class FloatArithmetic:
     def _need_filters(self, name: str, layer: Conv | Lp) -> None:
         if name in self.program.kernels:
             return
-        fields: dict[str, Any] = {**_FIELDS, "name": name, "store": _STORE.format(sign="+", sum="sums[i * count + j]")}
-        fields["what"] = "products with the filters"
+        fields = {"term": PRODUCT, "sign": "+", "what": "products with the filters", "more": "const float *second, "}
+        fields |= {"parameters": "", "second": "", "passed": "", "unused": "    (void)second;"}
         if isinstance(layer, Lp):
             fields |= {"parameters": ", const float *u", "second": "\n            const float *f = u + first;"}
-            fields |= {"next": "\n                f += @FILTERS@;", "passed": "second + offset, "}
-            fields["store"] = _STORE.format(sign="-", sum="sums[i * count + j]")
-            fields |= {"term": _power(layer.order), "what": f"weights times differences to the power {layer.order:g}"}
+            fields |= {"next": "\n                f += @FILTERS@;", "passed": "second + offset, ", "unused": ""}
+            fields |= {"term": power(layer.order), "sign": "-"}
+            fields["what"] = f"weights times differences to the power {layer.order:g}"
         elif layer.centre is not None:
-            fields |= {"input": "uint8_t", "parameters": ", const float *centre"}
+            fields |= {"input": "uint8_t", "parameters": ", const float *centre", "unused": ""}
             fields |= {"value": "(float)from[i * next + k] - centre[k]"}
             fields |= {"passed": f"second + first_x * {layer.weight.shape[3]}, "}
             fields["what"] = "products with the filters, of pixels less their centre"
-        self.program.kernels[name] = filter_kernel(fields, self._widths)
+        self._need_vectors()
+        self.program.kernels[name] = filter_kernel(name, self._widths, **fields)
+
+    def _need_vectors(self) -> None:
+        self.program.kernels.setdefault("vectors", vectors())
 
     def _mex(self, place: int, layer: Mex, x: str, to: str, room: str, pixels: int) -> str:
         self.program.kernels.setdefault("mex", kernel("f32/mex.c"))
@@ -244,82 +240,6 @@ class FloatArithmetic:
         self.program.kernels.setdefault("gather", kernel("gather.c", name="sr_gather", type="float"))
         order = self.program.table(place, "order", "int32_t", layer.index.astype(np.int32))
         return f"    sr_gather({x}, {layer.size}, {order}, 0, {to});\n"
-
-
-def filter_kernel(fields: dict[str, Any], widths: list[int]) -> str:
-    """Loops over rows, pixels and filters of a grid, with sums of several filters at a time."""
-    pieces, cases = [], []
-    for width in widths:
-        following = fields["next"].replace("@FILTERS@", str(width))
-        for pixels in (4, 1):
-            unrolled = _unrolled(fields, width, pixels)
-            pieces.append(kernel("sums.c", **{**fields, **unrolled, "next": following}, filters=width, pixels=pixels))
-            arguments = f"g, x + from, w + offset, {fields['passed']}last_y - first_y, pieces, length, sums"
-            cases.append(
-                f"                    case {width * 8 + pixels}:\n"
-                f"                        {fields['name']}_{width}x{pixels}({arguments});\n"
-                f"                        break;"
-            )
-    unused = "" if fields["passed"] else "    (void)second;\n"
-    return "\n".join([*pieces, kernel("rows.c", **fields, cases="\n".join(cases), unused=unused)])
-
-
-def _unrolled(fields: dict[str, Any], width: int, pixels: int) -> dict[str, str]:
-    """Sums in variables of their own, which compilers keep in registers: declared, added to and stored."""
-    names = [f"a{i}_{j}" for i in range(pixels) for j in range(width)]
-    lines = []
-    for i in range(pixels):
-        lines.append(
-            f"                const {fields['sum']} value{i} = {fields['value'].replace('i * next', f'{i} * next')};"
-        )
-    for i in range(pixels):
-        for j in range(width):
-            term = fields["term"].replace("a[i][j]", f"a{i}_{j}").replace("[j]", f"[{j}]")
-            term = re.sub(r"\bvalue\b", f"value{i}", term)
-            block = "\n" in term
-            indented = "                {\n                    " + re.sub(r"\n\s*", "\n                    ", term)
-            lines.append(indented + "\n                }" if block else "                " + term)
-    return {
-        "sums": ", ".join(f"{name} = 0" for name in names),
-        "terms": "\n".join(lines),
-        "results": "\n".join(f"    sums[{place}] = {name};" for place, name in enumerate(names)),
-    }
-
-
-def used_widths(layers: list[Layer]) -> list[int]:
-    """How many filters at a time any layer computes."""
-    units = [len(one.bias) // one.groups for one in layers if isinstance(one, Conv | Lp)]
-    return [width for width in BLOCKS if any(count & width or (width == 8 and count >= 8) for count in units)]
-
-
-def blocked(weight: NDArray[Any], groups: int) -> NDArray[Any]:
-    """(filters, kh, kw, channels) as the kernels read it: of 8, 4, 2 and 1 filters side by side, tap after tap."""
-    units = len(weight) // groups
-    parts = []
-    for group in range(groups):
-        unit = 0
-        while unit < units:
-            count = next(width for width in BLOCKS if width <= units - unit)
-            block = weight[group * units + unit : group * units + unit + count]
-            parts.append(np.moveaxis(block, 0, -1).reshape(-1))
-            unit += count
-    return np.concatenate(parts)
-
-
-def _power(order: float) -> str:
-    """A term ``f d^order`` with d = |value - v| added to the sums."""
-    difference = "const float d = value - v[j];"
-    if order == 2:
-        return f"{difference}\n                        a[i][j] += f[j] * d * d;"
-    if order == 1:
-        return "a[i][j] += f[j] * fabsf(value - v[j]);"
-    size = "const float d = fabsf(value - v[j]);"
-    if order <= 4 and (order * 2) % 1 == 0:
-        factors = ["d"] * int(order) + ["sqrtf(d)"] * (order % 1 == 0.5)
-        return f"{size}\n                        a[i][j] += f[j] * {' * '.join(factors)};"
-    return (
-        f"{size}\n                        if (d > 1.17549435e-38F) a[i][j] += f[j] * sr_exp({real(order)} * sr_log(d));"
-    )
 
 
 def _room(layer: Layer) -> int:

@@ -195,17 +195,9 @@ class IntegerArithmetic:
     def _depthwise(self, place: int, layer: Conv, source: str, to: str, rows: Rows) -> str:
         c, output = self.whole[place].constants, self.types[place]
         name = f"sr_depthwise_{output[:-2]}"
-        store = f"({output})sr_rescale(a[j] + bias[u], factor[u], shift[u], g->out_zero, g->low, g->high)"
-        fields = {
-            "name": name,
-            "input": "int8_t",
-            "weight": "int8_t",
-            "sum": "int32_t",
-            "output": output,
-            "store": store,
-        }
-        fields |= {"value": "(from[j] - g->zero)", "more": ",\n    const int32_t *factor, const uint8_t *shift"}
-        self._need(name, kernel("depthwise.c", **fields))
+        self._need("forms", kernel("i8/forms.c"))
+        self._need("planes", kernel("i8/planes.c"))
+        self._need(name, kernel("i8/depthwise.c", name=name, output=output))
         weights = self._table(place, "weights", "int8_t", c["weight"][..., 0].transpose(1, 2, 0))
         bias = self._table(place, "bias", "int32_t", c["bias"])
         tables = f"{weights}, {self._factors(place)}, {bias}"

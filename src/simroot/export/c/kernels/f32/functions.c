@@ -7,7 +7,12 @@ static void sr_inside(int start, int apart, int n, int size, int *first, int *la
     *last = high < n ? (high > *first ? high : *first) : n;
 }
 
-static float sr_clamp(float value, float low, float high)
+static int sr_least(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+SR_MAYBE static float sr_clamp(float value, float low, float high)
 {
     return value < low ? low : value > high ? high : value;
 }

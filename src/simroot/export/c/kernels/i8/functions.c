@@ -2,6 +2,11 @@
 static int32_t sr_rescale(int32_t value, int32_t multiplier, int shift, int32_t zero, int32_t low, int32_t high)
 {
     const int64_t product = (int64_t)value * multiplier;
+#if UINTPTR_MAX > 0xFFFFFFFFu || defined(__wasm__)
+    const int64_t wide = ((product + ((int64_t)1 << (shift - 1))) >> shift) + zero;
+    const int64_t least = wide < low ? low : wide;
+    return (int32_t)(least > high ? high : least);
+#else
     int32_t found;
     if (shift > 32) { /* the lower half does not matter */
         found = (((int32_t)(product >> 32) + (1 << (shift - 33))) >> (shift - 32)) + zero;
@@ -10,6 +15,7 @@ static int32_t sr_rescale(int32_t value, int32_t multiplier, int shift, int32_t 
         found = wide < low ? low : wide > high ? high : (int32_t)wide;
     }
     return found < low ? low : found > high ? high : found;
+#endif
 }
 
 /* Which taps of a filter of n lie inside of a grid of the given size: from *first to before *last. */

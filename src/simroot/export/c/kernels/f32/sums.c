@@ -1,16 +1,16 @@
-/* @FILTERS@ sums at @PIXELS@ pixels side by side: @WHAT@. */
-static void @NAME@_@FILTERS@x@PIXELS@(const sr_grid *g, const @INPUT@ *x, const @WEIGHT@ *w@PARAMETERS@, int rows,
-    int pieces, int length, @SUM@ *sums)
+/* @FILTERS@ filters at @PIXELS@ pixels side by side: @WHAT@. */
+static void @NAME@_@FILTERS@x@PIXELS@(const sr_grid *g, const @INPUT@ *x, const float *w@PARAMETERS@, int rows,
+    int pieces, int length, const float *bias, float *to)
 {
     const int depth = g->channels / g->groups, row = g->width * g->channels * g->apart_y;
     const int tap = g->channels * g->apart_x, next = g->channels * g->step_x;
-    @SUM@ @SUMS@;
+    @NUMBER@ @SUMS@;
     int k, piece, y;
     for (y = 0; y < rows; ++y) {
         for (piece = 0; piece < pieces; ++piece) {
             const @INPUT@ *from = x + y * row + piece * tap;
             const int first = (y * g->kernel_x + piece) * depth * @FILTERS@;
-            const @WEIGHT@ *v = w + first;@SECOND@
+            const float *v = w + first;@SECOND@
             for (k = 0; k < length; ++k) {
 @TERMS@
                 v += @FILTERS@;@NEXT@

@@ -1,0 +1,164 @@
+"""Convolutions and similarities in float32: loops over the grid, with sums of several filters at a time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simroot.export.c.layers import Conv, Layer, Lp
+from simroot.export.c.text import kernel, real
+
+BLOCKS = (8, 4, 2, 1)
+PRODUCT = "a += value * v;"
+_LANES = {1: "float", 4: "sr_four", 8: "sr_eight"}
+
+
+def power(order: float) -> str:
+    """A term ``f d^order`` with d = |value - v|, added to the sum a."""
+    if order == 2:
+        return "const @NUMBER@ d = value - v;\na += f * d * d;"
+    if order == 1:
+        return "a += f * fabsf(value - v);"
+    size = "const @NUMBER@ d = fabsf(value - v);"
+    if order <= 4 and (order * 2) % 1 == 0:
+        factors = ["d"] * int(order) + ["sqrtf(d)"] * (order % 1 == 0.5)
+        return f"{size}\na += f * {' * '.join(factors)};"
+    return f"{size}\nif (d > 1.17549435e-38F) a += f * sr_exp({real(order)} * sr_log(d));"
+
+
+_JOINED = """    const int depth = g->channels / g->groups, groups = g->groups, units = g->filters / groups;
+    const int taps = g->kernel_y * g->kernel_x * depth, joined = groups == 1 && g->apart_x == 1;"""
+_WINDOW = """                    const int pieces = joined ? 1 : last_x - first_x;
+                    const int length = joined ? (last_x - first_x) * depth : depth;
+                    const int offset = filter * taps + (first_y * g->kernel_x + first_x) * depth * count;"""
+_PLANES = "    const int groups = 1, units = g->filters;"
+_PLANES_WINDOW = """                    const int pieces = last_x - first_x;
+                    const int offset = filter + (first_y * g->kernel_x + first_x) * g->channels;"""
+
+
+def filter_kernel(name: str, widths: Sequence[int], **fields: str) -> str:
+    """The function of a convolution or similarity; ``fields["term"]`` is what one tap adds."""
+    fields = {"input": "float", "value": "from[i * next + k]", **fields}
+    arguments = f"{fields['passed']}last_y - first_y, pieces, length"
+    rows = {"sizes": _JOINED, "window": _WINDOW, "channel": "group * depth"}
+    return _by_blocks("f32/sums.c", name, widths, arguments, fields, rows)
+
+
+def depthwise_kernel(name: str, widths: Sequence[int]) -> str:
+    """The function of a convolution of each channel by a filter of its own; weights are (kh, kw, channels)."""
+    fields = {"input": "float", "value": "from[i * next + j]", "term": PRODUCT, "sign": "+", "more": "", "unused": ""}
+    rows = {"sizes": _PLANES, "window": _PLANES_WINDOW, "channel": "unit", "what": "products with a filter a channel"}
+    return _by_blocks("f32/planes.c", name, widths, "last_y - first_y, pieces", fields, rows)
+
+
+def _by_blocks(
+    file: str, name: str, widths: Sequence[int], arguments: str, fields: dict[str, str], rows: dict[str, str]
+) -> str:
+    """Functions for some filters and pixels at a time, and the loops that call them."""
+    pieces, cases = [], []
+    for width in widths:
+        sizes = {
+            **fields,
+            "name": name,
+            "filters": width,
+            "next": fields.get("next", "").replace("@FILTERS@", str(width)),
+        }
+        lanes = 4 if width >= 4 and not re.search(r"sqrtf|sr_exp", fields["term"]) else 1
+        texts = {
+            (pixels, count): kernel(file, **sizes, pixels=pixels, **_unrolled(fields, width, pixels, count))
+            for pixels, count in ((4, 8), (4, 4), (4, 1), (1, 4), (1, 1))
+            if count <= width
+        }
+        four, one = texts[4, lanes], texts[1, 1]
+        if lanes == 4 and width == 8:
+            four = f"#ifdef SR_EIGHT\n{texts[4, 8]}#else\n{four}#endif\n"
+        if lanes == 4:
+            one = f"#ifdef SR_FOUR\n{texts[1, 4]}#else\n{one}#endif\n"
+        pieces += [f"#if SR_PIXELS == 4\n{four}#endif\n", one]
+        for pixels in (4, 1):
+            call = f"{name}_{width}x{pixels}(g, x + from, w + offset, {arguments}, bias + filter, to);"
+            case = f"                    case {width * 8 + pixels}:\n{' ' * 24}{call}\n{' ' * 24}break;"
+            cases.append(f"#if SR_PIXELS == 4\n{case}\n#endif" if pixels == 4 else case)
+    return "\n".join([*pieces, kernel("f32/rows.c", **fields, **rows, name=name, cases="\n".join(cases))])
+
+
+def vectors() -> str:
+    """The types of several numbers side by side, where there are such."""
+    four, eight = (kernel("f32/vector.c", name=name, bytes=size) for name, size in (("four", 16), ("eight", 32)))
+    return kernel("f32/vectors.c", four=four, eight=eight)
+
+
+def _unrolled(fields: dict[str, str], width: int, pixels: int, lanes: int) -> dict[str, str]:
+    """Sums in variables of their own, which compilers keep in registers: declared, added to and stored."""
+    number = _LANES[lanes]
+    places = range(0, width, lanes)
+    names = {f"a{i}_{j}": (i, j) for i in range(pixels) for j in places}
+    lines = _values(fields["value"], pixels, places, lanes)
+    if lanes > 1:
+        tables = "vf" if "next" in fields else "v"
+        lines += [
+            f"const {number} {table}_{j} = sr_load{number[2:]}({table} + {j});" for table in tables for j in places
+        ]
+    own = "j" in fields["value"]
+    for name, (i, j) in names.items():
+        term = fields["term"].replace("@NUMBER@", number)
+        term = re.sub(r"\ba\b", name, re.sub(r"\bvalue\b", f"value{i}_{j}" if own else f"value{i}", term))
+        term = re.sub(r"\b([vf])\b", rf"\1[{j}]" if lanes == 1 else rf"\1_{j}", term)
+        if lanes > 1:
+            term = term.replace("fabsf", f"sr_absolute{number[2:]}")
+        lines += ["{", *(f"    {line}" for line in term.split("\n")), "}"] if "\n" in term else [term]
+    store = "to[{place}] = sr_clamp(bias[{j}] {sign} {name}, g->low, g->high);"
+    if lanes > 1:
+        limited = f"sr_clamp{number[2:]}(sr_load{number[2:]}(bias + {{j}}) {{sign}} {{name}}, g->low, g->high)"
+        store = f"sr_store{number[2:]}({limited}, to + {{place}});"
+    start = "{name} = 0" if lanes == 1 else "{name} = {{0}}"
+    return {
+        "number": number,
+        "sums": ", ".join(start.format(name=name) for name in names),
+        "terms": "\n".join(" " * 16 + line for line in lines),
+        "results": "\n".join(
+            "    " + store.format(name=name, place=f"{i} * g->filters + {j}", j=j, sign=fields["sign"])
+            for name, (i, j) in names.items()
+        ),
+    }
+
+
+def _values(value: str, pixels: int, places: Iterable[int], lanes: int) -> list[str]:
+    """What is read of each pixel: one number for all filters, or one for each."""
+    read = [value.replace("i * next", f"{i} * next") for i in range(pixels)]
+    if "j" not in value:
+        return [f"const float value{i} = {one};" for i, one in enumerate(read)]
+    if lanes == 1:
+        return [
+            f"const float value{i}_{j} = {one.replace(' j', f' {j}')};" for i, one in enumerate(read) for j in places
+        ]
+    load = f"const {_LANES[lanes]} value{{i}}_{{j}} = sr_load{_LANES[lanes][2:]}(from + {{i}} * next + {{j}});"
+    return [load.format(i=i, j=j) for i in range(pixels) for j in places]
+
+
+def used_widths(layers: Sequence[Layer]) -> list[int]:
+    """How many filters at a time any layer computes."""
+    units = [
+        len(one.bias) // (1 if isinstance(one, Conv) and one.depthwise else one.groups)
+        for one in layers
+        if isinstance(one, Conv | Lp)
+    ]
+    return [width for width in BLOCKS if any(count & width or (width == 8 and count >= 8) for count in units)]
+
+
+def blocked(weight: NDArray[Any], groups: int) -> NDArray[Any]:
+    """(filters, kh, kw, channels) as the kernels read it: of 8, 4, 2 and 1 filters side by side, tap after tap."""
+    units = len(weight) // groups
+    parts = []
+    for group in range(groups):
+        unit = 0
+        while unit < units:
+            count = next(width for width in BLOCKS if width <= units - unit)
+            block = weight[group * units + unit : group * units + unit + count]
+            parts.append(np.moveaxis(block, 0, -1).reshape(-1))
+            unit += count
+    return np.concatenate(parts)

@@ -1,0 +1,26 @@
+typedef float sr_@NAME@ __attribute__((vector_size(@BYTES@)));
+typedef float sr_@NAME@_anywhere __attribute__((vector_size(@BYTES@), aligned(4), may_alias));
+typedef int32_t sr_@NAME@_bits __attribute__((vector_size(@BYTES@)));
+
+SR_MAYBE static inline sr_@NAME@ sr_load_@NAME@(const float *from)
+{
+    return *(const sr_@NAME@_anywhere *)from;
+}
+
+SR_MAYBE static inline void sr_store_@NAME@(sr_@NAME@ value, float *to)
+{
+    *(sr_@NAME@_anywhere *)to = value;
+}
+
+SR_MAYBE static inline sr_@NAME@ sr_absolute_@NAME@(sr_@NAME@ value)
+{
+    return (sr_@NAME@)((sr_@NAME@_bits)value & 0x7FFFFFFF);
+}
+
+SR_MAYBE static inline sr_@NAME@ sr_clamp_@NAME@(sr_@NAME@ value, float low, float high)
+{
+    const sr_@NAME@ zero = {0}, lowest = zero + low, highest = zero + high;
+    const sr_@NAME@_bits below = value < lowest, above = value > highest;
+    const sr_@NAME@_bits kept = (above & (sr_@NAME@_bits)highest) | (~above & (sr_@NAME@_bits)value);
+    return (sr_@NAME@)((below & (sr_@NAME@_bits)lowest) | (~below & kept));
+}

@@ -1,0 +1,16 @@
+/* Sums of four or eight filters in one vector, where compiler and processor have such, and four pixels side by side where
+   registers are many. Each sum adds the same numbers in the same order as in C alone, so that no bit differs. */
+#if defined(__GNUC__) && !defined(SR_PORTABLE) && (defined(__SSE2__) || defined(__aarch64__) \
+    || defined(__wasm_simd128__) || (defined(__ARM_FEATURE_MVE) && __ARM_FEATURE_MVE > 1))
+#define SR_FOUR
+@FOUR@
+#endif
+#if defined(SR_FOUR) && !defined(__ARM_FEATURE_MVE)
+#define SR_PIXELS 4
+#else
+#define SR_PIXELS 1
+#endif
+#if defined(SR_FOUR) && defined(__AVX__)
+#define SR_EIGHT
+@EIGHT@
+#endif
