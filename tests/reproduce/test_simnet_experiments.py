@@ -368,7 +368,7 @@ def test_frontier_in_small_and_again_without_training(tmp_path: Path, monkeypatc
     assert all(each["milliseconds"] > 0 for each in content["milliseconds"]["per_image"])
     assert path.with_suffix(".png").stat().st_size > 10_000
     assert "| convnet_plain | 5,000 |" in path.with_suffix(".md").read_text()
-    monkeypatch.setattr("simroot.trials.runs.train", None)
+    monkeypatch.setattr("simroot.training.train", None)
     assert conduct("compact-frontier", experiment("compact-frontier"), small_data(), train=False, **places) == path
     assert json.loads(path.read_text())["rows"] == content["rows"]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from simroot.trials import runs as module
+from simroot import training as module
 from trials.standins import Trainings, images
 
 

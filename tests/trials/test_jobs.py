@@ -71,7 +71,7 @@ def test_one_that_fails_does_not_end_the_others(
             raise error
         return trainings.train(model, *arguments, **options)
 
-    monkeypatch.setattr("simroot.trials.runs.train", train)
+    monkeypatch.setattr("simroot.training.train", train)
     bad = Trial("nonet", trial().recipe)
     monkeypatch.setattr(Runs, "find", lambda self, each: None)
     with caplog.at_level(logging.INFO, "simroot"):
@@ -97,7 +97,7 @@ def test_a_signal_stops_all(trainings: Trainings, tmp_path: Path, monkeypatch: p
             time.sleep(0.01)
         raise TrainingInterrupted("stopped", out, "SIGINT")
 
-    monkeypatch.setattr("simroot.trials.runs.train", train)
+    monkeypatch.setattr("simroot.training.train", train)
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(TrainingInterrupted, match=f"by {name}; .* keeps 2 trainings. To go on: the same") as stopped:
         complete_all(Runs(tmp_path, trainings.data, None), [trial(seed) for seed in range(5)], Jobs(2), {})

@@ -78,14 +78,14 @@ class Budget:
         """Whether memory of a device is limited."""
         return self.ram is not None or self.flash is not None
 
-    def counts(self, network: nn.Module, task: Task) -> bool:
-        """Whether a deployed network is within the limits of parameters and operations, and its weights in flash."""
+    def counted(self, network: nn.Module, task: Task) -> float:
+        """The share that a deployed network uses of the parameters, operations or weights in flash, the largest."""
         size = parameters(network)
-        if self.parameters is not None and size > self.parameters:
-            return False
-        if self.flash is not None and size * _BYTES[self.precision] > self.flash:
-            return False
-        return self.macs is None or count(network, task.input_size).macs <= self.macs
+        limits = ((size, self.parameters), (size * _BYTES[self.precision], self.flash))
+        share = max((used / limit for used, limit in limits if limit is not None), default=0.0)
+        if self.macs is None or share > 1:
+            return share
+        return max(share, count(network, task.input_size).macs / self.macs)
 
     def used(self, network: nn.Module, task: Task) -> float:
         """The share of a device's memory that a deployed network uses: of RAM or of flash, whichever is larger.
@@ -117,7 +117,7 @@ def widest(
     """
     most = None
     if any(limit is not None for limit in (budget.parameters, budget.macs, budget.flash)):
-        most = _widest_counted(lambda width: budget.counts(deployed(model, widths(width), task), task))
+        most = _widest_used(lambda width: budget.counted(deployed(model, widths(width), task), task), None)
     if budget.on_device and most != 0:
         most = _widest_used(lambda width: budget.used(deployed(model, widths(width), task), task), most)
     known, limit = times or Times(task), budget.milliseconds

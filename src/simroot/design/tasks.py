@@ -11,7 +11,8 @@ from torch import nn
 
 from simroot.data import ImageData
 from simroot.images.preparation import ImageSize, sides
-from simroot.models import create_model, deploy
+from simroot.models import create_model
+from simroot.models.deployment import deploy_in_place
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def deployed(model: str, overrides: Mapping[str, Any], task: Task = CIFAR_10) ->
     """A registered network as it would be used: normalisations folded away; the weights mean nothing."""
     with torch.random.fork_rng(devices=[]):
         options = {"image_size": task.image_size, **overrides}
-        return deploy(create_model(model, task.num_classes, task.in_channels, **options))
+        return deploy_in_place(create_model(model, task.num_classes, task.in_channels, **options))
 
 
 def parameters(network: nn.Module) -> int:

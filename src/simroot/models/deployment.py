@@ -22,7 +22,12 @@ def deploy(model: nn.Module) -> nn.Module:
     Raises:
         ConfigError: for a module whose ``folded()`` gives no module.
     """
-    return replace_modules(copy.deepcopy(model).eval(), _folded).eval()
+    return deploy_in_place(copy.deepcopy(model))
+
+
+def deploy_in_place(model: nn.Module) -> nn.Module:
+    """``deploy`` of a network that nobody else needs, without a copy of it."""
+    return replace_modules(model.eval(), _folded).eval()
 
 
 def _folded(module: nn.Module) -> nn.Module | None:

@@ -18,7 +18,6 @@ from simroot.files import write_atomic, write_text
 from simroot.training import Recipe, for_data
 from simroot.training.environment import versions
 from simroot.trials.clusters import Jobs
-from simroot.trials.jobs import complete_all
 from simroot.trials.runs import PRETRAINED, Row, Runs, Trial, data_words, require_figures, row
 from simroot.untrusted.documents import read_json
 from simroot.untrusted.schema import require
@@ -133,6 +132,8 @@ def conduct(
     failed: list[Trial] = []
     if train and jobs is not None and jobs.side_by_side:
         planned = [trial for seed in seeds for trial in experiment.trials(epochs or experiment.epochs, seed)]
+        from simroot.trials.jobs import complete_all  # with Lightning, which takes seconds
+
         failed = complete_all(folder, _quick_ones(planned) if quick else planned, jobs, options)
     for seed in [*seeds, *sorted({found["seed"] for found in reported} - set(seeds))]:
         for trial in experiment.trials(epochs or experiment.epochs, seed):

@@ -14,6 +14,7 @@ from typing import Annotated, Any, TypedDict, get_type_hints
 
 from filelock import FileLock
 
+from simroot import training  # whose train and resume bring Lightning, which a list of networks does not need
 from simroot.data import NAMES, ImageData, loader
 from simroot.data.columns import COLUMN_ARGUMENTS
 from simroot.data.splits import stratified
@@ -25,7 +26,7 @@ from simroot.models.image_sizes import recorded
 from simroot.models.registry import of_library
 from simroot.pretraining import classify, pretrain
 from simroot.pretraining.saved import REPORT
-from simroot.training import Recipe, Run, for_data, recipe, resume, train
+from simroot.training import Recipe, Run, for_data, recipe
 from simroot.training.run import (
     CONFIG,
     METRICS,
@@ -157,7 +158,7 @@ class Runs:
         if (path / SUMMARY).exists():
             log.info("%s: taken from %s", trial.name, path)
             return path
-        return resume(path, data=self._data(trial), **options).path
+        return training.resume(path, data=self._data(trial), **options).path
 
     def start(self, trial: Trial) -> Row:
         """What a row says of where the trial's training starts: its weights, its labels, the time that it took."""
@@ -229,7 +230,7 @@ class Runs:
         return next(path for path in paths if not path.exists() and path not in taken)
 
     def _train(self, trial: Trial, out: Path, options: Mapping[str, Any]) -> Run:
-        return train(
+        return training.train(
             trial.model,
             self._data(trial),
             trial.recipe,
