@@ -6,9 +6,11 @@ import tarfile
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from simroot.data import load
@@ -88,3 +90,58 @@ def test_an_image_that_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("simroot.data.shards.memory_budget", lambda: 10)
     with pytest.raises(DataError, match="more than fits in memory"):
         load(path)
+
+
+def test_what_a_sample_lacks_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Also of the first sample; what is in another format is missing, and so is what a link leads to."""
+    files = {"00.png": picture(0), **samples(), "900.cls": b"1", "901.avif": b"", "901.cls": b"0", "README": b""}
+    path = write(tmp_path / "s.tar", files)
+    with tarfile.open(path, "a") as archive:
+        for name, target in (("902.png", "000.png"), ("902.cls", "000.cls")):
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = tarfile.LNKTYPE, target
+            archive.addfile(link)
+    data = load(path)
+    assert len(data.train) + len(data.val) == 10
+    assert "left out 2 rows without a label (the first: s.tar, sample 00), 2 rows without an image" in caplog.text
+
+
+def test_several_images_in_a_sample(tmp_path: Path) -> None:
+    """The one that is of nothing else, or the one that is named."""
+    names = ("depth.png", "png", "cls")
+    files = {
+        f"{number:02}.{kind}": {"png": picture(number), "cls": str(number % 2).encode()}.get(kind, picture(200))
+        for number in range(12)
+        for kind in names
+    }
+    path = write(tmp_path / "s.tar", files)
+    assert int(load(path).train.read(torch.arange(10)).max()) == 11
+    assert int(load(path, image_column="depth.png").train.read(torch.arange(10)).min()) == 200
+    with pytest.raises(DataError, match=r"no column 'jpg'; its columns are depth\.png, png, cls"):
+        load(path, image_column="jpg")
+
+
+@pytest.mark.parametrize("folder", ["", "cat/"])
+def test_sizes_that_lead_back(tmp_path: Path, folder: str) -> None:
+    """The last header says that what follows is the first one."""
+    path = write(tmp_path / "s.tar", {f"{folder}{name}": content for name, content in samples().items()})
+    content = bytearray(path.read_bytes())
+    with tarfile.open(path) as archive:
+        last = archive.getmembers()[-2]
+    header = memoryview(content)[last.offset : last.offset_data]
+    header[124:136] = (-last.offset_data).to_bytes(12, "big", signed=True)
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="it is damaged at byte"):
+        load(path)
+
+
+def test_more_bytes_than_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+    """An image is not read as far as a header says that it goes, if its pixels cannot need that."""
+    monkeypatch.setattr("simroot.data.archives._LARGE", 2**10)
+    long = picture(1) + bytes(2**17)
+    files = {**samples(), "900.png": long, "900.cls": b"1", "901.png": bytes(2**17)}
+    data = load(write(tmp_path / "s.tar", files))
+    assert len(data.train) + len(data.val) == 11
+    assert f"900.png is said to have {len(long):,} bytes, too many for its pixels; not read" in caplog.text

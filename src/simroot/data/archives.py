@@ -91,10 +91,14 @@ def read_archive(path: Path, budget: int) -> Listing:
     except DataError:
         raise
     except DAMAGED as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(":")
-        raise DataError(f"{path} is not a readable .tar, .tar.gz or .zip archive: {reason}") from error
+        raise DataError(f"{path} is not a readable .tar, .tar.gz or .zip archive: {damage(error)}") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def damage(error: Exception) -> str:
+    """What is wrong with an archive, in one line."""
+    return (str(error) or type(error).__name__).splitlines()[0].rstrip(": ")
 
 
 def _listing(members: Iterator[_Member], budget: int, path: Path) -> Listing:
@@ -212,8 +216,12 @@ def _inside(link: Parts, target: str) -> str:
 
 def _tar_members(path: Path) -> Iterator[_Member]:
     with tarfile.open(path, encoding="utf-8") as archive:
+        last = -1
         for member in archive:
             vars(archive)["members"].clear()  # tarfile would remember each, which takes as much as a small image
+            if member.size < 0 or member.offset <= last:  # a size that leads back
+                raise tarfile.ReadError(f"it is damaged at byte {max(last, 0)}")
+            last = member.offset
             parts = PurePosixPath(member.name).parts
             if member.isreg():
                 plain = isinstance(archive.fileobj, io.BufferedReader) and not member.issparse()
@@ -243,19 +251,36 @@ def _tar_content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]
     return content
 
 
-def tar_files(path: Path) -> Iterator[tuple[str, int, Callable[[], bytes], Member | None]]:
-    """Name, size, a way to read each file of a tar, in their order, and its place there if the tar is not compressed.
+class TarFile(NamedTuple):
+    """A file of a tar."""
 
-    Raises one of ``DAMAGED`` or OSError.
-    """
+    name: str
+    size: int
+    opened: Callable[[], IO[bytes]] | None  # None of a link
+    place: Member | None  # where it lies, if it lies there as it is
+
+    def content(self) -> bytes:
+        """Its bytes; none of a link."""
+        if self.opened is None:
+            return b""
+        with self.opened() as stream:
+            return stream.read(self.size)
+
+    def image(self) -> bytes | Member:
+        """The image; its beginning alone if it is said to have more bytes than its pixels can need."""
+        if self.size > _LARGE and self.opened is not None:
+            with self.opened() as stream:
+                head = stream.read(_HEADER)
+            if (largest := _largest(head)) < self.size:
+                return head[:largest]
+        return self.place or self.content()
+
+
+def tar_files(path: Path) -> Iterator[TarFile]:
+    """The files of a tar, and links without what they lead to, in their order; raises one of ``DAMAGED`` or OSError."""
     for member in _tar_members(path):
-        if member.content is not None:
-            yield "/".join(member.parts), member.size, partial(_read, member.content, member.size), member.place
-
-
-def _read(opened: Callable[[], IO[bytes]], size: int) -> bytes:
-    with opened() as stream:
-        return stream.read(size)
+        if member.content is not None or member.link is not None:
+            yield TarFile("/".join(member.parts), member.size, member.content, member.place)
 
 
 def _zip_members(path: Path, budget: int) -> Iterator[_Member]:

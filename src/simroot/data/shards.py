@@ -7,6 +7,7 @@ They are read here as all archives are, and not by the webdataset package: that 
 from __future__ import annotations
 
 import json
+import logging
 import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -15,18 +16,19 @@ from itertools import groupby, islice
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from simroot.data.archives import DAMAGED, tar_files
+from simroot.data.archives import DAMAGED, TarFile, damage, tar_files
 from simroot.data.columns import Columns, choose
 from simroot.data.rows import Row
 from simroot.data.tree import memory_budget
 from simroot.errors import DataError
-from simroot.images.listing import SUFFIXES, ignored
-from simroot.images.sources import Source
+from simroot.images.listing import NOT_READ, SUFFIXES, file_kind, ignored, name_text
+from simroot.images.sources import Member, Source
 
 _LOOKED_AT = 100  # members that tell what an archive is
 _LARGEST_LABEL = 2**20
 _CLASS, _JSON = "cls", "json"
-_IMAGE = "image"  # as a column; files have their formats' names
+
+logger = logging.getLogger("simroot")
 
 
 class _Member(NamedTuple):
@@ -50,47 +52,62 @@ def read_shard(path: Path, columns: Columns) -> Iterator[Row]:
     """The samples of a shard, one after the other.
 
     The label is in the file .cls, or under one of the usual names in .json, or where ``columns`` says: the kind of a
-    file, or a name in .json. Images of archives that are not compressed are read when they are needed.
+    file, or a name in .json; the first sample that has one decides. Of several images that with the shortest kind is
+    taken: jpg before depth.png. Images of archives that are not compressed are read when they are needed.
 
     Raises:
-        DataError: the archive is damaged, or a sample has no label in such a place.
+        DataError: the archive is damaged, or no sample has a label in such a place.
     """
-    chosen = None
-    for key, members in groupby(_members(path), lambda member: member.key):
+    chosen, unclear = None, None
+    for key, members in groupby(_members(path, columns.image), lambda member: member.key):
         files = {member.kind: member.content for member in members}
-        images = [kind for kind in files if _is_image(kind)]
-        kind = columns.image if columns.image in files else next(iter(images), None)
-        if kind is None:
+        kind = columns.image or min(filter(_is_image, files), key=lambda kind: kind.count("."), default=None)
+        if not any(map(_is_of_sample, files)) and kind not in files:
             continue
         where = f"sample {key}"
         texts = {kind: content for kind, content in files.items() if isinstance(content, bytes)}
         cells = {**_json(texts.get(_JSON), f"{path}, {where}"), **_texts(texts)}
-        if chosen is None:
+        if chosen is None and kind is not None:
             usual = {"label": _CLASS} if _CLASS in cells else {}
-            asked = replace(columns, image=_IMAGE)
-            chosen = choose([_IMAGE, *cells], asked, f"{path.name}, {where}", usual)
-        yield Row(files[kind], f"{key}.{kind}", *chosen.rest(cells, where))
+            names = dict.fromkeys([*files, *cells])
+            try:
+                chosen = choose([*names], replace(columns, image=kind), f"{path.name}, {where}", usual)
+            except DataError as error:
+                unclear = unclear or error
+        rest = (None, None, where) if chosen is None else chosen.rest(cells, where)
+        yield Row(files.get(kind or ""), f"{key}.{kind}", *rest)
+    if chosen is None and unclear is not None:
+        raise unclear
 
 
-def _members(path: Path) -> Iterator[_Member]:
+def _members(path: Path, image: str | None) -> Iterator[_Member]:
     try:
-        for name, size, read, place in tar_files(path):
-            key, kind = _split(name)
-            if any(map(ignored, PurePosixPath(name).parts)):
+        for file in tar_files(path):
+            key, kind = _split(file.name)
+            if any(map(ignored, PurePosixPath(file.name).parts)):
                 continue
-            most = memory_budget() if _is_image(kind) else _LARGEST_LABEL
-            if size > most and not _is_image(kind):
-                continue  # masks, texts and arrays beside the images
-            if size > most:
-                raise DataError(f"{path} holds an image of {size:,} bytes, more than fits in memory")
-            yield _Member(key, kind, place if place and _is_image(kind) else read())
+            if kind == image or _is_image(kind):
+                yield _Member(key, kind, _image(file, path))
+            elif file.size <= _LARGEST_LABEL:
+                yield _Member(key, kind, file.content())
+            elif _is_of_sample(kind):  # others are masks, texts and arrays beside the images
+                yield _Member(key, kind, b"")
     except DAMAGED as error:
         if isinstance(error, DataError):
             raise
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise DataError(f"{path} is not a readable shard: {reason}") from error
+        raise DataError(f"{path} is not a readable shard: {damage(error)}") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _image(file: TarFile, path: Path) -> bytes | Member:
+    image = file.image()
+    if len(image) < file.size:
+        words = "%s: %s is said to have %s bytes, too many for its pixels; not read"
+        logger.warning(words, path, name_text(file.name), f"{file.size:,}")
+    elif file.size > memory_budget():
+        raise DataError(f"{path} holds an image of {file.size:,} bytes, more than fits in memory")
+    return image
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -101,6 +118,11 @@ def _split(name: str) -> tuple[str, str]:
 
 def _is_image(kind: str) -> bool:
     return f".{kind.rpartition('.')[2]}" in SUFFIXES
+
+
+def _is_of_sample(kind: str) -> bool:
+    """Whether a file is an image or says that there should be one."""
+    return kind in (_CLASS, _JSON) or _is_image(kind) or file_kind(f".{kind}", None) == NOT_READ
 
 
 def _texts(files: Mapping[str, bytes]) -> dict[str, str]:
