@@ -14,14 +14,16 @@ from numpy.typing import NDArray
 from simroot.cli.datasource import logging_to_stderr
 from simroot.cli.output import percent, print_json, print_table
 from simroot.cli.values import positive
+from simroot.data.archives import ARCHIVES
 from simroot.data.columns import Columns
 from simroot.data.forms import tables_of
+from simroot.data.tree import read_listing
 from simroot.engines import is_network_file
 from simroot.errors import ConfigError, DataError
 from simroot.export import Predictor
 from simroot.export.task import AnyClasses, Task, task_of
 from simroot.images.decoding import Picture, probe, read_image
-from simroot.images.listing import SUFFIXES, ImageFile, name_text, walk
+from simroot.images.listing import ImageFile, name_text
 from simroot.images.preparation import MUCH_CUT, Preparation
 from simroot.images.sources import Source
 
@@ -61,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="IMAGE",
         type=Path,
         nargs="+",
-        help="image files, or folders of them, or tables, Parquet or shards",
+        help="image files, or folders or archives of them, or tables, Parquet or shards",
     )
     parser.add_argument(
         "--top",
@@ -175,7 +177,7 @@ def _say_what_is_cut(network: Network, images: Sequence[ImageFile]) -> None:
 
 
 def _files(paths: Sequence[Path], columns: Columns) -> list[ImageFile]:
-    """The images named, and those in folders and tables named, found as for a training; what is left out is said."""
+    """The images named, and those in folders, archives and tables, as training finds them; what is left out is said."""
     found: list[ImageFile] = []
     tables = {path: tables_of(path) for path in paths}
     if not any(tables.values()):
@@ -184,16 +186,13 @@ def _files(paths: Sequence[Path], columns: Columns) -> list[ImageFile]:
         if (table := tables[path]) is not None:
             found += table.images(columns)
             continue
-        if not path.is_dir():
+        if path.is_dir():
+            listing = read_listing(path)
+            inside = [path.joinpath(*parts) for parts in sorted(listing.images)]
+            found += [ImageFile(str(image), image) for image in inside]
+        elif path.name.lower().endswith(ARCHIVES):
+            images = sorted(read_listing(path).images.items())
+            found += [ImageFile(f"{path.name}/{name_text('/'.join(parts))}", source) for parts, source in images]
+        else:
             found.append(ImageFile(str(path), path))
-            continue
-        listing = walk(path)
-        counts = listing.counts()
-        if not listing.images:
-            looked_for = ", ".join(sorted(SUFFIXES))
-            raise DataError(f"{path} holds no images (looked for {looked_for}; found {counts or 'no file'})")
-        if counts:
-            print(f"simroot predict: {name_text(str(path))}: left out {counts}", file=sys.stderr)
-        inside = [path.joinpath(*parts) for parts in sorted(listing.images)]
-        found += [ImageFile(str(image), image) for image in inside]
     return found

@@ -51,6 +51,7 @@ DAMAGED = (
     ValueError,
     IndexError,
 )
+ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
 _BLOCK = 512  # of a tar
 _AFTER_END = 2**20  # bytes that are looked at
 _UTF8_NAME = 0x800

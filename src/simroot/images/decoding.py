@@ -145,7 +145,7 @@ def read_image(picture: Picture | Source, preparation: Preparation, seen: Seen |
         source = source if isinstance(source, Path | bytes | Member) else encoded(source)
         return decode_array(source, preparation, seen)
     except Exception as error:  # a decoder may raise anything on damaged bytes
-        name = picture if isinstance(picture, str | Path) else f"the {type(picture).__name__}"
+        name = picture if isinstance(picture, str | Path | Member) else f"the {type(picture).__name__}"
         raise DataError(f"{name} cannot be read as an image: {reason(error)}") from error
 
 

@@ -14,6 +14,9 @@ class Member:
     start: int
     size: int
 
+    def __str__(self) -> str:
+        return f"{self.archive} at byte {self.start}"
+
     def __len__(self) -> int:
         return self.size
 
