@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from data.test_shards import picture, write
 from data.written import photos, write_shards
@@ -62,6 +65,28 @@ def test_nothing_is_kept_of_the_images(root: Path) -> None:
     first.archive.write_bytes(content)
 
 
+def test_a_shard_that_is_written_again_is_noticed(tmp_path: Path) -> None:
+    """Where other images of the same size lie now, their labels would be those of the images before."""
+    pictures = [Image.new("L", (SIZE, SIZE), 10 * number) for number in range(12)]
+
+    def files(order: Sequence[int]) -> dict[str, bytes]:
+        found: dict[str, bytes] = {}
+        for number in order:
+            pictures[number].save(content := BytesIO(), "BMP")
+            found |= {f"{number:02}.bmp": content.getvalue(), f"{number:02}.cls": str(number % 2).encode()}
+        return found
+
+    found = load(write(tmp_path / "s.tar", files(range(12))), image_size=SIZE).train
+    before = found.read(torch.arange(len(found)))
+    write(tmp_path / "s.tar", files(range(12)))
+    assert torch.equal(found.read(torch.arange(len(found))), before)
+    write(tmp_path / "s.tar", files(range(11, -1, -1)))
+    with pytest.raises(
+        DataError, match=r"00\.bmp can no longer be read: .*s\.tar has been written again: another file"
+    ):
+        found.read(torch.arange(len(found)))
+
+
 def test_compressed_ones_are_kept_in_memory(root: Path, shards: ImageData, tmp_path: Path) -> None:
     files: dict[str, bytes] = {}
     for number, member in enumerate(sources(shards.train)):
@@ -82,7 +107,9 @@ def test_corrupt_images_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFi
 
 
 def split_of(shards: int, images: int, size: int) -> StreamedSplit:
-    members = [Member(Path(f"{shard}.tar"), size * image, size) for shard in range(shards) for image in range(images)]
+    members = [
+        Member(Path(f"{shard}.tar"), size * image, size, 0) for shard in range(shards) for image in range(images)
+    ]
     files = [ImageFile("", member) for member in members]
     return StreamedSplit(files, torch.zeros(len(files), dtype=torch.int64), None, Preparation(3, SIZE))
 

@@ -37,7 +37,7 @@ from simroot.images.listing import (
     ignored,
     name_text,
 )
-from simroot.images.sources import Member
+from simroot.images.sources import TAR_BLOCK, Member, header_check
 
 _DAMAGED_MEMBER = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError)
 # RuntimeError: encrypted, or a compression that is not known. ValueError and IndexError: names and sizes of a zip.
@@ -52,7 +52,6 @@ DAMAGED = (
     IndexError,
 )
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
-_BLOCK = 512  # of a tar
 _AFTER_END = 2**20  # bytes that are looked at
 _UTF8_NAME = 0x800
 # The header of a member larger than this is looked at before the rest is read.
@@ -226,7 +225,7 @@ def _tar_members(path: Path) -> Iterator[_Member]:
             parts = PurePosixPath(member.name).parts
             if member.isreg():
                 plain = isinstance(archive.fileobj, io.BufferedReader) and not member.issparse()
-                place = Member(path, member.offset_data, member.size) if plain else None
+                place = _place(path, archive, member) if plain else None
                 yield _Member(parts, member.size, partial(_tar_content, archive, member), place=place)
             elif member.issym():
                 yield _Member(parts, 0, link=_inside(parts, member.linkname))
@@ -237,13 +236,19 @@ def _tar_members(path: Path) -> Iterator[_Member]:
         # tarfile stops in silence at a damaged header; a whole archive ends in blocks of zeros.
         assert archive.fileobj is not None
         archive.fileobj.seek(archive.offset)
-        end = archive.fileobj.read(_BLOCK)
+        end = archive.fileobj.read(TAR_BLOCK)
         if not end:
             logger.warning("%s has no end mark: if it was cut off between two images, those after it are missing", path)
-        elif end != bytes(_BLOCK):
+        elif end != bytes(TAR_BLOCK):
             raise tarfile.ReadError(f"it is cut off or damaged at byte {archive.offset}")
         if any(archive.fileobj.read(_AFTER_END)):
             logger.warning("%s goes on after its end mark, as two archives in one file do: that is not read", path)
+
+
+def _place(path: Path, archive: tarfile.TarFile, member: tarfile.TarInfo) -> Member:
+    assert archive.fileobj is not None
+    archive.fileobj.seek(member.offset_data - TAR_BLOCK)
+    return Member(path, member.offset_data, member.size, header_check(archive.fileobj.read(TAR_BLOCK)))
 
 
 def _tar_content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from zlib import crc32
+
+TAR_BLOCK = 512  # bytes of a tar before each of its files
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A file in an archive that is not compressed: ``size`` bytes from ``start``, read when they are needed."""
+    """A file in an archive that is not compressed: ``size`` bytes from ``start``, read when they are needed.
+
+    ``check`` is ``header_check`` of the header before it. By it an archive is noticed that was written again: then an
+    image of another class may lie there.
+    """
 
     archive: Path
     start: int
     size: int
+    check: int
 
     def __str__(self) -> str:
         return f"{self.archive} at byte {self.start}"
@@ -24,14 +32,21 @@ class Member:
         """The encoded image.
 
         Raises:
-            OSError: the archive cannot be read, or ends before.
+            OSError: the archive cannot be read, ends before, or is another one now.
         """
         with self.archive.open("rb", buffering=0) as file:
-            file.seek(self.start)
-            content = file.read(self.size)
+            file.seek(self.start - TAR_BLOCK)
+            header, content = file.read(TAR_BLOCK), file.read(self.size)
         if len(content) < self.size:
             raise OSError(f"{self.archive} ends before byte {self.start + self.size}")
+        if header_check(header) != self.check:
+            raise OSError(f"{self.archive} has been written again: another file lies at byte {self.start}")
         return content
+
+
+def header_check(header: bytes) -> int:
+    """A number for the header of a file in a tar, ``TAR_BLOCK`` bytes with its name, size and time."""
+    return crc32(header)
 
 
 Source = Path | bytes | Member
