@@ -249,6 +249,22 @@ def busy() -> str:
     return markdown(["way", "ms a step"], [[row["way"], f"{row['milliseconds_a_step']:,.0f}"] for row in rows])
 
 
+def streaming() -> str:
+    """Memory and time of a training from shards, and with the images in memory."""
+    rows = [
+        [
+            f"{row['images']:,}",
+            row["way"],
+            f"{row['encoded_mib']:,.0f}",
+            f"{row['peak_mib'] - row['before_mib']:,.0f}",
+            f"{row['processor_seconds']:.1f}",
+        ]
+        for row in result("streaming")["rows"]
+    ]
+    columns = ["images", "form", "encoded (MiB)", "memory beyond the program (MiB)", "processor seconds an epoch"]
+    return markdown(columns, rows, left=2)
+
+
 def side_by_side() -> str:
     """simroot, Ultralytics and timm with the same seconds on the same photos."""
     rows = [
@@ -329,6 +345,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "mex": mex,
     "training-times": training_times,
     "busy-machine": busy,
+    "streaming": streaming,
     "deployment": deployment,
     "thirty-epochs": thirty_epochs,
     "short-trainings": short_trainings,
