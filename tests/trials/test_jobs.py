@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -104,6 +104,46 @@ def test_a_signal_stops_all(trainings: Trainings, tmp_path: Path, monkeypatch: p
     assert (stopped.value.path, stopped.value.signal) == (tmp_path, name)
     assert len(begun) == 2
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize("returns", ["list", "generator_unordered"])
+def test_ctrl_c_is_heard_while_outcomes_are_awaited(
+    trainings: Trainings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, returns: Any
+) -> None:
+    """Threads that start meanwhile inherit which signals are held."""
+    held: list[bool] = []
+
+    def train(model: str, data: Any, chosen: Any, out: Path, **options: Any) -> Any:
+        held.append(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))
+        raise ConfigError("no training")
+
+    monkeypatch.setattr("simroot.training.train", train)
+    place = Place({"backend": "threading"}, 2, torch.get_num_threads(), returns)
+    monkeypatch.setattr(module, "opened", lambda jobs, shared: nullcontext(place))
+    complete_all(Runs(tmp_path, trainings.data, None), [trial(seed) for seed in range(2)], Jobs(2), {})
+    assert held == [returns != "list"] * 2
+
+
+def test_a_worker_of_a_cluster_that_dies(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Died(Exception):
+        """Ray's word for it."""
+
+    ray = SimpleNamespace(
+        init=lambda **options: None,
+        shutdown=lambda: None,
+        cluster_resources=lambda: {"CPU": 2.0},
+        exceptions=SimpleNamespace(RayError=Died),
+        util=SimpleNamespace(),
+    )
+    backend = SimpleNamespace(register_ray=lambda: None)
+    for name, found in {"ray": ray, "ray.util": ray.util, "ray.util.joblib": backend}.items():
+        monkeypatch.setitem(sys.modules, name, cast(Any, found))
+    message = (
+        r"a training on ray:auto was lost, perhaps for want of memory \(The actor died\); the same command goes on"
+    )
+    died = Died("The actor\ndied")
+    with pytest.raises(ConfigError, match=message), opened(Jobs(cluster="ray:auto"), None):
+        raise died
 
 
 def test_a_process_that_dies_ends_no_other(

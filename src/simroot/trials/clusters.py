@@ -91,7 +91,7 @@ def opened(jobs: Jobs, shared: object) -> Iterator[Place]:
 @contextmanager
 def _dask(address: str, shared: object) -> Iterator[tuple[dict[str, Any], int]]:
     with _brought("dask", address, "cluster"):
-        from distributed import Client
+        from distributed import Client, KilledWorker
     try:
         client = Client(address, timeout=_PATIENCE, set_as_default=False)
     except (OSError, ValueError) as error:
@@ -99,7 +99,7 @@ def _dask(address: str, shared: object) -> Iterator[tuple[dict[str, Any], int]]:
             f"no Dask scheduler answers at {address} ({error}); start one with `dask scheduler`, and workers with "
             "`dask worker ADDRESS --nthreads 1`"
         ) from error
-    with client:
+    with client, _lost("dask", address, KilledWorker):
         threads = client.nthreads().values()
         if not threads:
             raise ConfigError(f"the Dask cluster at {address} has no worker; start some with --nthreads 1")
@@ -129,7 +129,8 @@ def _ray(address: str, shared: object) -> Iterator[tuple[dict[str, Any], int]]:
         workers = int(ray.cluster_resources().get("CPU", 0))
         if not workers:
             raise ConfigError(f"the Ray cluster at {address} has no CPU; start a worker with --num-cpus")
-        yield {"backend": "ray"}, workers
+        with _lost("ray", address, ray.exceptions.RayError):
+            yield {"backend": "ray"}, workers
     finally:
         ray.shutdown()
 
@@ -139,6 +140,19 @@ def _reach(address: str) -> None:
     where = urlsplit(address if "://" in address else f"ray://{address}")
     if where.hostname and where.port:
         socket.create_connection((where.hostname, where.port), timeout=_PATIENCE).close()
+
+
+@contextmanager
+def _lost(kind: str, address: str, error: type[Exception]) -> Iterator[None]:
+    """One line about a worker that has died, or cannot be reached any more."""
+    try:
+        yield
+    except error as lost:
+        reason = " ".join(str(lost).split()) or type(lost).__name__
+        raise ConfigError(
+            f"a training on {kind}:{address} was lost, perhaps for want of memory ({reason}); the same command goes on "
+            "with what is left"
+        ) from lost
 
 
 @contextmanager

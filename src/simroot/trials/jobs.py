@@ -10,7 +10,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -151,7 +151,8 @@ def _run(
         warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
         parallel = joblib.Parallel(n_jobs=count, return_as=where.returns, pre_dispatch=count, batch_size=1)
         call = joblib.delayed(_train)
-        with _interrupts_held():
+        # A list is there when all have ended, and Ctrl-C is heard before; its processes are not of this terminal.
+        with nullcontext() if where.returns == "list" else _interrupts_held():
             found = parallel(call(folder, task, board, where.threads, options) for task in tasks)
         yield from found
 
