@@ -296,6 +296,23 @@ def side_by_side() -> str:
     return markdown(columns, rows, left=3)
 
 
+def pretrained_start() -> str:
+    """Accuracies on hand signs from weights that come with simroot and from random ones, of each seed."""
+    rows = result("pretrained_start")["rows"]
+    starts = list(dict.fromkeys(row["start"] for row in rows))
+    found = [
+        [str(photos)]
+        + [
+            ", ".join(
+                f"{100 * row['accuracy']:.1f}" for row in rows if (row["photos"], row["start"]) == (photos, start)
+            )
+            for start in starts
+        ]
+        for photos in dict.fromkeys(row["photos"] for row in rows)
+    ]
+    return markdown(["photos", *(f"from {start or 'random weights'} (%)" for start in starts)], found)
+
+
 def device_forms() -> str:
     """Instructions of the C export on small processors, with their own form of the dot products and without."""
     rows = [
@@ -352,6 +369,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "defaults": defaults,
     "defaults-trials": defaults_trials,
     "side-by-side": side_by_side,
+    "pretrained-start": pretrained_start,
     "device-forms": device_forms,
     "device-arenas": device_arenas,
     **{f"noted-{name}": partial(noted, name) for name in result("notes")["tables"]},
