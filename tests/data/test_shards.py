@@ -106,6 +106,20 @@ def test_what_a_sample_lacks_is_said(tmp_path: Path, caplog: pytest.LogCaptureFi
     assert "left out 2 rows without a label (the first: s.tar, sample 00), 2 rows without an image" in caplog.text
 
 
+@pytest.mark.parametrize("backwards", [False, True])
+def test_samples_that_are_not_side_by_side(tmp_path: Path, backwards: bool) -> None:
+    """As tar packs a folder whose files it finds in any order; a sample that is there twice is two."""
+    files = sorted(samples().items(), key=lambda item: item[0].rpartition(".")[2], reverse=backwards)
+    with pytest.raises(DataError, match=r"sample 000: its files do not stand side by side; .* tar --sort=name"):
+        load(write(tmp_path / "s.tar", dict(files)))
+    path = write(tmp_path / "s.tar", samples())
+    with tarfile.open(path, "a") as archive, tarfile.open(write(tmp_path / "again.tar", samples(2))) as again:
+        for member in again:
+            archive.addfile(member, again.extractfile(member))
+    data = load(path)
+    assert len(data.train) + len(data.val) == 12
+
+
 def test_several_images_in_a_sample(tmp_path: Path) -> None:
     """The one that is of nothing else, or the one that is named."""
     names = ("depth.png", "png", "cls")

@@ -56,15 +56,21 @@ def read_shard(path: Path, columns: Columns) -> Iterator[Row]:
     taken: jpg before depth.png. Images of archives that are not compressed are read when they are needed.
 
     Raises:
-        DataError: the archive is damaged, or no sample has a label in such a place.
+        DataError: the archive is damaged, image and label are apart, or no sample has a label in such a place.
     """
-    chosen, unclear = None, None
+    chosen, unclear, seen = None, None, set[str]()
     for key, members in groupby(_members(path, columns.image), lambda member: member.key):
         files = {member.kind: member.content for member in members}
         kind = columns.image or min(filter(_is_image, files), key=lambda kind: kind.count("."), default=None)
         if not any(map(_is_of_sample, files)) and kind not in files:
             continue
         where = f"sample {key}"
+        if key in seen and columns.label != "" and len(set(map(_is_image, files))) == 1:
+            raise DataError(
+                f"{path}, {where}: its files do not stand side by side; pack them in the order of their names, as by "
+                "tar --sort=name"
+            )
+        seen.add(key)
         texts = {kind: content for kind, content in files.items() if isinstance(content, bytes)}
         cells = {**_json(texts.get(_JSON), f"{path}, {where}"), **_texts(texts)}
         if chosen is None and kind is not None:
