@@ -35,10 +35,10 @@ def test_a_table_from_training_to_a_file(simroot: Simroot, tmp_path: Path, monke
         said = simroot("predict", network, unlabelled, "--json")
         assert [one["image"] for one in said.json] == [str(image) for image, _ in pictures[:3]]
         assert "left out 1 row whose file does not exist (new.csv, line 2" in said.err
-    shard = write(tmp_path / "new.tar", {f"{n}.png": image.read_bytes() for n, (image, _) in enumerate(pictures[:3])})
-    assert [one["image"] for one in simroot("predict", "run", shard, "--json").json] == [
-        f"new.tar/{n}.png" for n in range(3)
-    ]
+    inside = {f"{n}.png": image.read_bytes() for n, (image, _) in enumerate(pictures[:3])}
+    said = simroot("predict", "run", write(tmp_path / "new.tar", {**inside, "a\x1b[31m.png": b"no image"}), "--json")
+    assert [one["image"] for one in said.json] == [f"new.tar/{name}" for name in inside]
+    assert r"skipped: new.tar/a\x1b[31m.png: " in said.err
     assert "has no columns; --image-column" in simroot("predict", "run", "photos", "--image-column", "picture").err
     failed = simroot("evaluate", "run.onnx", "--data", moved)
     assert failed.code == 2

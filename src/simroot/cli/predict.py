@@ -19,7 +19,7 @@ from simroot.data.columns import Columns
 from simroot.data.forms import tables_of
 from simroot.data.tree import read_listing
 from simroot.engines import is_network_file
-from simroot.errors import ConfigError, DataError
+from simroot.errors import ConfigError, DataError, one_line, printable
 from simroot.export import Predictor
 from simroot.export.task import AnyClasses, Task, task_of
 from simroot.images.decoding import Picture, probe, read_image
@@ -96,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
         images = _files(arguments.images, columns)
     predictions = list(_predict(network, images, top, skipped))
     for message in skipped.values():
-        print(f"simroot predict: skipped: {message}", file=sys.stderr)
+        print(f"simroot predict: skipped: {one_line(message)}", file=sys.stderr)
     _say_what_is_cut(network, [image for image, _ in predictions])
     if arguments.json:
         print_json(
@@ -170,7 +170,7 @@ def _say_what_is_cut(network: Network, images: Sequence[ImageFile]) -> None:
         share, worst = max(much, key=lambda pair: pair[0])
         print(
             f"simroot predict: of {len(much):,} of {len(images):,} images a quarter or more is cut away, the most "
-            f"{share:.0%} of {name_text(worst)}: this network sees the middle only; one trained with --fit "
+            f"{share:.0%} of {printable(name_text(worst))}: this network sees the middle only; one trained with --fit "
             "pad or stretch sees all",
             file=sys.stderr,
         )
