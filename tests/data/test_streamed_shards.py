@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -13,6 +14,8 @@ from PIL import Image
 from data.test_shards import picture, write
 from data.written import photos, write_shards
 from simroot.data import ImageData, StreamedSplit, load, loader, shard_order
+from simroot.data.choices import Asked
+from simroot.data.reading import decode_files
 from simroot.data.shard_order import shuffled, streamed_line
 from simroot.errors import DataError
 from simroot.images.listing import ImageFile
@@ -104,6 +107,24 @@ def test_corrupt_images_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFi
     assert data.skipped == ("s.tar/05.png",)
     assert "skipped a corrupt image: s.tar/05.png" in caplog.text
     assert len(data.train) + len(data.val) == 11
+
+
+def test_the_check_keeps_nothing_of_an_image() -> None:
+    """A thousand images of 27 KB, read one after the other, take less memory than a hundred would if they were kept."""
+    files = [ImageFile("", picture(number % 256)) for number in range(1000)]
+    labels, asked = torch.zeros(1000, dtype=torch.int64), Asked.of((96, 96), 3)
+    decode_files(files[:200], labels[:200], asked)  # what is taken once
+    before = memory()
+    split = decode_files(files, labels, asked)[0]
+    assert isinstance(split, StreamedSplit)
+    assert memory() - before < 100 * 96 * 96 * 3
+
+
+def memory() -> int:
+    """Bytes that the process holds."""
+    if not (status := Path("/proc/self/statm")).exists():
+        pytest.skip("this system does not say what a process holds")
+    return int(status.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def split_of(shards: int, images: int, size: int) -> StreamedSplit:
