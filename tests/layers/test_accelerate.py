@@ -11,6 +11,7 @@ import torch
 import torchvision.ops
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrize
 
 from simroot import create_model
 from simroot.layers import MexPool2d, accelerate, acceleration, restore
@@ -244,6 +245,19 @@ def test_windows_of_two_are_pooled_with_their_normalisation(
     assert far(y.detach(), copy.deepcopy(plain).double()(x.double()).detach()) < 1e-5
     with use_kernels("reference"):
         assert torch.equal(accelerate(copy.deepcopy(plain))(x), copy.deepcopy(plain)(x))
+
+
+@pytest.mark.parametrize("channels", [None, 12])
+def test_a_pooling_whose_beta_is_learned_stays_itself(channels: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where beta begins at that of the mean, and is a parameter of its own."""
+    monkeypatch.setattr("simroot.ops.norm._SMALLEST", 1)
+    pool = MexPool2d(2, beta=0.0, learn_beta=True, channels=channels)
+    parametrize.remove_parametrizations(pool, "beta")
+    assert type(pool) is MexPool2d
+    network = nn.Sequential(nn.Conv2d(3, 12, 3, bias=False), nn.BatchNorm2d(12), pool)
+    accelerate(network.to(memory_format=LAST))(images()).square().sum().backward()
+    assert isinstance(pool.beta, Tensor)
+    assert pool.beta.grad is not None
 
 
 def graph_of(y: Tensor) -> list[Any]:

@@ -300,7 +300,7 @@ def _pooling(module: nn.Module, node: fx.Node | None) -> tuple[fx.Node, float] |
     if not in_twos or not usual or part.padding not in (0, (0, 0)) or getattr(part, "divisor_override", None):
         return None
     beta: Any = getattr(part, "beta", math.inf if isinstance(part, nn.MaxPool2d) else 0.0)
-    return (node, beta) if beta in (0.0, math.inf) else None
+    return (node, beta) if isinstance(beta, float) and beta in (0.0, math.inf) else None
 
 
 def _only_user(node: fx.Node) -> fx.Node | None:
