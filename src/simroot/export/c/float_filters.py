@@ -78,18 +78,24 @@ def _by_blocks(
             four = f"#ifdef SR_EIGHT\n{texts[4, 8]}#else\n{four}#endif\n"
         if lanes == 4:
             one = f"#ifdef SR_FOUR\n{texts[1, 4]}#else\n{one}#endif\n"
-        pieces += [f"#if SR_PIXELS == 4\n{four}#endif\n", one]
+        guard = f"#if SR_PIXELS == 4 && SR_LEAST <= {width}\n"
+        pieces += [f"{guard}{four}#endif\n", one]
         for pixels in (4, 1):
             call = f"{name}_{width}x{pixels}(g, x + from, w + offset, {arguments}, bias + filter, to);"
             case = f"                    case {width * 8 + pixels}:\n{' ' * 24}{call}\n{' ' * 24}break;"
-            cases.append(f"#if SR_PIXELS == 4\n{case}\n#endif" if pixels == 4 else case)
+            cases.append(f"{guard}{case}\n#endif" if pixels == 4 else case)
     return "\n".join([*pieces, kernel("f32/rows.c", **fields, **rows, name=name, cases="\n".join(cases))])
+
+
+_WASM = """#ifdef __wasm_simd128__
+    return (sr_four)wasm_f32x4_pmin(wasm_f32x4_pmax((v128_t)value, wasm_f32x4_splat(low)), wasm_f32x4_splat(high));
+#else"""
 
 
 def vectors() -> str:
     """The types of several numbers side by side, where there are such."""
-    four, eight = (kernel("f32/vector.c", name=name, bytes=size) for name, size in (("four", 16), ("eight", 32)))
-    return kernel("f32/vectors.c", four=four, eight=eight)
+    four = kernel("f32/vector.c", name="four", bytes=16, clamp=_WASM, end="#endif")
+    return kernel("f32/vectors.c", four=four, eight=kernel("f32/vector.c", name="eight", bytes=32, clamp="", end=""))
 
 
 def _unrolled(fields: dict[str, str], width: int, pixels: int, lanes: int) -> dict[str, str]:

@@ -19,7 +19,7 @@ static void @NAME@(const sr_grid *g, const @INPUT@ *x, const float *w, @MORE@con
                 for (column = 0; column < g->out_width; column += pixels) {
                     int start_x, first_x = 0, last_x = g->kernel_x, from;
                     float *to;
-                    pixels = four && column >= first && column < last ? 4 : 1;
+                    pixels = four && count >= SR_LEAST && column >= first && column < last ? 4 : 1;
                     if (pixels == 4) { /* the last four again, rather than fewer */
                         column = sr_least(column, last - 4);
                     }

@@ -3,12 +3,21 @@
 #if defined(__GNUC__) && !defined(SR_PORTABLE) && (defined(__SSE2__) || defined(__aarch64__) \
     || defined(__wasm_simd128__) || (defined(__ARM_FEATURE_MVE) && __ARM_FEATURE_MVE > 1))
 #define SR_FOUR
+#ifdef __wasm_simd128__
+#include <wasm_simd128.h>
+#endif
 @FOUR@
 #endif
 #if defined(SR_FOUR) && !defined(__ARM_FEATURE_MVE)
 #define SR_PIXELS 4
 #else
 #define SR_PIXELS 1
+#endif
+/* From how many filters on: code for fewer is left out where size counts. */
+#ifdef __OPTIMIZE_SIZE__
+#define SR_LEAST 4
+#else
+#define SR_LEAST 1
 #endif
 #if defined(SR_FOUR) && defined(__AVX__)
 #define SR_EIGHT
