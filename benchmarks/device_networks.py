@@ -9,7 +9,8 @@ processors; every bit of the scores must be that of the reference in NumPy, whic
 Instructions are the emulator's.
 
 Rows that are in the JSON file are kept while the weights are the same. Milliseconds come last: all engines of a network
-in turns, one image and one thread, on one core. ``--times`` measures them anew.
+in turns, one image and one thread, on one core; they are the processor's, which others' programs make little longer.
+``--times`` measures them anew.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import shutil
 import statistics
 import sys
@@ -30,10 +32,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from simroot.data.splits import evenly
 from simroot.engines import load_file
 from simroot.engines.host import HostProgram, channels_last
 from simroot.errors import SimrootError
-from simroot.data.splits import evenly
 from simroot.export import Options, to_c, to_onnx, to_tflite, to_wasm
 from simroot.export.c.verify import TARGETS
 from simroot.files import write_text
@@ -53,6 +55,32 @@ _ENGINES = {
     "ONNX Runtime float32": ("float32.onnx", "onnxruntime"),
     "ONNX Runtime int8": ("int8.onnx", "onnxruntime"),
     "LiteRT int8": ("int8.tflite", "litert"),
+}
+
+# Of docs/tables.py: of each column where in a row its number is, and how it is written.
+TABLES = {
+    "accuracy": {
+        **{name: (name.split()[-1], "{:,}") for name in ("parameters", "epochs", "images to train")},
+        **{name: (f"accuracy/{name}", "{:.2%}") for name in ("float32", "C int8")},
+        **{f"{name} int8": (f"accuracy/{name} int8", "{:.2%}") for name in ("ONNX Runtime", "LiteRT")},
+    },
+    "memory": {
+        **{name: (f"int8/{name}", "{:,}") for name in ("constants", "arena", "stack")},
+        "code": ("int8/code/cortex-m4", "{:,}"),
+        **{
+            f"{kind}, {processor}": (f"{kind}/instructions/{processor}", "{:,}")
+            for kind in ("int8", "float32")
+            for processor in ("cortex-m4", "cortex-m55")
+        },
+    },
+    "times": {
+        name: (f"milliseconds/{name}", "{:.3f}")
+        for name in ("C float32", "ONNX Runtime float32", "C int8", "ONNX Runtime int8", "LiteRT int8")
+    },
+    "bits": {
+        name: (f"bits/{name}", "{0[0]:,}: {0[1]}")
+        for name in ("NumPy", "gcc", "gcc, C alone", "clang", "wasm", *(f"cortex-m{n}" for n in (4, 33, 55)), "riscv32")
+    },
 }
 
 
@@ -80,7 +108,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _write(path: Path, rows: Sequence[Row]) -> None:
-    found = {"command": "python benchmarks/device_networks.py NAME=RUN ...", "versions": versions(), "rows": rows}
+    found = {"command": "python benchmarks/device_networks.py NAME=RUN ...", "tables": TABLES}
+    found |= {"versions": versions(), "rows": rows}
     write_text(path, json.dumps(found, indent=1) + "\n")
 
 
@@ -120,7 +149,9 @@ def _row(run: Run, folder: Path) -> Row:
         try:
             row["accuracy"][name] = write(run.model, folder / _ENGINES[name][0], size, **small).accuracy
         except SimrootError as error:
-            row.setdefault("refused", {})[name] = str(error)
+            row.setdefault("refused", {})[name] = str(error).partition(";")[0]
+            if found := re.search(r" to ([\d.]+)%", str(error)):
+                row["accuracy"][name] = float(found[1]) / 100
     print(json.dumps(row), file=sys.stderr)
     return row
 
@@ -184,11 +215,11 @@ def _times(folder: Path, run: Run) -> dict[str, float]:
         for name, call in calls.items():
             time.sleep(_PAUSE)
             call()
-            count, start = 0, time.perf_counter()
-            while time.perf_counter() - start < _SECONDS:
+            count, start = 0, time.process_time()
+            while time.process_time() - start < _SECONDS:
                 call()
                 count += 1
-            found[name].append(1e3 * (time.perf_counter() - start) / count)
+            found[name].append(1e3 * (time.process_time() - start) / count)
     os.sched_setaffinity(0, cores)
     return {name: round(statistics.median(values), 4) for name, values in found.items()}
 

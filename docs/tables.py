@@ -282,17 +282,8 @@ def side_by_side() -> str:
         ]
         for row in result("side_by_side")["rows"]
     ]
-    columns = [
-        "photos",
-        "tool",
-        "network",
-        "accuracy (%)",
-        "parameters",
-        "ONNX (kB)",
-        "ms an image",
-        "epochs",
-        "seconds",
-    ]
+    figures = ["parameters", "ONNX (kB)", "ms an image", "epochs", "seconds"]
+    columns = ["photos", "tool", "network", "accuracy (%)", *figures]
     return markdown(columns, rows, left=3)
 
 
@@ -340,45 +331,18 @@ def device_arenas() -> str:
     return markdown(["network", "int8, apart", "int8, by rows", "float32, apart", "float32, by rows"], rows)
 
 
-def device_networks(columns: dict[str, tuple[str, str]]) -> str:
-    """Trained networks as C: of each column where in a row its number is, and how it is written."""
-    rows = result("device_networks")["rows"]
+def device_networks(name: str) -> str:
+    """Trained networks as C; the results say of each column where in a row its number is, and how it is written."""
+    found = result("device_networks")
+    rows, columns = found["rows"], found["tables"][name]
     texts = [[row["network"], *(_found(row, *column) for column in columns.values())] for row in rows]
     return markdown(["network", *columns], texts)
 
 
 def _found(row: Any, path: str, form: str) -> str:
     for key in path.split("/"):
-        if key not in row:
-            return "-"
-        row = row[key]
-    return form.format(row)
-
-
-_DEVICES = {
-    "accuracy": {
-        **{name: (name.split()[-1], "{:,}") for name in ("parameters", "epochs", "images to train")},
-        **{name: (f"accuracy/{name}", "{:.2%}") for name in ("float32", "C int8")},
-        **{f"{name} int8": (f"accuracy/{name} int8", "{:.2%}") for name in ("ONNX Runtime", "LiteRT")},
-    },
-    "memory": {
-        **{name: (f"int8/{name}", "{:,}") for name in ("constants", "arena", "stack")},
-        "code": ("int8/code/cortex-m4", "{:,}"),
-        **{
-            f"{kind}, {processor}": (f"{kind}/instructions/{processor}", "{:,}")
-            for kind in ("int8", "float32")
-            for processor in ("cortex-m4", "cortex-m55")
-        },
-    },
-    "times": {
-        name: (f"milliseconds/{name}", "{:.3f}")
-        for name in ("C float32", "ONNX Runtime float32", "C int8", "ONNX Runtime int8", "LiteRT int8")
-    },
-    "bits": {
-        name: (f"bits/{name}", "{0[0]:,}: {0[1]}")
-        for name in ("NumPy", "gcc", "gcc, C alone", "clang", "wasm", *(f"cortex-m{n}" for n in (4, 33, 55)), "riscv32")
-    },
-}
+        row = row.get(key, {})
+    return "-" if row == {} else form.format(row)
 
 
 def guide(page: str) -> str:
@@ -420,7 +384,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "pretrained-start": pretrained_start,
     "device-forms": device_forms,
     "device-arenas": device_arenas,
-    **{f"device-{name}": partial(device_networks, columns) for name, columns in _DEVICES.items()},
+    **{f"device-{name}": partial(device_networks, name) for name in result("device_networks")["tables"]},
     **{f"guides-{page}": partial(guide, page) for page in ("microcontroller", "web")},
     **{f"noted-{name}": partial(noted, name) for name in result("notes")["tables"]},
 }
