@@ -110,7 +110,7 @@ def images(samples: Path, folder: Path, random: Random) -> int:
 
 def archive(samples: Path, folder: Path, random: Random) -> int:
     """An archive of class folders."""
-    file = copied(samples, random.choice(("a.zip", "a.tar.gz")), folder)
+    file = copied(samples, random.choice(("a.zip", "a.tar.gz", "a.tar")), folder)
     file.write_bytes(damaged(file.read_bytes(), random))
     return main(["evaluate", str(samples / "run"), "--data", str(file)])
 

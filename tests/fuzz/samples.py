@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib.util
 import io
 import json
@@ -77,6 +78,7 @@ def _archives(folder: Path) -> None:
             entry = tarfile.TarInfo(f"{name}/a.png")
             entry.size = len(buffer.getvalue())
             tar.addfile(entry, io.BytesIO(buffer.getvalue()))
+    (folder / "a.tar").write_bytes(gzip.decompress((folder / "a.tar.gz").read_bytes()))
 
 
 def _report(path: Path) -> None:
