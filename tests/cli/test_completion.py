@@ -1,7 +1,9 @@
 """Help for people and for shells."""
 
+import os
 import re
 import shlex
+import subprocess
 import sys
 from importlib.util import find_spec
 
@@ -34,3 +36,15 @@ def test_a_shell_learns_commands_and_options(simroot: Simroot, shell: str) -> No
     assert result.code == 0
     assert "--recipe.epochs" in result.out
     assert "rootify" in result.out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [("models",), ("--print-completion", "bash")])
+def test_a_reader_that_has_gone_gets_nothing_more(words: tuple[str, ...]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "simroot", *words]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert "Traceback" not in done.stderr
+    assert done.returncode in (1, 2)  # without shtab it is named

@@ -107,6 +107,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.name is None or error.name.split(".")[0] == "simroot":
             raise
         return _fail(command, f"needs {error.name}, which is not installed; pip install 'simroot[train]' brings it")
+    except BrokenPipeError:
+        # The reader has gone (as in "simroot models | head"): nothing more can be written, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1  # as rich does when a table breaks
     except KeyboardInterrupt as error:
         return told(command, error)
 
@@ -125,9 +129,7 @@ def _run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     except SimrootError as error:
         return _fail(arguments.command, str(error))
     except BrokenPipeError:
-        # The reader has gone (as in "simroot models | head"): nothing more can be written, not even at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1  # as rich does when a table breaks
+        raise
     except OSError as error:  # a wrong path, a full disk, wherever it is met
         return _fail(arguments.command, f"{error.strerror}: {error.filename}" if error.filename else str(error))
     return code
