@@ -357,6 +357,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "narrow-convolutions": narrow_convolutions,
     "frontier": partial(reported, "compact-frontier", 1),
     "frontier-sizes": frontier_sizes,
+    "frontier-converged": partial(reported, "frontier-converged"),
     "learning-rates": partial(reported, "learning-rates"),
     "learning-rates-4-epochs": partial(reported, "4-epochs/learning-rates"),
     "simnets-figure-2b": partial(reported, "simnets-figure-2b"),
