@@ -35,8 +35,8 @@ def test_trains_both_starts_and_goes_on_where_it_stopped(
     with caplog.at_level(logging.WARNING):
         result = run()
     assert "2,000 labels, seed 0 is left out: it asks for 2,000 labelled images; digits has 300" in caplog.text
-    for name in ("pretrain", "train"):
-        monkeypatch.setattr(f"simroot.trials.runs.{name}", lambda *_, **__: pytest.fail("made again what is there"))
+    for name in ("trials.runs.pretrain", "training.train"):
+        monkeypatch.setattr(f"simroot.{name}", lambda *_, **__: pytest.fail("made again what is there"))
     assert run() == result
     assert (tmp_path / "results" / "starts.png").stat().st_size > 1000
     table = (tmp_path / "results" / "starts.md").read_text()
