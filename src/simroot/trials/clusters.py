@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -14,9 +14,6 @@ import torch
 from simroot.errors import ConfigError, is_whole, quoted
 
 _PATIENCE = 15  # seconds for a scheduler to answer
-
-# Where joblib's backend does not give outcomes as they come.
-_RETURNS: Mapping[str, Literal["list"]] = {"ray": "list"}
 
 
 @dataclass(frozen=True)
@@ -83,13 +80,13 @@ def opened(jobs: Jobs, shared: object) -> Iterator[Place]:
         yield Place({"backend": "loky", "inner_max_num_threads": threads}, count, threads)
     else:
         kind, _, address = jobs.cluster.partition(":")
-        with CLUSTERS[kind](address, shared) as (backend, workers):
-            returns = _RETURNS.get(kind, Place.returns)
-            yield Place(backend, min(jobs.count or workers, workers), jobs.threads or 1, returns)
+        with CLUSTERS[kind](address, shared) as place:
+            count = min(jobs.count or place.count, place.count)
+            yield replace(place, count=count, threads=jobs.threads or place.threads)
 
 
 @contextmanager
-def _dask(address: str, shared: object) -> Iterator[tuple[dict[str, Any], int]]:
+def _dask(address: str, shared: object) -> Iterator[Place]:
     with _brought("dask", address, "cluster"):
         from distributed import Client, KilledWorker
     try:
@@ -108,11 +105,11 @@ def _dask(address: str, shared: object) -> Iterator[tuple[dict[str, Any], int]]:
                 f"a worker of the Dask cluster at {address} takes {max(threads)} tasks at a time, but one process "
                 "trains one network; start the workers with --nthreads 1, and more of them"
             )
-        yield {"backend": "dask", "client": client, "scatter": [shared]}, len(threads)
+        yield Place({"backend": "dask", "client": client, "scatter": [shared]}, len(threads), 1)
 
 
 @contextmanager
-def _ray(address: str, shared: object) -> Iterator[tuple[dict[str, Any], int]]:
+def _ray(address: str, shared: object) -> Iterator[Place]:
     with _brought("ray", address, "ray"):
         import ray
         from ray.util.joblib import register_ray
@@ -130,7 +127,7 @@ def _ray(address: str, shared: object) -> Iterator[tuple[dict[str, Any], int]]:
         if not workers:
             raise ConfigError(f"the Ray cluster at {address} has no CPU; start a worker with --num-cpus")
         with _lost("ray", address, ray.exceptions.RayError):
-            yield {"backend": "ray"}, workers
+            yield Place({"backend": "ray"}, workers, 1, "list")  # joblib's backend gives nothing as it comes
     finally:
         ray.shutdown()
 
@@ -166,7 +163,4 @@ def _brought(kind: str, address: str, extra: str) -> Iterator[None]:
         ) from error
 
 
-CLUSTERS: dict[str, Callable[[str, object], AbstractContextManager[tuple[dict[str, Any], int]]]] = {
-    "dask": _dask,
-    "ray": _ray,
-}
+CLUSTERS: dict[str, Callable[[str, object], AbstractContextManager[Place]]] = {"dask": _dask, "ray": _ray}
