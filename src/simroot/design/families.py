@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,10 +21,11 @@ _LEAST = (10_000, 36_000)
 # Filter groups of the root SimNets.
 _DEGREE = 4
 
-# Of our residual networks: channels come in multiples of so many and grow from stage to stage by so much; kernel size
-# and channels of a group, stage by stage.
-_MULTIPLE, _GROWTH = 4, 2.0
-_KERNELS, _GROUPS = (3, 3, 3), (1, 2, 4)
+# Of our residual networks: channels come in multiples of so many; stage by stage the root modules of each depth, the
+# channels in those of the stage before, the kernel size and the channels of a group.
+_MULTIPLE = 4
+_MODULES = {1: (1, 3, 2), 2: (1, 3, 3), 3: (1, 4, 4)}
+_GROWTH, _KERNELS, _GROUPS = (1.0, 5 / 3, 7 / 5), (3, 3, 3), (1, 1, 1)
 
 # What a search chooses among: in any family, in those of MobileNet's blocks, and in our residual networks.
 _DEPTHS: Mapping[str, Sequence[Any]] = {"depth": (1, 2, 3, 4)}
@@ -33,13 +33,11 @@ _DEPTHS: Mapping[str, Sequence[Any]] = {"depth": (1, 2, 3, 4)}
 _SHALLOW, _ROOT, _WIDE = ({"depth": depths} for depths in ((1, 2), (2, 3, 4), (1, 3)))
 _MOBILE: Mapping[str, Sequence[Any]] = {**_DEPTHS, "expansion": (2, 3, 4, 6)}
 _RESIDUAL: Mapping[str, Sequence[Any]] = {
-    **_DEPTHS,
-    "growth_2": (1.5, 2.0, 3.0),
-    "growth_3": (1.0, 1.5, 2.0),
+    **{f"modules_{stage}": modules for stage, modules in ((1, (1, 2)), (2, (1, 2, 3, 4)), (3, (1, 2, 3, 4, 6)))},
+    "growth_2": (1.0, 4 / 3, 5 / 3, 2.0),
+    "growth_3": (1.0, 7 / 5, 2.0),
     **{f"kernel_{stage}": (3, 5) for stage in (1, 2, 3)},
-    **{f"group_{stage}": (1, 2, 4, 8) for stage in (1, 2, 3)},
-    "rank": (0.25, 0.5, 1.0),
-    "expansion": (1, 2, 3),
+    **{f"group_{stage}": (1, 2, 4) for stage in (1, 2, 3)},
     "templates": (0.0, 0.25, 0.5, 1.0),
 }
 
@@ -121,15 +119,18 @@ def _grouped(width: int, depth: int) -> Mapping[str, Any]:
 
 
 def _residual(width: int, depth: int, **chosen: Any) -> Mapping[str, Any]:
-    """Every stage has ``growth`` times the channels of the one before, in multiples of four and of its groups."""
-    kernels, groups = (
+    """Every stage has ``growth`` times the channels of the one before, in multiples of four: groups divide them."""
+    modules, growth, kernels, groups = (
         [chosen.pop(f"{name}_{stage}", usual) for stage, usual in enumerate(each, start=1)]
-        for name, each in (("kernel", _KERNELS), ("group", _GROUPS))
+        for name, each in (
+            ("modules", _MODULES[depth]),
+            ("growth", _GROWTH),
+            ("kernel", _KERNELS),
+            ("group", _GROUPS),
+        )
     )
-    shares = accumulate((1.0, *(chosen.pop(f"growth_{stage}", _GROWTH) for stage in (2, 3))), operator.mul)
-    steps = [math.lcm(_MULTIPLE, group) for group in groups]
-    channels = [step * max(1, round(width * share / step)) for share, step in zip(shares, steps, strict=True)]
-    return {"channels": channels, "depth": depth, "kernel_size": kernels, "group_width": groups, **chosen}
+    channels = [_MULTIPLE * max(1, round(width * share / _MULTIPLE)) for share in accumulate(growth, operator.mul)]
+    return {"channels": channels, "depth": modules, "kernel_size": kernels, "group_width": groups, **chosen}
 
 
 def _plain(width: int, depth: int) -> Mapping[str, Any]:

@@ -50,7 +50,7 @@ _FITTED: tuple[tuple[str, Mapping[str, Any]], ...] = tuple(
         ("bsconv_wrn_u", (5.5, 8.0), {"depth": 2}),
         ("tiniest", (4, 8, 20), {"depth": 1}),
         ("mlperf_resnet8", (5.0, 8.0), {}),
-        ("simnet_residual", (8, 16), {"depth": 1}),
+        ("simnet_residual", (8, 16, 32), {"depth": 2}),
     )
     for channels in sizes
 )

@@ -1,9 +1,10 @@
-"""The residual SimNet: size by hand, points of its space that have names, its head's formula, its twin, its files."""
+"""The residual SimNet: size by hand, its modules' and its head's formula, its twin, its files."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import nn
 from models.simnets.reference import simnet_reference, trained
 from simroot.errors import ConfigError
 from simroot.export import to_c, to_onnx
-from simroot.layers.blocks.preactivation import PreActivationBlock
+from simroot.layers.blocks.root_module import ResidualRootModule2d
 from simroot.models import create_model, deploy
 from simroot.models.simnets.architecture import SimNet
 
@@ -25,41 +26,47 @@ def parameters(model: nn.Module) -> int:
 
 
 def test_size_by_hand() -> None:
-    """Biases where a normalisation follows, none behind the second spatial filters, and two numbers for each before."""
+    """Of the spatial filters nothing but weights, of the 1x1 convolutions a bias where the normalisation was."""
 
-    def module(inputs: int, hidden: int, kernel: int, group: int) -> int:
-        return inputs * 4 + 4 + 4 * hidden + hidden + hidden * kernel**2 * group
-
-    def block(c: int, d: int, kernel: int, group: int, shortcut: int) -> int:
-        hidden = 2 * d
-        return 2 * c + module(c, hidden, kernel, group) + hidden + module(hidden, d, kernel, group) + shortcut
+    def module(inputs: int, outputs: int, kernel: int, group: int) -> int:
+        return inputs * kernel**2 * group + (inputs + 1) * outputs
 
     shape: dict[str, Any] = {
-        "channels": [4, 8, 16],
-        "depth": 1,
-        "expansion": 2,
+        "channels": [8, 8, 16],
+        "depth": [1, 2, 1],
         "kernel_size": [3, 5, 3],
         "group_width": [1, 2, 8],
     }
-    body = 4 * (27 + 1) + block(4, 4, 3, 1, 0) + block(4, 8, 5, 2, 32) + block(8, 16, 3, 8, 128) + 2 * 16
+    body = 4 * (27 + 1) + module(4, 8, 3, 1) + 2 * module(8, 8, 5, 2) + module(8, 16, 3, 8)
     head = 8 * (16 + 1) + 2 * 8 * 8 + 10 * 8 + 2
-    deployed = deploy(create_model("simnet_residual", **shape, rank=0.1))
-    assert parameters(deployed) == body + head
-    assert parameters(deploy(create_model("simnet_residual", **shape, rank=0.1, templates=0))) == body + 17 * 10
+    assert parameters(deploy(create_model("simnet_residual", **shape))) == body + head
+    assert parameters(deploy(create_model("simnet_residual", **shape, templates=0))) == body + 17 * 10
 
 
-@pytest.mark.parametrize(("rival", "rank"), [("bsconv_wrn_s", 0.25), ("bsconv_wrn_u", 1)])
 @torch.no_grad()
-def test_blueprint_separable_networks_are_points_of_its_space(rival: str, rank: float) -> None:
-    """Behind the first convolution they are the same network: one has the other's weights, and gives its scores."""
+def test_a_module_is_its_formula() -> None:
+    """y = relu(gain * (E S x - mean) / deviation + bias), and x where the channels stay, in double precision."""
     torch.manual_seed(0)
-    ours = create_model("simnet_residual", channels=4, group_width=1, rank=rank, templates=0).eval()
-    theirs = create_model(rival, channels=4).eval()
-    assert isinstance(ours, nn.Sequential)
-    assert isinstance(theirs, nn.Sequential)
-    ours[1:].load_state_dict(theirs[1:].state_dict())
-    x = torch.randn(2, 4, 16, 16)
-    torch.testing.assert_close(ours[1:](x), theirs[1:](x), rtol=0, atol=0)
+    x = torch.randn(2, 4, 5, 6, dtype=torch.float64)
+    for outputs in (4, 6):
+        block = ResidualRootModule2d(4, outputs, 3, group_width=2).double()
+        block.embedding.gain.normal_()
+        expected = torch.zeros(2, 4, 5, 6, dtype=torch.float64)
+        for channel in range(4):
+            for source in range(2):
+                for row, column in product(range(5), range(6)):
+                    rows, columns = slice(max(0, row - 1), row + 2), slice(max(0, column - 1), column + 2)
+                    window = x[:, channel // 2 * 2 + source, rows, columns]
+                    top, left = max(0, 1 - row), max(0, 1 - column)
+                    kernel = block.spatial.weight[channel, source, top : top + window.shape[1]]
+                    kernel = kernel[:, left : left + window.shape[2]]
+                    expected[:, channel, row, column] += (window * kernel).sum((1, 2))
+        mixed = torch.einsum("dc,nchw->ndhw", block.embedding.weight[:, :, 0, 0], expected)
+        mean, variance = mixed.mean((0, 2, 3), keepdim=True), mixed.var((0, 2, 3), correction=0, keepdim=True)
+        assert block.embedding.bias is not None
+        gain, bias = (each.view(1, -1, 1, 1) for each in (block.embedding.gain, block.embedding.bias))
+        y = (gain * (mixed - mean) / (variance + 1e-5).sqrt() + bias).clamp(min=0)
+        torch.testing.assert_close(block(x), y + x if outputs == 4 else y)
 
 
 @pytest.mark.slow
@@ -76,13 +83,16 @@ def test_narrow_blocks_train_channels_last() -> None:
 
 
 def test_groups_are_fewer_with_depth() -> None:
-    model = create_model("simnet_residual", channels=16, group_width=(1, 4, 16))
-    spatial = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d) and layer.kernel_size == (3, 3)]
-    assert [layer.groups for layer in spatial] == [1, *(groups for groups in (16, 8, 4) for _ in range(4))]
-    assert sum(isinstance(module, PreActivationBlock) for module in model.modules()) == 6
+    model = create_model("simnet_residual", channels=24, depth=2, group_width=(1, 4, 8))
+    spatial = [module.spatial for module in model.modules() if isinstance(module, ResidualRootModule2d)]
+    assert [(layer.in_channels, layer.groups) for layer in spatial] == [
+        *[(16, 16), (24, 24)],
+        *[(24, 6), (40, 10)],
+        *[(40, 5), (56, 7)],
+    ]
 
 
-@pytest.mark.parametrize("overrides", [{}, {"depth": 1, "rank": 1}, {"kernel_size": 5, "expansion": 2, "order": 1.0}])
+@pytest.mark.parametrize("overrides", [{}, {"depth": 1, "group_width": [1, 2, 4]}, {"kernel_size": 5, "order": 1.0}])
 @torch.no_grad()
 def test_it_is_the_formula_behind_its_blocks(overrides: dict[str, Any]) -> None:
     model = trained("simnet_residual", **overrides)
@@ -97,7 +107,7 @@ def test_it_is_the_formula_behind_its_blocks(overrides: dict[str, Any]) -> None:
 
 @torch.no_grad()
 def test_twin_is_the_same_below_the_head() -> None:
-    shape: dict[str, Any] = {"depth": 1, "group_width": [1, 1, 2], "expansion": 2}
+    shape: dict[str, Any] = {"depth": 1, "group_width": [1, 1, 2]}
     model, twin = trained("simnet_residual", **shape), trained("simnet_residual_twin", **shape)
     below = {name: tensor.shape for name, tensor in model.state_dict().items() if not name.startswith("simnet")}
     assert below == {name: tensor.shape for name, tensor in twin.state_dict().items() if name in below}
@@ -117,6 +127,7 @@ def test_twin_is_the_same_below_the_head() -> None:
     ("overrides", "message"),
     [
         ({"group_width": 3}, "group_width of simnet_residual is 3; it does not divide 16 channels"),
+        ({"group_width": 0}, "group_width of simnet_residual is 0; expected a whole number of at least 1, "),
         ({"kernel_size": [3, 4, 3]}, "kernel_size of simnet_residual is 4; expected an odd number"),
         (
             {"kernel_size": [3, 3]},
@@ -124,9 +135,8 @@ def test_twin_is_the_same_below_the_head() -> None:
         ),
         ({"channels": [8, 0, 8]}, r"channels of simnet_residual is \[8, 0, 8\]; expected a whole number"),
         ({"channels": 0}, "channels of simnet_residual is 0"),
-        ({"rank": 0}, "rank of simnet_residual is 0; expected a number above 0"),
         ({"templates": -1}, "templates of simnet_residual is -1; expected a number of at least 0"),
-        ({"expansion": 0}, "expansion of simnet_residual is 0"),
+        ({"depth": [1, 0, 2]}, r"depth of simnet_residual is \[1, 0, 2\]; expected a whole number"),
     ],
 )
 def test_wrong_arguments_are_refused(overrides: dict[str, Any], message: str) -> None:

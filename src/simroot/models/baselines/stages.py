@@ -8,7 +8,7 @@ pooling and a linear classifier. From 48 pixels on the first convolution strides
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from torch import nn
@@ -28,10 +28,15 @@ def stage_channels(model: str, channels: float, multiple: int = 1, grids: int = 
     Raises:
         ConfigError: if ``channels`` is no number, or leaves a stage without channels.
     """
+    return rounded_channels(model, channels, [min(2**stage, 4) for stage in range(grids)], multiple)
+
+
+def rounded_channels(model: str, channels: float, growth: Sequence[float], multiple: int) -> tuple[int, ...]:
+    """Channels of stages that have ``growth`` times ``channels``, rounded as for ``stage_channels``; its errors."""
     if isinstance(channels, bool) or not isinstance(channels, int | float) or not 0 < channels < float("inf"):
         raise ConfigError(f"channels of {model} is {channels!r}; expected a number above 0")
-    widths = tuple(round(channels * min(2**stage, 4) / multiple) * multiple for stage in range(grids))
-    if widths[0] < 1:
+    widths = tuple(round(channels * share / multiple) * multiple for share in growth)
+    if min(widths) < 1:
         raise ConfigError(f"channels of {model} is {channels!r}, none in the first stage; expected more")
     return widths
 
