@@ -38,8 +38,8 @@ _RESIDUAL: Mapping[str, Sequence[Any]] = {
     "growth_3": (1.0, 7 / 5, 2.0),
     **{f"kernel_{stage}": (3, 5) for stage in (1, 2, 3)},
     **{f"group_{stage}": (1, 2, 4) for stage in (1, 2, 3)},
-    "templates": (0.0, 0.25, 0.5, 1.0),
 }
+_HEADS: Mapping[str, Sequence[Any]] = {"templates": (0.0, 0.25, 0.5, 1.0)}
 
 
 # Width, from 1 on, depth, and further choices -> overrides.
@@ -182,8 +182,8 @@ RIVALS = (
 
 # Our answer to them, and the ConvNet of its shape.
 ANSWERS = (
-    Family("simnet_residual", "simnet_residual", _residual, ours=True, choices=_RESIDUAL),
-    Family("simnet_residual_twin", "simnet_residual_twin", _residual),
+    Family("simnet_residual", "simnet_residual", _residual, ours=True, choices={**_RESIDUAL, **_HEADS}),
+    Family("simnet_residual_twin", "simnet_residual_twin", _residual, choices=_RESIDUAL),
 )
 
 ALL = (*FAMILIES, *ANSWERS, *RIVALS)
