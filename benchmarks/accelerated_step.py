@@ -43,6 +43,8 @@ NETWORKS: list[tuple[str, str, dict[str, Any], int]] = [
     ("mobilenet_v3_compact 65K", "mobilenet_v3_compact", {"channels": 7.5, "depth": 3}, 32),
     ("mobilenet_v2_compact 65K", "mobilenet_v2_compact", {"channels": 8.75, "depth": 3}, 32),
     ("bsconv_wrn_s", "bsconv_wrn_s", {}, 32),
+    ("simnet_residual 5K", "simnet_residual", {"channels": [12, 20, 28], "depth": [1, 3, 2]}, 32),
+    ("simnet_residual 20K", "simnet_residual", {}, 32),
     ("simnet_mixed root 4, 5K", "simnet_mixed", {"channels": 11.25, "depth": 1, "degree": 4}, 32),
     ("simnet_mixed root 4, 20K", "simnet_mixed", {"channels": 25.0, "depth": 1, "degree": 4}, 32),
     ("simnet_mixed root 4, 65K", "simnet_mixed", {"channels": 25.25, "degree": 4}, 32),

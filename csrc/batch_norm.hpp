@@ -50,5 +50,66 @@ struct Centred {
     }
 };
 
+// The gradient by the activation's argument.
+template <typename Activation, bool adds>
+SIMROOT_METHOD Vec slope(Vec grad, Vec d, Vec added, Vec scale, Vec bias) {
+    if (Activation::identity) return grad;
+    Vec z = fma(d, scale, bias);
+    if (adds) z = z + added;
+    return grad * Activation::slope(z);
+}
+
+struct Pass {
+    const float *grad, *x, *residual;
+    float *dresidual, *dx;
+
+    Pass at(int64_t place) const {
+        return {grad + place, x + place, residual ? residual + place : nullptr, dresidual ? dresidual + place : nullptr,
+                dx ? dx + place : nullptr};
+    }
+};
+
+// The sums over a chunk of the gradient by z, and of its products with x - mean, two lines.
+template <typename Activation, bool adds>
+void sum_gradients(const Rows &r, const Affine &f, const Pass &p, int64_t count, float *sums) {
+    each_vector_adding<2>(r, count, sums, [&](int64_t place, int64_t at, auto lanes, Vec *sum) {
+        prefetch(p.x + place + floats_ahead);
+        prefetch(p.grad + place + floats_ahead);
+        const Vec d = load(p.x + place, lanes) - load(f.mean + at);
+        const Vec added = adds ? load(p.residual + place, lanes) : zero();
+        const Vec dz = slope<Activation, adds>(
+            load(p.grad + place, lanes), d, added, load(f.scale + at), load(f.bias + at));
+        if (adds) store(p.dresidual + place, dz, lanes);
+        sum[0] = sum[0] + dz;
+        sum[1] = fma(dz, d, sum[1]);
+    });
+}
+
+template <typename Activation>
+void differentiate(
+    const Rows &r, const Affine &f, const Centred &centred, const Pass &p, int64_t count) {
+    each_vector(r, count, [&](int64_t place, int64_t at, auto lanes) {
+        prefetch(p.x + place + floats_ahead);
+        prefetch(p.grad + place + floats_ahead);
+        const Vec d = load(p.x + place, lanes) - load(f.mean + at), scale = load(f.scale + at);
+        const Vec dz = slope<Activation, false>(load(p.grad + place, lanes), d, zero(), scale, load(f.bias + at));
+        store(p.dx + place, centred.gradient(at, d, scale, dz), lanes);
+    });
+}
+
+// The same for each chunk of all rows: two lines of doubles, behind one for all. Memory for two lines of each thread.
+template <typename Activation, bool adds>
+void sum_gradients(const Rows &r, const Affine &f, const Pass &all, int threads, float *memory, double *partial) {
+    auto reduce = [&](int64_t k, int worker) {
+        float *sums = memory + 2 * worker * r.floats();
+        double *total = partial + 2 * (k + 1) * r.channels;
+        sum_gradients<Activation, adds>(r, f, all.at(r.begin(k) * r.channels), r.count(k), sums);
+        for (int64_t i = 0; i < 2 * r.channels; ++i) total[i] = 0;
+        r.add_lanes(sums, total);
+        r.add_lanes(sums + r.floats(), total + r.channels);
+    };
+    parallel(r.chunks(), threads, reduce);
+}
+
 }  // namespace
 }  // namespace SIMROOT_ISA

@@ -23,7 +23,7 @@
     X(batch_norm_act) X(batch_norm_act_backward) X(norm_pool) X(norm_pool_backward) \
     X(pooled_norm) X(pooled_norm_backward) \
     X(pointwise_conv) X(pointwise_conv_backward) X(gated_conv) X(gated_conv_backward) \
-    X(depthwise_conv) X(depthwise_conv_backward)
+    X(depthwise_conv) X(depthwise_conv_backward) X(root_module) X(root_module_backward)
 
 /* The arguments of each kernel, F(type, name) for one: here and nowhere else. From these lines come the structs below,
  * the prototypes, and what simroot_fields() tells callers in other languages. Pointers may be null where it says so. */
@@ -139,6 +139,22 @@
 #define SIMROOT_FIELDS_depthwise_conv_backward(F) \
     SIMROOT_CONV_TENSORS(F) SIMROOT_CONV_GRADIENTS(F) SIMROOT_DEPTHWISE_SIZES(F)
 
+/* out = f(norm(z)), plus x if `adds` is not 0 (then there are as many outputs as channels), where z = x * spatial * embedding:
+ * one filter of 3 x 3 for each channel with a padding of 1, and filters (outputs, channels) of 1 x 1. mean and var are those
+ * of z. weight, bias and all gradients may be null. */
+#define SIMROOT_MODULE_TENSORS(F) \
+    F(const float *, x) F(const float *, spatial) F(const float *, embedding) F(const float *, weight) \
+    F(const float *, bias)
+#define SIMROOT_MODULE_SIZES(F) \
+    F(int64_t, images) F(int64_t, height) F(int64_t, width) F(int64_t, channels) F(int64_t, outputs) \
+    F(int64_t, activation) F(int64_t, adds) F(double, eps)
+#define SIMROOT_FIELDS_root_module(F) \
+    SIMROOT_MODULE_TENSORS(F) F(float *, out) F(float *, z) F(float *, mean) F(float *, var) SIMROOT_MODULE_SIZES(F)
+#define SIMROOT_FIELDS_root_module_backward(F) \
+    F(const float *, grad) SIMROOT_MODULE_TENSORS(F) F(const float *, z) F(const float *, mean) F(const float *, var) \
+    F(float *, dx) F(float *, dspatial) F(float *, dembedding) F(float *, dweight) F(float *, dbias) \
+    SIMROOT_MODULE_SIZES(F)
+
 /* struct simroot_NAME_arguments, and the kernel's prototype: not 0 if there was no memory left. */
 #define SIMROOT_FIELD(type, name) type name;
 #define SIMROOT_STRUCT(name) \
@@ -154,7 +170,7 @@ extern "C" {
 #endif
 
 /* Changes with every change of a kernel's arguments: whoever calls kernels compares it with what he was written for. */
-#define SIMROOT_INTERFACE 4
+#define SIMROOT_INTERFACE 5
 SIMROOT_EXPORT int simroot_interface(void);
 
 /* Instruction sets that this library holds and this processor has, best first, separated by commas. */

@@ -123,7 +123,29 @@ def pooled() -> nn.Module:
     return nn.Sequential(*layers, nn.Flatten())
 
 
+class RootModule(nn.Module):
+    """Depthwise filters and a 1x1 convolution that nothing stands between; a shortcut where the channels stay."""
+
+    def __init__(self, inputs: int, outputs: int, kernel_size: int = 3, stride: int = 1) -> None:
+        super().__init__()
+        padding = kernel_size // 2
+        self.depthwise = nn.Conv2d(inputs, inputs, kernel_size, stride, padding, groups=inputs, bias=False)
+        self.pointwise, self.bn2 = nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs)
+        self.adds = inputs == outputs and stride == 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.bn2(self.pointwise(self.depthwise(x))).relu()
+        return x + y if self.adds else y
+
+
+def small_root() -> nn.Sequential:
+    """The last two are left to other kernels: larger filters, and those that stride."""
+    modules = RootModule(12, 12), RootModule(12, 9), RootModule(9, 9, 5), RootModule(9, 12, stride=2)
+    return nn.Sequential(nn.Conv2d(3, 12, 3, padding=1), *modules, nn.AvgPool2d(8), nn.Flatten())
+
+
 NETWORKS: list[Callable[[], nn.Module]] = [
+    small_root,
     Foreign,
     small_timm,
     excited,
@@ -179,7 +201,7 @@ def test_evaluation_is_the_networks_own_to_the_bit(network: Callable[[], nn.Modu
     assert torch.equal(fast(images()), plain.eval()(images()))
 
 
-@pytest.mark.parametrize("network", [Foreign, small_timm])
+@pytest.mark.parametrize("network", [Foreign, small_root, small_timm])
 def test_without_kernels_training_is_the_networks_own_to_the_bit(network: Callable[[], nn.Module]) -> None:
     plain = seeded(network)
     fast = accelerate(copy.deepcopy(plain))
@@ -187,8 +209,8 @@ def test_without_kernels_training_is_the_networks_own_to_the_bit(network: Callab
         (y, gradients), (expected, others) = step(fast, images()), step(plain, images())
     assert torch.equal(y, expected)
     assert all(torch.equal(one, other) for one, other in zip(gradients, others, strict=True))
-    counts = [value for name, value in fast.state_dict().items() if name.endswith("bn2.num_batches_tracked")]
-    assert counts == [1]
+    counts = {int(value) for name, value in fast.state_dict().items() if name.endswith("bn2.num_batches_tracked")}
+    assert counts == {1}
 
 
 @pytest.mark.parametrize("network", [Foreign, small_mobile])
@@ -229,6 +251,18 @@ def test_squeeze_excitations_are_left_to_the_projection(network: Callable[[], nn
     assert "x squeeze-excitation where the next convolution reads" in str(acceleration(model))
     names = {type(node).__name__ for node in graph_of(model(images()))}
     assert any("gated_conv" in name for name in names) == (kernels_in_use().name != "reference")
+
+
+@pytest.mark.parametrize("hooked", [None, "depthwise", "pointwise", "bn2"])
+def test_root_modules_are_one_operator(hooked: str | None) -> None:
+    model = seeded(small_root)
+    if hooked is not None:
+        model.get_submodule(f"1.{hooked}").register_forward_hook(lambda *_: None)
+    found = [item.module for item in acceleration(accelerate(model)) if "filters, 1x1 convolution" in item.what]
+    assert found == ["1", "2"][hooked is not None :]
+    names = [type(node).__name__ for node in graph_of(model(images()))]
+    expected = len(found) * (kernels_in_use().name != "reference")
+    assert sum("root_module" in name for name in names) == expected
 
 
 @pytest.mark.parametrize(("size", "expected"), [(16, 3), (18, 2)])

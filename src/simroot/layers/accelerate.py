@@ -60,7 +60,7 @@ class Acceleration(tuple[Replaced, ...]):
                 "nothing to accelerate: no batch normalisation, no depthwise and no 1x1 convolution that kernels serve"
             )
         counts = Counter(item.what for item in self)
-        whole = counts[_IN_PLACE] / max(
+        whole = (counts[_IN_PLACE] + counts[_MODULE]) / max(
             1, sum(number for what, number in counts.items() if what not in (_CONVOLUTION, _EXCITATION))
         )
         gain = "1.3 to 2" if whole >= 0.3 else "1.0 to 1.2"
@@ -78,6 +78,7 @@ class Acceleration(tuple[Replaced, ...]):
 
 _IN_PLACE = "batch normalisation and activation where the next convolution reads"
 _IN_ONE = "batch normalisation and what follows it in one operator"
+_MODULE = "depthwise filters, 1x1 convolution and what follows it in one operator"
 _CONVOLUTION = "depthwise or 1x1 convolution"
 _EXCITATION = "squeeze-excitation where the next convolution reads"
 
@@ -168,7 +169,10 @@ def _rewrite(module: nn.Module, graph: fx.Graph) -> list[str]:
     for node in list(graph.nodes):
         if node in done:
             continue
-        if (unit := _unit(module, node)) is not None:
+        if (unit := _root_module(module, node)) is not None:
+            done |= {node, unit.start, unit.end}
+            replaced += _replace_root_module(module, graph, node, unit)
+        elif (unit := _unit(module, node)) is not None:
             done |= {unit.start, unit.end}
             replaced += _replace_unit(module, graph, unit)
         elif node.op == "call_module" and len(node.args) == 1 and _is_narrow(module.get_submodule(str(node.target))):
@@ -264,6 +268,42 @@ def _replace_unit(module: nn.Module, graph: fx.Graph, unit: _Unit) -> list[str]:
             result = graph.call_function(deferred.value, (result,))
     end.replace_all_uses_with(result)
     return [_IN_PLACE if waits else _IN_ONE] + [_CONVOLUTION] * narrow
+
+
+def _root_module(module: nn.Module, node: fx.Node) -> _Unit | None:
+    """The 1x1 convolution and normalisation that read depthwise filters, where one operator does all of it."""
+    reader = _only_user(node)
+    if reader is None or node.op != "call_module" or len(node.args) != 1 or node.kwargs:
+        return None
+    spatial: Any = module.get_submodule(str(node.target))
+    if type(spatial) not in (nn.Conv2d, GroupedConv2d) or hooked(spatial) or not _is_plain(spatial):
+        return None
+    alike = spatial.groups == spatial.in_channels == spatial.out_channels and spatial.kernel_size == (3, 3)
+    if not alike or spatial.stride != (1, 1) or spatial.padding != (1, 1) or spatial.bias is not None:
+        return None
+    unit = _unit(module, reader)
+    if unit is None or unit.conv is None or unit.start.args != (node,):
+        return None
+    conv: Any = module.get_submodule(unit.conv)
+    pointwise = conv.kernel_size == conv.stride == (1, 1) and conv.padding == (0, 0) and conv.groups == 1
+    return unit if pointwise else None
+
+
+def _replace_root_module(module: nn.Module, graph: fx.Graph, spatial: fx.Node, unit: _Unit) -> list[str]:
+    end, images = unit.end, spatial.args[0]
+    activation = _own_activation(module.get_submodule(unit.norm)) if unit.norm is not None else None
+    user = _only_user(end)
+    if activation in (None, "none") and user is not None and (name := _activation(module, user)) is not None:
+        activation, end = name, user
+        user = _only_user(end)
+    adds = user is not None and _is_addition(user) and images in user.args
+    if user is not None and adds:
+        end = user
+    with graph.inserting_before(end):
+        parts = [graph.get_attr(name) if name else None for name in (str(spatial.target), unit.conv, unit.norm)]
+        result = graph.call_function(deferred.root_module, (*parts, images, activation or "none", adds))
+    end.replace_all_uses_with(result)
+    return [_MODULE]
 
 
 def _is_read(module: nn.Module, reader: fx.Node | None) -> bool:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from simroot import ops
 from simroot.layers.norm import BatchNorm, NormalisedConv2d
+from simroot.ops import root_module as root
 from simroot.ops.narrow import Moments, Norm, fits_kernel
 from simroot.ops.native import serves_images
 from simroot.ops.norm import ACTIVATIONS, move_averages
@@ -113,6 +114,37 @@ def convolve_and_normalise(conv: nn.Conv2d, norm: nn.BatchNorm2d | None, x: Valu
     if statistics is not None:
         move_averages(found.running_mean, found.running_var, *statistics, y.numel() // y.shape[1], found.momentum)
     return Deferred(y, found, statistics)
+
+
+def root_module(
+    spatial: nn.Conv2d, conv: nn.Conv2d, norm: nn.BatchNorm2d | None, x: Value, activation: str, adds: bool
+) -> Tensor:
+    """Depthwise filters without bias, then a 1x1 convolution, its normalisation and activation; maybe x is added.
+
+    Args:
+        spatial: the depthwise filters.
+        conv: what reads them, as for ``convolve_and_normalise``.
+        norm: the same.
+        x: images.
+        activation: by its name.
+        adds: whether the images are added to the result.
+    """
+    found, images = _batch_norm(conv if norm is None else norm), value(x)
+    vectors = () if found is None else found[:4]
+    if (
+        found is None
+        or not found.training
+        or not _served(images)
+        or not root.fits_kernel(images, spatial.weight, conv.weight, *vectors)
+    ):
+        y = value(activate(convolve_and_normalise(conv, norm, convolve(spatial, images), False), activation))
+        return images + y if adds else y
+    _count(norm)
+    filters = conv.filters_for(images) if isinstance(conv, NormalisedConv2d) else conv.weight
+    mean, var, weight, bias, _, momentum, eps = found
+    return root.root_module(
+        images, spatial.weight, filters, mean, var, weight, bias, momentum, eps, activation=activation, adds=adds
+    )
 
 
 def normalise(norm: nn.BatchNorm2d, x: Tensor) -> Value:

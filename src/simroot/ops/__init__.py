@@ -20,6 +20,7 @@ from simroot.ops.noise import multiplicative_noise
 from simroot.ops.norm import batch_norm_act
 from simroot.ops.norm import cpu as _norm_cpu  # noqa: F401
 from simroot.ops.pooled_norm import cpu as _pooled_norm_cpu  # noqa: F401
+from simroot.ops.root_module import cpu as _root_module_cpu  # noqa: F401
 from simroot.ops.similarity import cpu as _similarity_cpu  # noqa: F401
 from simroot.ops.similarity import gpu as _similarity_gpu  # noqa: F401
 from simroot.ops.similarity import similarity
