@@ -14,6 +14,7 @@ template <typename Activation, bool adds>
 void normalise(const Rows &r, const Affine &f, const float *x, const float *residual, int64_t count, float *out) {
     each_vector(r, count, [&](int64_t place, int64_t at, auto lanes) {
         prefetch(x + place + floats_ahead);
+        prefetch(out + place + floats_ahead);
         Vec z = fma(load(x + place, lanes) - load(f.mean + at), load(f.scale + at), load(f.bias + at));
         if (adds) z = z + load(residual + place, lanes);
         store(out + place, Activation::value(z), lanes);

@@ -93,6 +93,7 @@ void differentiate(
         prefetch(p.grad + place + floats_ahead);
         const Vec d = load(p.x + place, lanes) - load(f.mean + at), scale = load(f.scale + at);
         const Vec dz = slope<Activation, false>(load(p.grad + place, lanes), d, zero(), scale, load(f.bias + at));
+        prefetch(p.dx + place + floats_ahead);
         store(p.dx + place, centred.gradient(at, d, scale, dz), lanes);
     });
 }

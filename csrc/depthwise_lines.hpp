@@ -62,6 +62,7 @@ struct Lines {
                 const Vec v[3] = {load(from), load(from + channels), load(from + 2 * channels)};
                 if (y >= 2) {
                     const int64_t place = (y - 2) * row + column;
+                    prefetch(out + place + height * row);
                     Vec sum = fma(v[2], weights[8], fma(v[1], weights[7], fma(v[0], weights[6], two)));
                     if (added) sum = sum + (lanes == W ? load(added + place) : load(added + place, lanes));
                     lanes == W ? store(out + place, sum) : store(out + place, sum, lanes);

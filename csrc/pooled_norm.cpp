@@ -1,4 +1,5 @@
-// Batch normalisation, an activation and pooling over windows of 2 x 2 pixels, whose values are never in memory.
+// Batch normalisation, an activation and pooling over windows of 2 x 2 pixels, whose values are never in memory; and the
+// pooling by itself.
 //
 // Two rows of pixels give one row of windows; height is even, so that those of all images follow each other. Backward all
 // values of a window are computed again: twice, for the sums over the batch and for the gradient of x.
@@ -154,6 +155,7 @@ int backward(const simroot_pooled_norm_backward_arguments &a, int threads) {
                     Vec d[4], dz[4];
                     of.find(from, to, c, lanes, d, dz);
                     SIMROOT_EACH(4) {
+                        prefetch(a.dx + w.pixel(i, from) + w.ahead);
                         store(a.dx + w.pixel(i, from), centred.gradient(c, d[i], load(f.scale + c), dz[i]), lanes);
                     }
                 });
@@ -161,6 +163,30 @@ int backward(const simroot_pooled_norm_backward_arguments &a, int threads) {
     };
     parallel(chunks, threads, finish);
     return 0;
+}
+
+// The values of a window as they are.
+template <typename Place>
+SIMROOT_METHOD void load_window(const Place &w, int64_t from, int lanes, Vec *v) {
+    SIMROOT_EACH(4) {
+        prefetch(w.a.x + w.pixel(i, from) + w.ahead);
+        v[i] = load(w.a.x + w.pixel(i, from), lanes);
+    }
+}
+
+// body(place of the first pixel, place of the window, lanes, values) for all windows.
+template <typename Place, typename Body>
+void each_window(const Place &w, int threads, const Body &body) {
+    auto task = [&](int64_t k, int) {
+        each_piece<4>(w.vectors(), [&](int64_t first, auto together) {
+            w.template each<decltype(together)::value>(k, first, [&](int64_t from, int64_t to, int64_t, int lanes, int) {
+                Vec v[4];
+                load_window(w, from, lanes, v);
+                body(from, to, lanes, v);
+            });
+        });
+    };
+    parallel(w.chunks(), threads, task);
 }
 
 // body(a pooling, an activation) for the arguments' numbers.
@@ -182,4 +208,32 @@ SIMROOT_KERNEL(pooled_norm) {
 SIMROOT_KERNEL(pooled_norm_backward) {
     using namespace SIMROOT_ISA;
     return chosen(a, [&](auto pool, auto activation) { return backward<decltype(pool), decltype(activation)>(a, threads); });
+}
+
+SIMROOT_KERNEL(window_pool) {
+    using namespace SIMROOT_ISA;
+    const Windows<simroot_window_pool_arguments> w(a);
+    each_window(w, threads, [&](int64_t, int64_t to, int lanes, const Vec *v) {
+        if (!a.maximum) return store(a.out + to, Mean::of(v), lanes);
+        // A missing value makes the sum one, and is the largest.
+        const Vec sum = (v[0] + v[1]) + (v[2] + v[3]);
+        const Mask missing = is_nan(v[0]) | is_nan(v[1]) | is_nan(v[2]) | is_nan(v[3]);
+        store(a.out + to, select(missing, sum, Maximum::of(v)), lanes);
+    });
+    return 0;
+}
+
+SIMROOT_KERNEL(window_pool_backward) {
+    using namespace SIMROOT_ISA;
+    const Windows<simroot_window_pool_backward_arguments> w(a);
+    each_window(w, threads, [&](int64_t from, int64_t to, int lanes, const Vec *v) {
+        Vec dx[4];
+        const Vec grad = load(a.grad + to, lanes);
+        a.maximum ? Maximum::gradients(v, grad, dx) : Mean::gradients(v, grad, dx);
+        SIMROOT_EACH(4) {
+            prefetch(a.dx + w.pixel(i, from) + w.ahead);
+            store(a.dx + w.pixel(i, from), dx[i], lanes);
+        }
+    });
+    return 0;
 }

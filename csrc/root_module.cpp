@@ -49,6 +49,7 @@ int forward(const simroot_root_module_arguments &a, int threads) {
         const int64_t first = r.begin(k) * a.outputs;
         each_vector(r, r.count(k), [&](int64_t place, int64_t at, auto lanes) {
             prefetch(a.z + first + place + floats_ahead);
+            prefetch(a.out + first + place + floats_ahead);
             const Vec d = load(a.z + first + place, lanes) - load(f.mean + at);
             Vec y = Activation::value(fma(d, load(f.scale + at), load(f.bias + at)));
             if (adds) y = y + load(a.x + first + place, lanes);

@@ -21,7 +21,7 @@
     X(mex_dense_forward) X(mex_dense_backward) X(mex_pool_forward) X(mex_pool_backward) \
     X(grouped_conv) X(grouped_conv_input) X(grouped_conv_filters) \
     X(batch_norm_act) X(batch_norm_act_backward) X(norm_pool) X(norm_pool_backward) \
-    X(pooled_norm) X(pooled_norm_backward) \
+    X(pooled_norm) X(pooled_norm_backward) X(window_pool) X(window_pool_backward) \
     X(pointwise_conv) X(pointwise_conv_backward) X(gated_conv) X(gated_conv_backward) \
     X(depthwise_conv) X(depthwise_conv_backward) X(root_module) X(root_module_backward)
 
@@ -97,6 +97,13 @@
     F(const float *, grad) F(const float *, x) F(const float *, weight) F(const float *, bias) F(const float *, mean) \
     F(const float *, var) F(float *, dx) F(float *, dweight) F(float *, dbias) SIMROOT_POOLED_SIZES(F)
 
+/* The same windows of x itself. */
+#define SIMROOT_WINDOW_SIZES(F) \
+    F(int64_t, images) F(int64_t, height) F(int64_t, width) F(int64_t, channels) F(int64_t, maximum)
+#define SIMROOT_FIELDS_window_pool(F) F(const float *, x) F(float *, out) SIMROOT_WINDOW_SIZES(F)
+#define SIMROOT_FIELDS_window_pool_backward(F) \
+    F(const float *, grad) F(const float *, x) F(float *, dx) SIMROOT_WINDOW_SIZES(F)
+
 /* Means of f(norm(x)) over the pixels of each image, pooled (images, channels), and the gradient by x of what has one by
  * f(norm(x)), grad, and one by the means, grad_pooled. weight, bias, grad_pooled and all gradients but dx may be null. */
 #define SIMROOT_NORM_POOL_TENSORS(F) \
@@ -170,7 +177,7 @@ extern "C" {
 #endif
 
 /* Changes with every change of a kernel's arguments: whoever calls kernels compares it with what he was written for. */
-#define SIMROOT_INTERFACE 5
+#define SIMROOT_INTERFACE 6
 SIMROOT_EXPORT int simroot_interface(void);
 
 /* Instruction sets that this library holds and this processor has, best first, separated by commas. */

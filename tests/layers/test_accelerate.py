@@ -141,7 +141,7 @@ class RootModule(nn.Module):
 def small_root() -> nn.Sequential:
     """The last two are left to other kernels: larger filters, and those that stride."""
     modules = RootModule(12, 12), RootModule(12, 9), RootModule(9, 9, 5), RootModule(9, 12, stride=2)
-    return nn.Sequential(nn.Conv2d(3, 12, 3, padding=1), *modules, nn.AvgPool2d(8), nn.Flatten())
+    return nn.Sequential(nn.Conv2d(3, 12, 3, padding=1), *modules, nn.AvgPool2d(2), nn.AvgPool2d(4), nn.Flatten())
 
 
 NETWORKS: list[Callable[[], nn.Module]] = [
@@ -279,6 +279,22 @@ def test_windows_of_two_are_pooled_with_their_normalisation(
     assert far(y.detach(), copy.deepcopy(plain).double()(x.double()).detach()) < 1e-5
     with use_kernels("reference"):
         assert torch.equal(accelerate(copy.deepcopy(plain))(x), copy.deepcopy(plain)(x))
+
+
+@pytest.mark.parametrize(
+    "pool", [nn.MaxPool2d(2), nn.AvgPool2d(2), MexPool2d(2, beta=math.inf), MexPool2d(2, beta=-math.inf)]
+)
+def test_windows_of_two_are_pooled_by_themselves(pool: nn.Module) -> None:
+    """Behind a convolution with a bias, which no normalisation follows; a minimum is not."""
+    plain = nn.Sequential(nn.Conv2d(3, 12, 3, padding=1), pool).to(memory_format=LAST).train()
+    fast = accelerate(copy.deepcopy(plain))
+    served = getattr(pool, "beta", 0.0) != -math.inf
+    assert ("1 x pooling by two" in str(acceleration(fast))) == served
+    y = fast(images())
+    names = {type(node).__name__ for node in graph_of(y)}
+    assert any("window_pool" in name for name in names) == (served and kernels_in_use().name != "reference")
+    torch.testing.assert_close(y, plain(images()))
+    assert torch.equal(fast.eval()(images()), plain.eval()(images()))
 
 
 @pytest.mark.parametrize("channels", [None, 12])

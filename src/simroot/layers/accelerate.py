@@ -61,7 +61,7 @@ class Acceleration(tuple[Replaced, ...]):
             )
         counts = Counter(item.what for item in self)
         whole = (counts[_IN_PLACE] + counts[_MODULE]) / max(
-            1, sum(number for what, number in counts.items() if what not in (_CONVOLUTION, _EXCITATION))
+            1, sum(number for what, number in counts.items() if what not in (_CONVOLUTION, _EXCITATION, _WINDOWS))
         )
         gain = "1.3 to 2" if whole >= 0.3 else "1.0 to 1.2"
         return "\n".join(
@@ -80,6 +80,7 @@ _IN_PLACE = "batch normalisation and activation where the next convolution reads
 _IN_ONE = "batch normalisation and what follows it in one operator"
 _MODULE = "depthwise filters, 1x1 convolution and what follows it in one operator"
 _CONVOLUTION = "depthwise or 1x1 convolution"
+_WINDOWS = "pooling by two"
 _EXCITATION = "squeeze-excitation where the next convolution reads"
 
 
@@ -180,6 +181,11 @@ def _rewrite(module: nn.Module, graph: fx.Graph) -> list[str]:
                 result = graph.call_function(deferred.convolve, (graph.get_attr(str(node.target)), node.args[0]))
             node.replace_all_uses_with(result)
             replaced.append(_CONVOLUTION)
+        elif (pool := _pooling(module, node)) is not None:
+            with graph.inserting_before(node):
+                arguments = node.args[0], graph.get_attr(str(node.target)), pool[1]
+                node.replace_all_uses_with(graph.call_function(deferred.pooled, arguments))
+            replaced.append(_WINDOWS)
     for node in reversed(list(graph.nodes)):
         if not node.users and node not in unused:
             graph.erase_node(node)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from simroot import ops
 from simroot.layers.norm import BatchNorm, NormalisedConv2d
 from simroot.ops import root_module as root
+from simroot.ops import window_pool
 from simroot.ops.narrow import Moments, Norm, fits_kernel
 from simroot.ops.native import serves_images
 from simroot.ops.norm import ACTIVATIONS, move_averages
@@ -83,7 +84,10 @@ def pooled(x: Value, pool: nn.Module, beta: float) -> Tensor:
         mean, var, weight, bias, _, momentum, eps = x.norm
         if can_be_pooled(x.x, mean, var, weight, bias):
             return pooled_batch_norm(x.x, mean, var, weight, bias, momentum, eps, activation=x.activation, beta=beta)
-    y: Tensor = pool(value(x))
+    images = value(x)
+    if pool.training and window_pool.fits_kernel(images):
+        return window_pool.window_pool(images, beta)
+    y: Tensor = pool(images)
     return y
 
 

@@ -25,6 +25,7 @@ from simroot.ops.similarity import cpu as _similarity_cpu  # noqa: F401
 from simroot.ops.similarity import gpu as _similarity_gpu  # noqa: F401
 from simroot.ops.similarity import similarity
 from simroot.ops.similarity.cost import similarity_cost
+from simroot.ops.window_pool import cpu as _window_pool_cpu  # noqa: F401
 
 __all__ = [
     "Kernels",
