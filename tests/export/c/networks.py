@@ -33,9 +33,10 @@ class Everything(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(3, 8, 3, stride=2, padding=1, bias=False)
-        self.norm = nn.BatchNorm2d(8)
-        self.grouped = nn.Conv2d(8, 12, 3, padding=2, dilation=2, groups=2)
+        self.stem = nn.Conv2d(3, 6, 3, stride=2, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(6)
+        self.thin = nn.Conv2d(6, 6, 3, padding=1, groups=6)
+        self.grouped = nn.Conv2d(6, 12, 3, padding=2, dilation=2, groups=2)
         self.depthwise = nn.Conv2d(12, 12, (3, 5), padding=(1, 2), groups=12)
         self.squeeze = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(12, 3, 1), nn.SiLU(), nn.Conv2d(3, 12, 1))
         self.wide = nn.Conv2d(12, 11, 1)
@@ -47,7 +48,7 @@ class Everything(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu6(self.norm(self.stem(x)))
-        x = F.hardswish(self.grouped(x))
+        x = F.hardswish(self.grouped(x + self.thin(x)))
         x = x.view(len(x), 2, 6, *x.shape[2:]).transpose(1, 2).flatten(1, 2)  # a channel shuffle
         shortcut = x
         x = F.leaky_relu(self.depthwise(x), 0.1)

@@ -62,7 +62,7 @@ def test_a_wrong_score_is_found(tmp_path: Path, programs: dict[str, HostProgram]
     assert program.selftest() == 1
 
 
-@pytest.mark.parametrize(("name", "flags"), [("clang", ()), ("gcc", ("-DSR_PORTABLE",))])
+@pytest.mark.parametrize(("name", "flags"), [("clang", ()), ("gcc", ("-DSR_PORTABLE",)), ("gcc", ("-Os",))])
 @pytest.mark.parametrize("case", ["everything", "similarities"])
 def test_clang_and_c_alone_give_the_same_bits(
     case: str, name: str, flags: tuple[str, ...], tmp_path: Path, programs: dict[str, HostProgram]
@@ -77,9 +77,9 @@ def test_clang_and_c_alone_give_the_same_bits(
 def test_the_test_program_under_sanitizers(case: str, programs: dict[str, HostProgram], tmp_path: Path) -> None:
     source = programs[case].source
     program = tmp_path / "program"
-    options = [*WARNINGS, "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-ffp-contract=off"]
+    options = [*WARNINGS, "-O1", "-march=native", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     test = source.with_name(f"{case}_test.c")
-    words = [installed("gcc"), *options, "-o", str(program), str(test), str(source), "-lm"]
+    words = [installed("gcc"), *options, "-ffp-contract=off", "-o", str(program), str(test), str(source), "-lm"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if "cannot find" in done.stderr:
         pytest.skip("the sanitizers are not installed")

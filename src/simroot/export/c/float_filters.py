@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from simroot.export.c.layers import Conv, Layer, Lp
 from simroot.export.c.text import kernel, real
 
-BLOCKS = (8, 4, 2, 1)
+WIDEST = 8
+"""Filters that lie side by side; of fewer, those that are left."""
+
 PRODUCT = "a += value * v;"
 _LANES = {1: "float", 4: "sr_four", 8: "sr_eight"}
 
@@ -60,21 +62,16 @@ def _by_blocks(
 ) -> str:
     """Functions for some filters and pixels at a time, and the loops that call them."""
     pieces, cases = [], []
+    vectors = not re.search(r"sqrtf|sr_exp", fields["term"])
     for width in widths:
-        sizes = {
-            **fields,
-            "name": name,
-            "filters": width,
-            "next": fields.get("next", "").replace("@FILTERS@", str(width)),
-        }
-        lanes = 4 if width >= 4 and not re.search(r"sqrtf|sr_exp", fields["term"]) else 1
+        sizes = {**fields, "filters": width, "given": ""}
+        lanes = 4 if vectors and width > 1 else 1
         texts = {
-            (pixels, count): kernel(file, **sizes, pixels=pixels, **_unrolled(fields, width, pixels, count))
+            (pixels, count): _text(file, f"{name}_{width}x{pixels}", sizes, _unrolled(fields, width, pixels, count))
             for pixels, count in ((4, 8), (4, 4), (4, 1), (1, 4), (1, 1))
-            if count <= width
         }
         four, one = texts[4, lanes], texts[1, 1]
-        if lanes == 4 and width == 8:
+        if lanes == 4 and width > 4:
             four = f"#ifdef SR_EIGHT\n{texts[4, 8]}#else\n{four}#endif\n"
         if lanes == 4:
             one = f"#ifdef SR_FOUR\n{texts[1, 4]}#else\n{one}#endif\n"
@@ -84,7 +81,37 @@ def _by_blocks(
             call = f"{name}_{width}x{pixels}(g, x + from, w + offset, {arguments}, bias + filter, to);"
             case = f"                    case {width * 8 + pixels}:\n{' ' * 24}{call}\n{' ' * 24}break;"
             cases.append(f"{guard}{case}\n#endif" if pixels == 4 else case)
-    return "\n".join([*pieces, kernel("f32/rows.c", **fields, **rows, name=name, cases="\n".join(cases))])
+    text, calls = "\n".join(pieces), _SWITCH.format(cases="\n".join(cases))
+    if vectors:
+        own = "j" in fields["value"]
+        sizes = {**fields, "filters": "apart", "given": ", int some" if own else ", int some, int apart"}
+        small = [_text(file, f"{name}_some_{n}", sizes, _unrolled(fields, 4, n, 4, "some")) for n in (4, 1)]
+        text = f"#ifdef SR_SMALL\n{small[0]}{small[1]}#else\n{text}#endif\n"
+        first, more = "x + from + j" if own else "x + from", arguments.replace("offset", "offset + j")
+        some = f"{first}, w + offset + j, {more}, bias + filter + j, to + j, sr_least(count - j, 4)"
+        some += "" if own else ", count"
+        calls = f"#ifdef SR_SMALL\n{_SMALL.format(name=name, arguments=some)}\n#else\n{calls}\n#endif"
+    return f"{text}\n{kernel('f32/rows.c', **fields, **rows, name=name, calls=calls)}"
+
+
+_SWITCH = """                    switch (count * 8 + pixels) {{
+{cases}
+                    default:
+                        break;
+                    }}"""
+_SMALL = """                    int j;
+                    for (j = 0; j < count; j += 4) {{
+                        if (pixels == 4) {{
+                            {name}_some_4(g, {arguments});
+                        }} else {{
+                            {name}_some_1(g, {arguments});
+                        }}
+                    }}"""
+
+
+def _text(file: str, name: str, sizes: dict[str, Any], unrolled: dict[str, str]) -> str:
+    following = sizes.get("next", "").replace("@FILTERS@", str(sizes["filters"]))
+    return kernel(file, **{**sizes, **unrolled, "name": name, "next": following})
 
 
 _WASM = """#ifdef __wasm_simd128__
@@ -92,18 +119,33 @@ _WASM = """#ifdef __wasm_simd128__
 #else"""
 
 
+_SOME_OF_FOUR = """    const sr_four some = {from[0], count > 1 ? from[1] : 0.0F, count > 2 ? from[2] : 0.0F, 0.0F};
+    return some;"""
+_SOME_OF_EIGHT = """    const sr_eight_bits places = {0, 1, 2, 3, 4, 5, 6, 7};
+    return (sr_eight)_mm256_maskload_ps(from, (__m256i)(places < count));"""
+
+
 def vectors() -> str:
     """The types of several numbers side by side, where there are such."""
-    four = kernel("f32/vector.c", name="four", bytes=16, clamp=_WASM, end="#endif")
-    return kernel("f32/vectors.c", four=four, eight=kernel("f32/vector.c", name="eight", bytes=32, clamp="", end=""))
+    four = kernel("f32/vector.c", name="four", bytes=16, clamp=_WASM, end="#endif", some=_SOME_OF_FOUR)
+    eight = kernel("f32/vector.c", name="eight", bytes=32, clamp="", end="", some=_SOME_OF_EIGHT)
+    return kernel("f32/vectors.c", four=four, eight=eight)
 
 
-def _unrolled(fields: dict[str, str], width: int, pixels: int, lanes: int) -> dict[str, str]:
-    """Sums in variables of their own, which compilers keep in registers: declared, added to and stored."""
+def _unrolled(fields: dict[str, str], width: int, pixels: int, lanes: int, some: str = "") -> dict[str, str]:
+    """Sums in variables of their own, which compilers keep in registers: declared, added to and stored.
+
+    Args:
+        fields: of the kernel.
+        width: how many filters.
+        pixels: how many of them.
+        lanes: filters of one variable.
+        some: C's name of how many filters there are, if not all.
+    """
     number = _LANES[lanes]
     places = range(0, width, lanes)
     names = {f"a{i}_{j}": (i, j) for i in range(pixels) for j in places}
-    lines = _values(fields["value"], pixels, places, lanes)
+    lines = _values(fields["value"], pixels, width, lanes, some)
     if lanes > 1:
         tables = "vf" if "next" in fields else "v"
         lines += [
@@ -119,31 +161,45 @@ def _unrolled(fields: dict[str, str], width: int, pixels: int, lanes: int) -> di
         lines += ["{", *(f"    {line}" for line in term.split("\n")), "}"] if "\n" in term else [term]
     store = "to[{place}] = sr_clamp(bias[{j}] {sign} {name}, g->low, g->high);"
     if lanes > 1:
-        limited = f"sr_clamp{number[2:]}(sr_load{number[2:]}(bias + {{j}}) {{sign}} {{name}}, g->low, g->high)"
-        store = f"sr_store{number[2:]}({limited}, to + {{place}});"
+        kind = number[2:]
+        limited = f"sr_clamp{kind}(sr_load{kind}(bias + {{j}}) {{sign}} {{name}}, g->low, g->high)"
+        store = f"sr_store{kind}({limited}, {{some}}, to + {{place}});"
+    stores = {
+        name: {
+            "place": f"{i} * g->filters + {j}",
+            "j": j,
+            "sign": fields["sign"],
+            "some": some or min(lanes, width - j),
+        }
+        for name, (i, j) in names.items()
+    }
     start = "{name} = 0" if lanes == 1 else "{name} = {{0}}"
     return {
         "number": number,
         "sums": ", ".join(start.format(name=name) for name in names),
         "terms": "\n".join(" " * 16 + line for line in lines),
-        "results": "\n".join(
-            "    " + store.format(name=name, place=f"{i} * g->filters + {j}", j=j, sign=fields["sign"])
-            for name, (i, j) in names.items()
-        ),
+        "results": "\n".join("    " + store.format(name=name, **one) for name, one in stores.items()),
     }
 
 
-def _values(value: str, pixels: int, places: Iterable[int], lanes: int) -> list[str]:
+def _values(value: str, pixels: int, width: int, lanes: int, some: str) -> list[str]:
     """What is read of each pixel: one number for all filters, or one for each."""
     read = [value.replace("i * next", f"{i} * next") for i in range(pixels)]
     if "j" not in value:
         return [f"const float value{i} = {one};" for i, one in enumerate(read)]
+    places = range(0, width, lanes)
     if lanes == 1:
         return [
             f"const float value{i}_{j} = {one.replace(' j', f' {j}')};" for i, one in enumerate(read) for j in places
         ]
-    load = f"const {_LANES[lanes]} value{{i}}_{{j}} = sr_load{_LANES[lanes][2:]}(from + {{i}} * next + {{j}});"
-    return [load.format(i=i, j=j) for i in range(pixels) for j in places]
+    kind, lines = _LANES[lanes], []
+    for i in range(pixels):
+        for j in places:
+            count, place = min(lanes, width - j), f"from + {i} * next + {j}"
+            load = f"sr_load{kind[2:]}({place})" if count == lanes else f"sr_some{kind[2:]}({place}, {count})"
+            load = f"{some} == {lanes} ? {load} : sr_some{kind[2:]}({place}, {some})" if some else load
+            lines.append(f"const {kind} value{i}_{j} = {load};")
+    return lines
 
 
 def used_widths(layers: Sequence[Layer]) -> list[int]:
@@ -153,18 +209,15 @@ def used_widths(layers: Sequence[Layer]) -> list[int]:
         for one in layers
         if isinstance(one, Conv | Lp)
     ]
-    return [width for width in BLOCKS if any(count & width or (width == 8 and count >= 8) for count in units)]
+    return sorted({width for count in units for width in (min(count, WIDEST), count % WIDEST) if width}, reverse=True)
 
 
 def blocked(weight: NDArray[Any], groups: int) -> NDArray[Any]:
-    """(filters, kh, kw, channels) as the kernels read it: of 8, 4, 2 and 1 filters side by side, tap after tap."""
+    """(filters, kh, kw, channels) as the kernels read it: eight filters side by side, tap after tap, then the rest."""
     units = len(weight) // groups
     parts = []
     for group in range(groups):
-        unit = 0
-        while unit < units:
-            count = next(width for width in BLOCKS if width <= units - unit)
-            block = weight[group * units + unit : group * units + unit + count]
+        for unit in range(0, units, WIDEST):
+            block = weight[group * units + unit : group * units + min(unit + WIDEST, units)]
             parts.append(np.moveaxis(block, 0, -1).reshape(-1))
-            unit += count
     return np.concatenate(parts)

@@ -7,6 +7,7 @@ import numpy as np
 from simroot.errors import ConfigError
 from simroot.export.c.float_filters import (
     PRODUCT,
+    WIDEST,
     blocked,
     depthwise_kernel,
     filter_kernel,
@@ -30,6 +31,7 @@ from simroot.export.c.layers import (
     Window,
 )
 from simroot.export.c.moves import cut_of
+from simroot.export.c.pools import EXTREMES, pool_kernel
 from simroot.export.c.program import Program, Rows
 from simroot.export.c.steps import Schedule, schedule
 from simroot.export.c.text import kernel, real
@@ -48,9 +50,8 @@ _UNARY = {
     "clamp": "sr_clamp(value, a, b)",
 }
 _POOLS = {
-    "max": ("corner[0]", "if (one > value) value = one;", "value"),
-    "min": ("corner[0]", "if (one < value) value = one;", "value"),
-    "average": ("0.0F", "value += one;", "value / (float)(divisor ? divisor : count)"),
+    **EXTREMES,
+    "average": ("0.0F", "value[c] + from[c]", "value[c] / (float)(divisor ? divisor : count)"),
 }
 
 
@@ -118,8 +119,15 @@ class FloatArithmetic:
         assert isinstance(layer, Gather)
         return self._gather(place, layer, x, to)
 
-    def _floats(self, place: int, what: str, values: Floats) -> str:
-        return self.program.table(place, what, "float", np.ascontiguousarray(values, dtype=np.float32))
+    def _floats(self, place: int, what: str, values: Floats, behind: str = "") -> str:
+        return self.program.table(place, what, "float", np.ascontiguousarray(values, dtype=np.float32), behind)
+
+    def _beside(self, place: int, what: str, values: Floats) -> str:
+        """Numbers of filters, several of which are read at a time, also where there are fewer."""
+        layer = self.layers[place]
+        groups = 1 if isinstance(layer, Conv) and layer.depthwise else getattr(layer, "groups", 1)
+        fewer = layer.shape[2] // groups % WIDEST
+        return self._floats(place, what, values, "SR_BEHIND" if fewer else "")
 
     def _grid(self, place: int, window: Window, groups: int = 1, clamp: tuple[float, float] = (-np.inf, np.inf)) -> str:
         layer, name = self.layers[place], f"{self.program.prefix}_grid_{place}"
@@ -140,14 +148,14 @@ class FloatArithmetic:
     def _filters(self, place: int, layer: Conv | Lp, source: str, to: str, rows: Rows) -> str:
         top, bottom, _ = rows
         clamp, groups = layer.clamp, layer.groups
-        grid, bias = self._grid(place, layer.window, groups, clamp), self._floats(place, "bias", layer.bias)
+        grid, bias = self._grid(place, layer.window, groups, clamp), self._beside(place, "bias", layer.bias)
         if isinstance(layer, Conv) and layer.depthwise and layer.centre is None:
             self._need_vectors()
             self.program.kernels.setdefault("sr_depthwise", depthwise_kernel("sr_depthwise", self._widths))
-            weights = self._floats(place, "weights", layer.weight[..., 0].transpose(1, 2, 0))
+            weights = self._beside(place, "weights", layer.weight[..., 0].transpose(1, 2, 0))
             return f"    sr_depthwise(&{grid}, {source}, {weights}, {bias}, {top}, {bottom}, {to});\n"
         if isinstance(layer, Conv):
-            weights, second = self._floats(place, "weights", blocked(layer.weight, groups)), "NULL"
+            weights, second = self._beside(place, "weights", blocked(layer.weight, groups)), "NULL"
             name = "sr_conv" if layer.centre is None else "sr_conv_pixels"
             if layer.centre is not None:
                 centre = np.broadcast_to(layer.centre, (layer.window.kernel[1], layer.weight.shape[3]))
@@ -155,8 +163,8 @@ class FloatArithmetic:
             if source == "input" and self.pixels and layer.centre is None:
                 raise ConfigError(f"{layer.name} reads pixels that are not normalised, which has no C form")
         else:
-            weights = self._floats(place, "templates", blocked(layer.templates, groups))
-            second = self._floats(place, "factors", blocked(layer.factors, groups))
+            weights = self._beside(place, "templates", blocked(layer.templates, groups))
+            second = self._beside(place, "factors", blocked(layer.factors, groups))
             name = f"sr_lp_{real(layer.order)[:-1].replace('.', '_').replace('-', 'm')}"
         self._need_filters(name, layer)
         return f"    {name}(&{grid}, {source}, {weights}, {second}, {bias}, {top}, {bottom}, {to});\n"
@@ -203,10 +211,9 @@ class FloatArithmetic:
             self.program.kernels[name] = kernel("f32/pool_mex.c")
             return name
         start, step, result = _POOLS[layer.kind]
-        parameters = ", int divisor" if layer.kind == "average" else ""
-        unused = "" if layer.kind == "average" else "(void)count;"
-        fields = {"start": start, "step": step, "result": result, "parameters": parameters, "unused": unused}
-        self.program.kernels[name] = kernel("f32/pool.c", kind=layer.kind, what=layer.kind, **fields)
+        more = ("int divisor", "divisor") if layer.kind == "average" else ("", "")
+        fields = {"what": layer.kind, "type": "float", "sum": "float", "start": start, "step": step, "result": result}
+        self.program.kernels[name] = pool_kernel(name, fields, *more)
         return name
 
     def _unary(self, layer: Unary, x: str, to: str, count: int) -> str:

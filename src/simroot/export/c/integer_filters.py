@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from simroot.export.c.integers import Whole, WholeLayer
 from simroot.export.c.layers import Conv, Floats, Layer, Lp, Window
 from simroot.export.c.text import kernel
+from simroot.export.c.wide import Wide
 
 _DOTS: Mapping[int, Mapping[str, str]] = {
     8: {
@@ -62,6 +63,7 @@ class Filters:
         window, dot, total, zero: statements and expressions.
         parameters, behind: declarations of the other tables.
         helpers: functions that it calls, by name, as text.
+        wide: how eight filters are computed at a time, if they are anywhere.
     """
 
     name: str
@@ -78,11 +80,16 @@ class Filters:
     more: Tables = field(default_factory=list)
     behind: str = ""
     zero: str = "g->out_zero"
+    wide: Wide | None = None
 
     def text(self, name: str, **types: str) -> str:
         """The function."""
         fields = {key: getattr(self, key) for key in ("what", "window", "dot", "total", "weight", "zero", "parameters")}
-        return kernel("i8/filters.c", name=name, **fields, more=self.behind, **types)
+        fields |= {"name": name, "more": self.behind, **types}
+        if self.wide is None:
+            return kernel("i8/filters.c", **fields, wide="")
+        function = self.wide.function(**fields)
+        return f"{function}\n{kernel('i8/filters.c', **fields, wide=self.wide.call(name))}"
 
 
 def room(layer: Layer) -> int:
@@ -130,10 +137,13 @@ def _convolution(one: WholeLayer, layer: Conv) -> Filters:
     name, parameters, helpers = "sr_conv", "", {"forms": kernel("i8/forms.c")}
     helpers["dot8"] = _dot(8)
     if layer.centre is None:
+        wide = Wide(8, "sr_wide_window", "_mm_cvtepi8_epi16", "(int16_t)g->zero", whole=True)
         window = "sr_window(g, x, down, rows, at, group, length, room, i);"
         helpers |= {name: kernel(f"i8/{name}.c") for name in ("gather", "widen", "window")}
     else:
         name, parameters = "sr_conv_pixels", ", const uint8_t *centre"
+        less = "k < taps * g->channels ? centre[k] : less[k - taps * g->channels]"
+        wide = Wide(8, "sr_wide_pixels", "_mm_cvtepu8_epi16", less, passed="centre")
         window = _window("sr_subtract(bytes, centre, length, room, i)", fill="centre")
         helpers |= {name: kernel(f"i8/{name}.c") for name in ("gather", "centre")}
         centre = np.broadcast_to(c["centre"], layer.weight.shape[1:])
@@ -150,6 +160,7 @@ def _convolution(one: WholeLayer, layer: Conv) -> Filters:
         helpers=helpers,
         weight="int8_t",
         parameters=parameters,
+        wide=wide,
     )
 
 
@@ -176,6 +187,7 @@ def _products(one: WholeLayer) -> Filters:
             "gather": kernel("i8/gather.c"),
             "square": kernel("i8/squares.c"),
         },
+        wide=Wide(16, "sr_wide_squares", "_mm_cvtepi8_epi16", "(int16_t)g->zero", zeros="zeros"),
         **_zeros(c),
     )
 

@@ -12,6 +12,7 @@ from simroot.export.c.integer_filters import filters, is_dense, parts, room
 from simroot.export.c.integers import EXP2, WholeLayer
 from simroot.export.c.layers import Affine, Binary, Concat, Conv, Gather, Layer, Lp, Mex, Pool, Unary, Window
 from simroot.export.c.moves import cut_of
+from simroot.export.c.pools import EXTREMES, pool_kernel
 from simroot.export.c.program import Program, Rows
 from simroot.export.c.steps import Schedule, schedule
 from simroot.export.c.text import kernel, real, table
@@ -25,12 +26,11 @@ _KINDS: dict[str, type[np.generic]] = {
     "uint32_t": np.uint32,
 }
 _POOLS = {
-    "max": ("corner[0]", "if (one > value) value = one;", "value"),
-    "min": ("corner[0]", "if (one < value) value = one;", "value"),
+    **EXTREMES,
     "average": (
         "0",
-        "value += one;",
-        "sr_mean(value + (divisor ? (divisor - count) * zero : 0), divisor ? divisor : count)",
+        "value[c] + from[c]",
+        "sr_mean(value[c] + (divisor ? (divisor - count) * zero : 0), divisor ? divisor : count)",
     ),
 }
 
@@ -88,10 +88,11 @@ class IntegerArithmetic:
             self._need(name, kernel("i8/pool_mex.c", name=name, type=kind, low=low, high=high))
         else:
             start, step, result = _POOLS[layer.kind]
-            parameters = ", int divisor, int32_t zero" if layer.kind == "average" else ""
-            unused = "" if layer.kind == "average" else "(void)count;"
-            fields = {"start": start, "step": step, "result": result, "parameters": parameters, "unused": unused}
-            self._need(name, kernel("i8/pool.c", name=name, type=kind, what=layer.kind, **fields))
+            more, added = ("", ""), kind
+            if layer.kind == "average":
+                more, added = ("int divisor, int32_t zero", "divisor, zero"), "int32_t"
+            fields = {"what": layer.kind, "type": kind, "sum": added, "start": start, "step": step, "result": result}
+            self._need(name, pool_kernel(name, fields, *more))
         return f"    {name}(&{self._grid(place, layer.window)}, {source}{extra}, {rows.top}, {rows.bottom}, {to});\n"
 
     def call(self, place: int, sources: list[str], to: str, room: str, rows: Rows) -> str:
@@ -100,19 +101,22 @@ class IntegerArithmetic:
         one, layer, x = self.whole[place], self.layers[place], sources[0]
         c, pixels, channels = one.constants, rows.number * layer.shape[1], layer.shape[2]
         if isinstance(layer, Mex):
+            self._need("forms", kernel("i8/forms.c"))
             self._need("mex", kernel("i8/mex.c"))
             sizes = f"{pixels}, {c['offsets'].shape[1]}, {channels}"
             offsets = self._table(place, "offsets", "int16_t", c["offsets"])
             return f"    sr_mex({x}, {sizes}, {offsets}, {_number(c['count'])}, {_number(c['moved'])}, {to});\n"
         if isinstance(layer, Affine):
-            name = f"sr_affine_{self.types[layer.inputs[0]][:-2]}_{self.types[place][:-2]}"
-            self._need(
-                name, kernel("i8/affine.c", name=name, input=self.types[layer.inputs[0]], output=self.types[place])
-            )
+            read, output = self.types[layer.inputs[0]], self.types[place]
+            name = f"sr_affine_{read[:-2]}_{output[:-2]}"
+            self._need_wide()
+            kinds = {"input": read, "read": read[:-2], "output": output, "kind": output[:-2]}
+            self._need(name, kernel("i8/affine.c", name=name, **kinds))
             tables = f"{self._factors(place)}, {self._table(place, 'bias', 'int32_t', c['bias'])}"
             numbers = ", ".join(map(_number, (c["zero"], c["low"], c["high"])))
             return f"    {name}({x}, {pixels}, {channels}, {tables}, {numbers}, {to});\n"
         if isinstance(layer, Unary):
+            self._need("forms", kernel("i8/forms.c"))
             self._need("look up", kernel("i8/unary.c"))
             values = self._table(place, "values", "int8_t", c["table"])
             return f"    sr_look_up({x}, {pixels * channels}, {values}, {to});\n"
@@ -122,6 +126,10 @@ class IntegerArithmetic:
             return self._concat(place, layer, sources, to)
         assert isinstance(layer, Gather)
         return self._gather(place, layer, x, to)
+
+    def _need_wide(self) -> None:
+        self._need("forms", kernel("i8/forms.c"))
+        self._need("wide", kernel("i8/wide.c"))
 
     def _need(self, name: str, text: str) -> None:
         self.program.kernels.setdefault(name, text)
@@ -170,10 +178,12 @@ class IntegerArithmetic:
 
     def _filters(self, place: int, layer: Conv | Lp, source: str, to: str, rows: Rows, room: str) -> str:
         made, output = filters(self.whole[place]), self.types[place]
-        for helper, text in made.helpers.items():
+        read = self.types[layer.inputs[0]]
+        helpers = made.helpers | (made.wide.helpers(input=read) if made.wide else {})
+        for helper, text in helpers.items():
             self._need(helper, text)
         name = f"{made.name}_{output[:-2]}"
-        self._need(name, made.text(name, input=self.types[self.layers[place].inputs[0]], output=output))
+        self._need(name, made.text(name, input=read, output=output, kind=output[:-2]))
         tables = [self._table(place, *table) for table in made.tables]
         more = [self._table(place, *table) for table in made.more]
         bias = self._table(place, "bias", "int32_t", made.bias)
@@ -195,9 +205,10 @@ class IntegerArithmetic:
     def _depthwise(self, place: int, layer: Conv, source: str, to: str, rows: Rows) -> str:
         c, output = self.whole[place].constants, self.types[place]
         name = f"sr_depthwise_{output[:-2]}"
-        self._need("forms", kernel("i8/forms.c"))
+        self._need_wide()
         self._need("planes", kernel("i8/planes.c"))
-        self._need(name, kernel("i8/depthwise.c", name=name, output=output))
+        self._need("wide plane", kernel("i8/wide_plane.c"))
+        self._need(name, kernel("i8/depthwise.c", name=name, output=output, kind=output[:-2]))
         weights = self._table(place, "weights", "int8_t", c["weight"][..., 0].transpose(1, 2, 0))
         bias = self._table(place, "bias", "int32_t", c["bias"])
         tables = f"{weights}, {self._factors(place)}, {bias}"
@@ -211,6 +222,7 @@ class IntegerArithmetic:
         numbers = [*zeros, *([c["multiplier"]] if "multiplier" in c else c["factors"]), c["shift"]]
         numbers += [one.numbers.zero, c["low"], c["high"]]
         name, file = ("sr_multiply", "product") if "multiplier" in c else ("sr_weigh", "sum")
+        self._need_wide()
         self._need(name, kernel(f"i8/{file}.c"))
         return f"    {name}({sources[0]}, {sources[1]}, {sizes}, {', '.join(map(_number, numbers))}, {to});\n"
 

@@ -35,12 +35,12 @@ class Program:
     flash: dict[int, int] = field(default_factory=dict)
     _numbers: dict[tuple[str, bytes], str] = field(default_factory=dict)
 
-    def table(self, place: int, what: str, kind: str, values: NDArray[Any]) -> str:
+    def table(self, place: int, what: str, kind: str, values: NDArray[Any], behind: str = "") -> str:
         """Add constants of a layer, once if they are the same as others, and give their name."""
-        key = (kind, values.tobytes())
+        key = (kind + behind, values.tobytes())
         if key not in self._numbers:
             name = self._numbers[key] = f"{self.prefix}_{what}_{place}"
-            self.tables.append(table(kind, name, values))
+            self.tables.append(table(kind, name, values, behind))
             self.flash[place] = self.flash.get(place, 0) + values.size * _BYTES[kind]
         return self._numbers[key]
 

@@ -53,13 +53,14 @@ def real(value: float) -> str:
     return f"{text}F" if re.search(r"[.e]", text) else f"{text}.0F"
 
 
-def table(kind: str, name: str, values: NDArray[Any]) -> str:
-    """A constant array."""
+def table(kind: str, name: str, values: NDArray[Any], behind: str = "") -> str:
+    """A constant array, with as many zeros behind it as a macro of C says."""
     flat = np.asarray(values).reshape(-1)
     if np.issubdtype(flat.dtype, np.floating) and not np.isfinite(flat).all():
         raise ConfigError(f"weights for the table {name} are not finite; train the network again")
     words = [real(value) for value in flat] if kind == "float" else [str(int(value)) for value in flat]
-    return f"static const {kind} {name}[{len(words)}] = {{\n{_wrapped(words)}\n}};\n"
+    size = f"{len(words)} + {behind}" if behind else f"{len(words)}"
+    return f"static const {kind} {name}[{size}] = {{\n{_wrapped(words)}\n}};\n"
 
 
 def _wrapped(words: Iterable[str]) -> str:

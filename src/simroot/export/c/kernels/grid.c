@@ -5,6 +5,11 @@
 #define SR_MAYBE
 #endif
 
+/* Whether channels are computed eight and four at a time, where size does not count and compilers have vectors for them. */
+#if defined(__GNUC__) && !defined(SR_PORTABLE) && !defined(__OPTIMIZE_SIZE__) && (defined(__SSE2__) || defined(__aarch64__))
+#define SR_MANY
+#endif
+
 /* Filters on a grid: sizes in pixels, channels last. */
 typedef struct {
     int height, width, channels;

@@ -1,6 +1,6 @@
-/* @FILTERS@ channels at @PIXELS@ pixels side by side: products with a filter of each channel's own. */
-static void @NAME@_@FILTERS@x@PIXELS@(const sr_grid *g, const float *x, const float *w, int rows, int pieces,
-    const float *bias, float *to)
+/* Channels and pixels side by side: products with a filter of each channel's own. */
+static void @NAME@(const sr_grid *g, const float *x, const float *w, int rows, int pieces,
+    const float *bias, float *to@GIVEN@)
 {
     const int row = g->width * g->channels * g->apart_y, tap = g->channels * g->apart_x;
     const int next = g->channels * g->step_x;

@@ -11,7 +11,7 @@ static void @NAME@(const sr_grid *g, const @INPUT@ *x, const float *w, @MORE@con
     for (group = 0; group < groups; ++group) {
         for (unit = 0; unit < units; unit += count) {
             const int filter = group * units + unit;
-            count = units - unit >= 8 ? 8 : units - unit >= 4 ? 4 : units - unit >= 2 ? 2 : 1;
+            count = sr_least(units - unit, 8);
             for (row = top; row < bottom; ++row) {
                 const int start_y = row * g->step_y - g->pad_y;
                 int first_y, last_y, pixels;
@@ -34,11 +34,7 @@ static void @NAME@(const sr_grid *g, const @INPUT@ *x, const float *w, @MORE@con
                     }
                     to = y + ((row - top) * g->out_width + column) * g->filters + filter;
 @WINDOW@
-                    switch (count * 8 + pixels) {
-@CASES@
-                    default:
-                        break;
-                    }
+@CALLS@
                 }
             }
         }

@@ -1,6 +1,6 @@
-/* @FILTERS@ filters at @PIXELS@ pixels side by side: @WHAT@. */
-static void @NAME@_@FILTERS@x@PIXELS@(const sr_grid *g, const @INPUT@ *x, const float *w@PARAMETERS@, int rows,
-    int pieces, int length, const float *bias, float *to)
+/* @WHAT@: filters and pixels side by side. */
+static void @NAME@(const sr_grid *g, const @INPUT@ *x, const float *w@PARAMETERS@, int rows,
+    int pieces, int length, const float *bias, float *to@GIVEN@)
 {
     const int depth = g->channels / g->groups, row = g->width * g->channels * g->apart_y;
     const int tap = g->channels * g->apart_x, next = g->channels * g->step_x;

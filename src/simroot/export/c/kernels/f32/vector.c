@@ -7,9 +7,15 @@ SR_MAYBE static inline sr_@NAME@ sr_load_@NAME@(const float *from)
     return *(const sr_@NAME@_anywhere *)from;
 }
 
-SR_MAYBE static inline void sr_store_@NAME@(sr_@NAME@ value, float *to)
+/* Fewer, where what is behind them may not be read. */
+SR_MAYBE static inline sr_@NAME@ sr_some_@NAME@(const float *from, int count)
 {
-    *(sr_@NAME@_anywhere *)to = value;
+@SOME@
+}
+
+SR_MAYBE static inline void sr_store_@NAME@(sr_@NAME@ value, int count, float *to)
+{
+    memcpy(to, &value, (size_t)count * sizeof *to);
 }
 
 SR_MAYBE static inline sr_@NAME@ sr_absolute_@NAME@(sr_@NAME@ value)

@@ -13,13 +13,26 @@
 #else
 #define SR_PIXELS 1
 #endif
+/* Where size counts, four filters at a time by one function. */
+#if defined(SR_FOUR) && defined(__OPTIMIZE_SIZE__)
+#define SR_SMALL
+#endif
 /* From how many filters on: code for fewer is left out where size counts. */
-#ifdef __OPTIMIZE_SIZE__
+#if defined(__OPTIMIZE_SIZE__) && !defined(SR_SMALL)
 #define SR_LEAST 4
 #else
 #define SR_LEAST 1
 #endif
 #if defined(SR_FOUR) && defined(__AVX__)
 #define SR_EIGHT
+#include <immintrin.h>
 @EIGHT@
+#endif
+/* What is read behind the last of fewer filters than a vector holds. */
+#if defined(SR_EIGHT)
+#define SR_BEHIND 7
+#elif defined(SR_FOUR)
+#define SR_BEHIND 3
+#else
+#define SR_BEHIND 0
 #endif

@@ -7,7 +7,7 @@ static void @NAME@(const sr_grid *g, const @INPUT@ *x, int parts, int length, co
     const int units = g->filters / g->groups, all = parts * length, rows = g->kernel_y / parts;
     const int kept = parts > 1 ? 2 : 0; /* sums of all filters, until the last part has come */
     int16_t *const room = (int16_t *)(sums + (parts > 1 ? 2 * (units + units % 2) : 4));
-    int row, column, group, part, unit, i, j;
+    int row, column, group, part, unit, i, j;@WIDE@
     for (row = top; row < bottom; ++row) {
         for (column = 0; column < g->out_width; column += 2) {
             const int pixels = column + 1 < g->out_width ? 2 : 1;

@@ -16,6 +16,9 @@
 #elif defined(__SSE2__)
 #define SR_FORM_X86
 #include <immintrin.h>
+#ifdef __AVX2__
+#define SR_WIDE
+#endif
 #else
 #define SR_FORM_PORTABLE
 #endif

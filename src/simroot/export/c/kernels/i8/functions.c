@@ -42,21 +42,22 @@ static uint32_t sr_exp2(uint32_t t)
 /* 4096 * log2(value), rounded down, for a value above 0: twelve squarings. */
 static int32_t sr_log2(uint32_t value)
 {
-    int32_t found = 31;
-    uint64_t m;
-    int bit;
+    int32_t found = 31, bit;
+#if defined(__ARM_FEATURE_CLZ) || defined(__aarch64__) || defined(__x86_64__) || defined(__wasm__)
+    const int zeros = __builtin_clz(value);
+    value <<= zeros;
+    found -= zeros;
+#else
     while ((value & 0x80000000u) == 0) {
         value <<= 1;
         --found;
     }
-    m = value;
+#endif
     for (bit = 0; bit < 12; ++bit) {
-        m = m * m >> 31;
-        found *= 2;
-        if (m >> 32 != 0) {
-            m >>= 1;
-            ++found;
-        }
+        const uint64_t square = (uint64_t)value * value;
+        const uint32_t over = (uint32_t)(square >> 63);
+        value = (uint32_t)(over ? square >> 32 : square >> 31);
+        found = 2 * found + (int32_t)over;
     }
     return found;
 }

@@ -1,8 +1,15 @@
+@include i8/wide_mex.c
 /* MEX units over the channels of each pixel, in units of 1 / 256 of a factor of two. */
 static void sr_mex(const int16_t *x, int pixels, int channels, int units, const int16_t *offsets, int32_t count, int32_t moved,
     int16_t *y)
 {
     int pixel, c, r;
+#ifdef SR_WIDE
+    if (units * ((channels + 7) / 8 * 8) <= SR_WIDE_TERMS) {
+        sr_mex_wide(x, pixels, channels, units, offsets, count, moved, y);
+        return;
+    }
+#endif
     for (pixel = 0; pixel < pixels; ++pixel) {
         for (r = 0; r < units; ++r) {
             const int16_t *o = offsets + r * channels;
