@@ -4,7 +4,7 @@
 
 Of the students who are not in the validation part, so many photos are taken, of each sign as many. Network and recipe
 are the same on both sides, the recipe the one that the defaults take for so many images. Accuracy is the last epoch's,
-on the photos of the last fifth of the students. Rows that are in the file are kept.
+on the photos of the last fifth of the students. Rows of these weights that are in the file are kept.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,24 +40,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     torch.set_num_threads(1)
     rows = json.loads(arguments.out.read_text(encoding="utf-8"))["rows"] if arguments.out.exists() else []
+    described = weights_of(arguments.start).described
+    network = {"model": described["model"], "overrides": described["overrides"], "weights": described["accuracy"]}
+    rows = [row for row in rows if all(row.get(key) == value for key, value in network.items())]
     done = {(row["start"], row["photos"], row["seed"]) for row in rows}
-    size = weights_of(arguments.start).described["image_size"]
-    data = by_student(arguments.hands, image_size=size)
+    data = by_student(arguments.hands, image_size=described["image_size"])
     for photos in arguments.photos:
         for seed in arguments.seeds:
             for start in (None, arguments.start):
                 if (start, photos, seed) not in done:
-                    rows.append(measure(data, photos, seed, start, arguments.start))
+                    rows.append({**network, **measure(data, photos, seed, start, described)})
                     print({key: rows[-1][key] for key in ("photos", "seed", "start", "accuracy")}, file=sys.stderr)
                     text = json.dumps({"rows": rows, "versions": versions()}, indent=1)
                     write_text(arguments.out, text + "\n")
     return 0
 
 
-def measure(data: ImageData, photos: int, seed: int, start: str | None, network: str) -> dict[str, Any]:
-    """The row of one training."""
+def measure(data: ImageData, photos: int, seed: int, start: str | None, described: Mapping[str, Any]) -> dict[str, Any]:
+    """The row of one training of the network that weights are described as."""
     part = replace(data, train=data.train.subset(stratified(data.train.labels, photos, seed=seed)[0]))
-    described = weights_of(network).described
     how = recipe(**{**choose(part).changes, "seed": seed, "patience": None})
     with tempfile.TemporaryDirectory() as folder:
         run = train(
@@ -72,7 +73,6 @@ def measure(data: ImageData, photos: int, seed: int, start: str | None, network:
         )
         summary = json.loads((run.path / "summary.json").read_text(encoding="utf-8"))
     return {
-        "network": network,
         "start": start,
         "photos": photos,
         "validation": len(data.val),
