@@ -53,6 +53,16 @@ def test_what_is_written(exported: Exported) -> None:
     assert card["measured"]["accuracy"] == exported.accuracy
 
 
+@pytest.mark.slow
+def test_a_page_of_20_000_parameters_is_below_100_kilobytes(tmp_path: Path) -> None:
+    need_compiler()
+    model = create_model("simnet_mixed", 10, channels=25, depth=1, degree=4)
+    given = {**options(32, 32), "classes": [f"class {number}" for number in range(10)]}
+    exported = to_web(model, tmp_path / "page", (3, 32, 32), **given)
+    assert sum(one.numel() for one in model.parameters()) == 19_712
+    assert 78_848 < exported.size < 100 * 1024
+
+
 def test_the_page_loads_nothing_from_elsewhere(exported: Exported) -> None:
     wasmtime = pytest.importorskip("wasmtime")
     module = wasmtime.Module.from_file(wasmtime.Engine(), str(exported.path / "model.wasm"))

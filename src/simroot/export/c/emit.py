@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from simroot.export.c.calls import write_calls
-from simroot.export.c.layers import Image
+from simroot.export.c.layers import Conv, Image, Layer, Lp, Pool
 from simroot.export.c.program import Arithmetic
 from simroot.export.c.text import functions, identifier, kernel, real, string, table
 from simroot.export.description import Description
@@ -56,7 +56,7 @@ def _fields(arithmetic: Arithmetic, description: Description, examples: Examples
     kernels = "\n".join(program.kernels.values())
     kernels = "\n".join(
         (
-            kernel("grid.c", limits=arithmetic.limits),
+            kernel("grid.c", limits=arithmetic.limits, size=_size(layers)),
             *program.prelude,
             functions(arithmetic.functions, kernels),
             kernels,
@@ -101,6 +101,13 @@ def _fields(arithmetic: Arithmetic, description: Description, examples: Examples
         "lowest": real(-examples.tolerance),
         "highest": real(examples.tolerance),
     }
+
+
+def _size(layers: list[Layer]) -> str:
+    """C's type of sizes in pixels and channels where size counts: each layer has a dozen of them."""
+    windows = [astuple(layer.window) for layer in layers if isinstance(layer, Conv | Lp | Pool)]
+    largest = max(max(layer.shape) for layer in layers), max((max(map(max, one)) for one in windows), default=0)
+    return "int16_t" if max(largest) < 2**15 else "int"
 
 
 _THRESHOLDS = """

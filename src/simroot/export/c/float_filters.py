@@ -88,7 +88,7 @@ def _by_blocks(
         small = [_text(file, f"{name}_some_{n}", sizes, _unrolled(fields, 4, n, 4, "some")) for n in (4, 1)]
         text = f"#ifdef SR_SMALL\n{small[0]}{small[1]}#else\n{text}#endif\n"
         first, more = "x + from + j" if own else "x + from", arguments.replace("offset", "offset + j")
-        some = f"{first}, w + offset + j, {more}, bias + filter + j, to + j, sr_least(count - j, 4)"
+        some = f"g, {first}, w + offset + j, {more}, bias + filter + j, to + j, sr_least(count - j, 4)"
         some += "" if own else ", count"
         calls = f"#ifdef SR_SMALL\n{_SMALL.format(name=name, arguments=some)}\n#else\n{calls}\n#endif"
     return f"{text}\n{kernel('f32/rows.c', **fields, **rows, name=name, calls=calls)}"
@@ -102,9 +102,9 @@ _SWITCH = """                    switch (count * 8 + pixels) {{
 _SMALL = """                    int j;
                     for (j = 0; j < count; j += 4) {{
                         if (pixels == 4) {{
-                            {name}_some_4(g, {arguments});
+                            {name}_some_4({arguments});
                         }} else {{
-                            {name}_some_1(g, {arguments});
+                            {name}_some_1({arguments});
                         }}
                     }}"""
 
@@ -119,7 +119,10 @@ _WASM = """#ifdef __wasm_simd128__
 #else"""
 
 
-_SOME_OF_FOUR = """    const sr_four some = {from[0], count > 1 ? from[1] : 0.0F, count > 2 ? from[2] : 0.0F, 0.0F};
+_SOME_OF_FOUR = """    sr_four some = {0};
+    some[0] = from[0];
+    some[1] = count > 1 ? from[1] : 0.0F;
+    some[2] = count > 2 ? from[2] : 0.0F;
     return some;"""
 _SOME_OF_EIGHT = """    const sr_eight_bits places = {0, 1, 2, 3, 4, 5, 6, 7};
     return (sr_eight)_mm256_maskload_ps(from, (__m256i)(places < count));"""

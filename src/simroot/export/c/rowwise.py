@@ -66,8 +66,8 @@ class Chain:
         if windowed(layer) is not None:
             text += (
                 f"{indent}sr_grid window = {self._grid(depth)};\n"
-                f"{indent}window.height = last{before} - first{before};\n"
-                f"{indent}window.pad_y = first{before} - start{before};\n"
+                f"{indent}window.height = (sr_size)(last{before} - first{before});\n"
+                f"{indent}window.pad_y = (sr_size)(first{before} - start{before});\n"
             )
         sources = [rows if source == place else f"{self.pointer(source)} + {row} * {length}" for source in layer.inputs]
         return text + self._call(depth, sources, to, Rows("0", "1", 1), indent)

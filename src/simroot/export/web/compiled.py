@@ -12,10 +12,10 @@ from simroot.errors import ExportError
 from simroot.export.c.text import kernel
 
 _HEADERS = ("string.h", "math.h")
-# For size (-Os), which a visitor waits for: the code is a third to two thirds smaller than with -O3. Hosted: memcpy and
-# fabsf are known to the compiler, which writes instructions for them, so that no library is needed.
+# For size (-Os), which a visitor waits for: the code is a third to two thirds smaller than with
+# -O3. Hosted: memcpy and fabsf are known to the compiler, which writes instructions for them: no library is needed.
 _FLAGS = ("--target=wasm32-freestanding", "-fhosted", "-msimd128", "-mbulk-memory", "-Os", "-std=c99")
-_LINK = ("-nostdlib", "-Wl,--no-entry", "-Wl,--strip-all", "-Wl,-z,stack-size=65536")
+_LINK = ("--no-entry", "--strip-all", "--compress-relocations", "-z", "stack-size=65536")
 
 
 def require() -> None:
@@ -44,19 +44,19 @@ def compile_module(folder: Path, name: str, module: Path, pictures: bool, **fiel
     for header in _HEADERS:
         (folder / header).write_text(kernel(f"web/{header}"), encoding="utf-8")
     parts = ["network.c", *(["picture.c"] if pictures else [])]
-    source = folder / f"{name}_web.c"
+    source, compiled = folder / f"{name}_web.c", folder / f"{name}_web.o"
     text = "\n".join(kernel(f"web/{part}", name=name, upper=name.upper(), **fields) for part in parts)
-    source.write_text(text, encoding="utf-8")
-    words = [sys.executable, "-m", "ziglang", "cc", *_FLAGS, "-ffp-contract=off", *_LINK, "-isystem", str(folder)]
+    source.write_text(f'#include "{name}.c"\n{text}', encoding="utf-8")
+    _run(folder, "cc", *_FLAGS, "-ffp-contract=off", "-isystem", folder, "-c", source, "-o", compiled)
+    _run(folder, "wasm-ld", *_LINK, compiled, "-o", module)
+    module.chmod(0o644)
+
+
+def _run(folder: Path, *words: str | Path) -> None:
+    """A command of ziglang, with its caches in a folder."""
     caches = {f"ZIG_{kind}_CACHE_DIR": str(folder / "cache") for kind in ("GLOBAL", "LOCAL")}
-    done = subprocess.run(
-        [*words, "-o", str(module), str(source), str(folder / f"{name}.c")],
-        env={**os.environ, **caches},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode or not module.is_file():
+    command = [sys.executable, "-m", "ziglang", *map(str, words)]
+    done = subprocess.run(command, env={**os.environ, **caches}, capture_output=True, text=True, check=False)
+    if done.returncode:
         lines = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()
         raise ExportError(f"ziglang refuses the C text: {(lines or ['without a word'])[0]}")
-    module.chmod(0o644)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -50,8 +51,8 @@ def to_web(model: nn.Module, path: str | Path, input_size: Sequence[int], **opti
         )
     with folder_appearing(path, "index.html", lambda found: {*PAGE, FILE, f"{FILE}.json", CLASSES}) as folder:
         for name in PAGE:
-            source = resources.files("simroot.export.web").joinpath("page", name)
-            (folder / name).write_bytes(source.read_bytes())
+            text = resources.files("simroot.export.web").joinpath("page", name).read_text(encoding="utf-8")
+            (folder / name).write_text(re.sub(r"\n\s+", "\n", text), encoding="utf-8")  # a visitor reads no indentation
         exported = _written(job, arithmetic, folder / FILE, options, inside=True)
         return replace(exported, size=sum(file.stat().st_size for file in folder.iterdir()))
 

@@ -11,9 +11,14 @@
 #endif
 
 /* Filters on a grid: sizes in pixels, channels last. */
+#ifdef __OPTIMIZE_SIZE__
+typedef @SIZE@ sr_size;
+#else
+typedef int sr_size;
+#endif
 typedef struct {
-    int height, width, channels;
-    int out_height, out_width, filters;
-    int kernel_y, kernel_x, step_y, step_x, pad_y, pad_x, apart_y, apart_x, groups;
+    sr_size height, width, channels;
+    sr_size out_height, out_width, filters;
+    sr_size kernel_y, kernel_x, step_y, step_x, pad_y, pad_x, apart_y, apart_x, groups;
     @LIMITS@
 } sr_grid;

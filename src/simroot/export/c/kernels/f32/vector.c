@@ -15,7 +15,11 @@ SR_MAYBE static inline sr_@NAME@ sr_some_@NAME@(const float *from, int count)
 
 SR_MAYBE static inline void sr_store_@NAME@(sr_@NAME@ value, int count, float *to)
 {
-    memcpy(to, &value, (size_t)count * sizeof *to);
+    if (count == @BYTES@ / 4) {
+        *(sr_@NAME@_anywhere *)to = value;
+    } else {
+        memcpy(to, &value, (size_t)count * sizeof *to);
+    }
 }
 
 SR_MAYBE static inline sr_@NAME@ sr_absolute_@NAME@(sr_@NAME@ value)

@@ -28,7 +28,7 @@
 #include <immintrin.h>
 @EIGHT@
 #endif
-/* What is read behind the last of fewer filters than a vector holds. */
+/* What is read behind the last of fewer filters than are read at a time. */
 #if defined(SR_EIGHT)
 #define SR_BEHIND 7
 #elif defined(SR_FOUR)
