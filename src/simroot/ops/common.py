@@ -105,6 +105,11 @@ def beta_tensor(beta: float | Tensor, like: Tensor) -> Tensor:
     return torch.tensor(beta, dtype=like.dtype, device=like.device)
 
 
+def channels_last(like: Tensor, shape: Sequence[int]) -> Tensor:
+    """Memory for images of a shape, of the kind of others, channels-last."""
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
+
+
 def differentiable_vjp(
     function: Callable[..., Tensor | tuple[Tensor, ...]],
     inputs: Sequence[Tensor | None],

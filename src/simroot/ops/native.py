@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
@@ -171,6 +171,14 @@ def serves_images(x: Tensor, *others: Tensor) -> bool:
     if x.ndim != 4 or has_torch_function((x, *others)) or not has_native(x) or torch.is_autocast_enabled("cpu"):
         return False
     return x.is_contiguous(memory_format=torch.channels_last)
+
+
+def serves_together(x: Tensor, others: Iterable[tuple[Tensor | None, Sequence[int]]]) -> bool:
+    """Whether kernels serve images beside tensors that are not None, which must have these shapes and x's kind."""
+    given = [(tensor, shape) for tensor, shape in others if tensor is not None]
+    return serves_images(x, *(tensor for tensor, _ in given)) and all(
+        tensor.shape == tuple(shape) and (tensor.dtype, tensor.device) == (x.dtype, x.device) for tensor, shape in given
+    )
 
 
 def laid_out(**tensors: Tensor | None) -> dict[str, Tensor | None]:

@@ -12,8 +12,8 @@ from simroot.errors import ExportError
 from simroot.export.c.text import kernel
 
 _HEADERS = ("string.h", "math.h")
-# For size (-Os), which a visitor waits for: the code is a third to two thirds smaller than with
-# -O3. Hosted: memcpy and fabsf are known to the compiler, which writes instructions for them: no library is needed.
+# For size (-Os), which a visitor waits for: the code is a third to two thirds smaller than with -O3. Hosted: memcpy and
+# fabsf are known to the compiler, which writes instructions for them, so that no library is needed.
 _FLAGS = ("--target=wasm32-freestanding", "-fhosted", "-msimd128", "-mbulk-memory", "-Os", "-std=c99")
 _LINK = ("--no-entry", "--strip-all", "--compress-relocations", "-z", "stack-size=65536")
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from simroot.ops.mex.operator import Size, channels_last
+from simroot.ops.common import channels_last
+from simroot.ops.mex.operator import Size
 from simroot.ops.native import run
 
 _PURPOSE = "a MEX kernel"

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from simroot.ops.common import differentiable_vjp, no_autocast, plain_gradient
+from simroot.ops.common import channels_last, differentiable_vjp, no_autocast, plain_gradient
 from simroot.ops.mex.dense import summed_mex_dense
 from simroot.ops.mex.windows import plain_mex_pool
 
@@ -63,11 +63,6 @@ def _mex_pool_backward_shape(
     grad: Tensor, x: Tensor, beta: Tensor, kernel: Size, stride: Size, padding: Size, beta_needed: bool
 ) -> tuple[Tensor, Tensor]:
     return channels_last(x, x.shape), beta.new_empty(beta.shape)
-
-
-def channels_last(like: Tensor, shape: Any) -> Tensor:
-    """An empty channels-last tensor."""
-    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
 
 
 def _keep_dense(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from simroot.ops.common import differentiable_vjp, no_autocast, plain_gradient
+from simroot.ops.common import channels_last, differentiable_vjp, no_autocast, plain_gradient
 from simroot.ops.narrow.plain import Norm, plain_conv
 
 _LIBRARY = torch.library.Library("simroot", "FRAGMENT")
@@ -53,7 +53,7 @@ def empty_output(
     """Memory for the result and its moments."""
     height, width = ((size + 2 * padding - filters.shape[2]) // stride + 1 for size in x.shape[2:])
     shape = (x.shape[0], filters.shape[0], height, width)
-    y = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+    y = channels_last(x, shape)
     count = filters.shape[0] if moments else 0
     return y, x.new_empty(count), x.new_empty(count)
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from simroot.errors import ConfigError
-from simroot.ops.native import serves_images
+from simroot.ops.native import serves_together
 from simroot.ops.norm.plain import ACTIVATIONS, activated
 
 __all__ = ["ACTIVATIONS", "batch_norm_act", "fits_kernel", "move_averages"]
@@ -79,10 +79,4 @@ def fits_kernel(x: Tensor, residual: Tensor | None, *vectors: Tensor | None) -> 
     """Whether these tensors fit each other and the kernel."""
     if x.ndim != 4 or x.numel() < _SMALLEST or x.numel() == x.shape[1]:
         return False
-    shapes = [(vector, x.shape[1:2]) for vector in vectors] + [(residual, x.shape)]
-    given = [(tensor, shape) for tensor, shape in shapes if tensor is not None]
-    if not serves_images(x, *(tensor for tensor, _ in given)):
-        return False
-    return all(
-        tensor.shape == shape and (tensor.dtype, tensor.device) == (x.dtype, x.device) for tensor, shape in given
-    )
+    return serves_together(x, [(residual, x.shape), *((vector, x.shape[1:2]) for vector in vectors)])

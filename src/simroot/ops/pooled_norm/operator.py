@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from simroot.ops.common import differentiable_vjp, no_autocast, plain_gradient
+from simroot.ops.common import channels_last, differentiable_vjp, no_autocast, plain_gradient
 from simroot.ops.norm.plain import plain_batch_norm_act
 
 _LIBRARY = torch.library.Library("simroot", "FRAGMENT")
@@ -41,7 +41,7 @@ def empty_output(
     """Memory for the result and the statistics."""
     images, channels, height, width = x.shape
     shape = (images, channels, height // 2, width // 2)
-    y = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+    y = channels_last(x, shape)
     return y, x.new_empty(channels), x.new_empty(channels)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from simroot.ops.native import SMALLEST, serves_images
+from simroot.ops.native import SMALLEST, serves_together
 from simroot.ops.norm import move_averages
 
 __all__ = ["fits_kernel", "root_module"]
@@ -16,11 +16,8 @@ def fits_kernel(x: Tensor, spatial: Tensor, embedding: Tensor, *vectors: Tensor 
     if x.ndim != 4 or x.numel() < SMALLEST:
         return False
     channels, outputs = x.shape[1], embedding.shape[0]
-    shapes = [(spatial, (channels, 1, 3, 3)), (embedding, (outputs, channels, 1, 1))]
-    given = shapes + [(vector, (outputs,)) for vector in vectors if vector is not None]
-    return serves_images(x, *(tensor for tensor, _ in given)) and all(
-        tensor.shape == shape and (tensor.dtype, tensor.device) == (x.dtype, x.device) for tensor, shape in given
-    )
+    filters = [(spatial, (channels, 1, 3, 3)), (embedding, (outputs, channels, 1, 1))]
+    return serves_together(x, [*filters, *((vector, (outputs,)) for vector in vectors)])
 
 
 def root_module(

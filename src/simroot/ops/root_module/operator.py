@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from simroot.ops.common import differentiable_vjp, no_autocast, plain_gradient
+from simroot.ops.common import channels_last, differentiable_vjp, no_autocast, plain_gradient
 from simroot.ops.norm.plain import plain_batch_norm_act
 
 _LIBRARY = torch.library.Library("simroot", "FRAGMENT")
@@ -49,10 +49,7 @@ def empty_output(
     """Memory for the result, z and its statistics."""
     images, _, height, width = x.shape
     outputs = embedding.shape[0]
-    y, z = (
-        torch.empty((images, outputs, height, width), dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
-        for _ in range(2)
-    )
+    y, z = (channels_last(x, (images, outputs, height, width)) for _ in range(2))
     return y, z, x.new_empty(outputs), x.new_empty(outputs)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from simroot.ops.common import differentiable_vjp, no_autocast, plain_gradient
+from simroot.ops.common import channels_last, differentiable_vjp, no_autocast, plain_gradient
 from simroot.ops.similarity.plain import Geometry, plain_lp
 
 # x is padded already. An order given as a tensor of one element takes the place of p and may require gradient.
@@ -35,7 +35,7 @@ def empty_output(x: Tensor, templates: Tensor, stride: Sequence[int]) -> Tensor:
     """(N, R, H', W') for the result, channels-last."""
     (count, _, height, width), (r, _, kh, kw) = x.shape, templates.shape
     size = (count, r, (height - kh) // stride[0] + 1, (width - kw) // stride[1] + 1)
-    return torch.empty(size, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+    return channels_last(x, size)
 
 
 def empty_gradients(

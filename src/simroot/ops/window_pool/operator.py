@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from simroot.ops.common import differentiable_vjp, no_autocast, plain_gradient
+from simroot.ops.common import channels_last, differentiable_vjp, no_autocast, plain_gradient
 
 _LIBRARY = torch.library.Library("simroot", "FRAGMENT")
 _TAGS = (torch.Tag.pt2_compliant_tag,)
@@ -26,7 +26,7 @@ def empty_output(x: Tensor, maximum: bool) -> Tensor:
     """Memory for the result."""
     images, channels, height, width = x.shape
     shape = (images, channels, height // 2, width // 2)
-    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+    return channels_last(x, shape)
 
 
 @torch.library.register_fake("simroot::window_pool_backward")

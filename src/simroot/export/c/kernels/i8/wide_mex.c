@@ -84,4 +84,3 @@ static void sr_mex_wide(const int16_t *x, int pixels, int channels, int units, c
     }
 }
 #endif
-
