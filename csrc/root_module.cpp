@@ -20,12 +20,27 @@ Rows rows_of(const Arguments &a) {
     return {a.images * a.height * a.width, a.outputs};
 }
 
+// out = f(norm(z)), plus x if it is added.
+template <typename Activation, bool adds>
+void normalise(const Rows &r, const Affine &f, const float *z, const float *x, float *out, int64_t count) {
+    each_vector(r, count, [&](int64_t place, int64_t at, auto lanes) {
+        prefetch(z + place + floats_ahead);
+        prefetch(out + place + floats_ahead);
+        const Vec d = load(z + place, lanes) - load(f.mean + at);
+        Vec y = Activation::value(fma(d, load(f.scale + at), load(f.bias + at)));
+        if (adds) y = y + load(x + place, lanes);
+        store(out + place, y, lanes);
+    });
+}
+
+// Where the statistics are given, z is nowhere but in the cache.
 template <typename Activation, bool adds>
 int forward(const simroot_root_module_arguments &a, int threads) {
     const Lines lines(a.height, a.width, a.channels);
     const Rows r = rows_of(a);
-    const int64_t pixels = a.height * a.width, size = r.floats();
-    const int64_t shared = 3 * size + lines.filter_floats(), own = lines.floats() + pixels * a.channels + 3 * size;
+    const int64_t pixels = a.height * a.width, size = r.floats(), kept = a.z ? 0 : pixels * a.outputs;
+    const int64_t shared = 3 * size + lines.filter_floats();
+    const int64_t own = lines.floats() + pixels * a.channels + most(kept, 3 * size);
     const Panels panels(a.outputs, a.channels);
     const Memory<float> memory(shared + threads * own);
     const Parts found(a.images, a.outputs);
@@ -34,29 +49,30 @@ int forward(const simroot_root_module_arguments &a, int threads) {
     float *spatial = memory.data() + 3 * size;
     lines.repeat(a.spatial, false, spatial);
     clear(memory.data() + shared, threads * own);
+    const Norm norm{a.mean, a.var, a.weight, a.bias, a.eps};
+    const Affine known(a.z ? Norm{} : norm, a.outputs, size, memory.data());
     auto convolve = [&](int64_t image, int worker) {
         float *padded = memory.data() + shared + worker * own, *values = padded + lines.floats();
-        float *z = a.z + image * pixels * a.outputs;
-        lines.fill(a.x + image * pixels * a.channels, padded);
+        float *rest = values + pixels * a.channels, *z = a.z ? a.z + image * pixels * a.outputs : rest;
+        const float *x = a.x + image * pixels * a.channels;
+        lines.fill(x, padded);
         lines.convolve(padded, spatial, nullptr, values);
         multiply(values, pixels, a.channels, panels, z, a.outputs);
-        moments_of_chunk(r, z, pixels, values + pixels * a.channels, found.at(image));
+        if (a.z) {
+            moments_of_chunk(r, z, pixels, rest, found.at(image));
+        } else {
+            normalise<Activation, adds>(r, known, z, x, a.out + image * pixels * a.outputs, pixels);
+        }
     };
     parallel(a.images, threads, convolve);
+    if (!a.z) return 0;
     found.merge(a.images, a.outputs, [&](int64_t) { return pixels; }, a.mean, a.var);
-    const Affine f({a.mean, a.var, a.weight, a.bias, a.eps}, a.outputs, size, memory.data());
-    auto normalise = [&](int64_t k, int) {
+    const Affine f(norm, a.outputs, size, memory.data());
+    auto finish = [&](int64_t k, int) {
         const int64_t first = r.begin(k) * a.outputs;
-        each_vector(r, r.count(k), [&](int64_t place, int64_t at, auto lanes) {
-            prefetch(a.z + first + place + floats_ahead);
-            prefetch(a.out + first + place + floats_ahead);
-            const Vec d = load(a.z + first + place, lanes) - load(f.mean + at);
-            Vec y = Activation::value(fma(d, load(f.scale + at), load(f.bias + at)));
-            if (adds) y = y + load(a.x + first + place, lanes);
-            store(a.out + first + place, y, lanes);
-        });
+        normalise<Activation, adds>(r, f, a.z + first, adds ? a.x + first : nullptr, a.out + first, r.count(k));
     };
-    parallel(r.chunks(), threads, normalise);
+    parallel(r.chunks(), threads, finish);
     return 0;
 }
 

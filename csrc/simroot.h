@@ -147,8 +147,8 @@
     SIMROOT_CONV_TENSORS(F) SIMROOT_CONV_GRADIENTS(F) SIMROOT_DEPTHWISE_SIZES(F)
 
 /* out = f(norm(z)), plus x if `adds` is not 0 (then there are as many outputs as channels), where z = x * spatial * embedding:
- * one filter of 3 x 3 for each channel with a padding of 1, and filters (outputs, channels) of 1 x 1. mean and var are those
- * of z. weight, bias and all gradients may be null. */
+ * one filter of 3 x 3 for each channel with a padding of 1, and filters (outputs, channels) of 1 x 1. mean and var become
+ * those of z; they are given if z is null. weight, bias and all gradients may be null. */
 #define SIMROOT_MODULE_TENSORS(F) \
     F(const float *, x) F(const float *, spatial) F(const float *, embedding) F(const float *, weight) \
     F(const float *, bias)
@@ -177,7 +177,7 @@ extern "C" {
 #endif
 
 /* Changes with every change of a kernel's arguments: whoever calls kernels compares it with what he was written for. */
-#define SIMROOT_INTERFACE 6
+#define SIMROOT_INTERFACE 7
 SIMROOT_EXPORT int simroot_interface(void);
 
 /* Instruction sets that this library holds and this processor has, best first, separated by commas. */

@@ -66,6 +66,12 @@ class Case:
         return y
 
 
+def given(case: Case) -> list[Tensor]:
+    """The tensors with a mean and a variance, no batch's."""
+    x, spatial, embedding, weight, bias = case.tensors
+    return [x, spatial, embedding, 3 * bias.flip(0).abs(), weight.flip(0).square() + 0.1, weight, bias]
+
+
 # Images, channels, outputs, height, width: rows of fewer floats than lanes, rows of no whole vectors, a single pixel,
 # more images than pieces, more channels than vectors of a tile, long rows.
 SHAPES = [
@@ -89,6 +95,21 @@ def test_values_and_gradients(shape: tuple[int, int, int, int, int], name: str) 
     assert_close("batch_norm_act", y, expected, scale=max(1.0, float(expected.abs().max())))
     for one, other in zip(torch.autograd.grad(y, tensors, case.grad), gradients, strict=True):
         assert_close("batch_norm_act.gradient", one, other, scale=max(1.0, float(other.abs().max())))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", ["none", "relu", "silu"])
+def test_values_by_statistics_that_are_given(shape: tuple[int, int, int, int, int], name: str) -> None:
+    case = Case(*shape)
+    x, spatial, embedding, *vectors = (tensor.double() for tensor in given(case))
+    mean, var, weight, bias = (vector.view(-1, 1, 1) for vector in vectors)
+    z = F.conv2d(F.conv2d(x, spatial, padding=1, groups=shape[1]), embedding)
+    y = (z - mean) / (var + 1e-5).sqrt() * weight + bias
+    y = y if name == "none" else getattr(F, name)(y)
+    expected = x + y if case.adds else y
+    y = torch.ops.simroot.root_module_evaluated(*given(case), 1e-5, name, case.adds)
+    assert y.is_contiguous(memory_format=LAST)
+    assert_close("batch_norm_act", y, expected, scale=max(1.0, float(expected.abs().max())))
 
 
 @pytest.mark.parametrize("wanted", range(5))
@@ -128,6 +149,7 @@ def test_same_bits_at_any_number_of_threads(assert_same_bits: Callable[..., None
     case = Case(70, 12, 12, 16, 16)
     _, *kept = torch.ops.simroot.root_module(*case.tensors, 1e-5, "relu", True)
     assert_same_bits(lambda: torch.ops.simroot.root_module(*case.tensors, 1e-5, "relu", True))
+    assert_same_bits(lambda: torch.ops.simroot.root_module_evaluated(*given(case), 1e-5, "relu", True))
     arguments = (case.grad, *case.tensors, *kept, 1e-5, "relu", True, [True] * 5)
     assert_same_bits(lambda: torch.ops.simroot.root_module_backward(*arguments))
 
@@ -140,6 +162,7 @@ def test_operators_are_well_registered() -> None:
     arguments = (case.grad, *case.tensors, *kept, 1e-5, "silu", True, [True, False, True, True, False])
     torch.library.opcheck(torch.ops.simroot.root_module.default, (*case.learned(), 1e-5, "silu", True))
     torch.library.opcheck(torch.ops.simroot.root_module_backward.default, arguments)
+    torch.library.opcheck(torch.ops.simroot.root_module_evaluated.default, (*given(case), 1e-5, "silu", True))
 
 
 def test_running_statistics_and_what_is_served() -> None:
@@ -152,7 +175,7 @@ def test_running_statistics_and_what_is_served() -> None:
     assert not fits_kernel(x, spatial, embedding, weight[1:], None)
     assert not fits_kernel(x.double(), spatial.double(), embedding.double())
     (mean, var), (mean2, var2) = ((torch.full((24,), 0.5), torch.full((24,), 2.0)) for _ in range(2))
-    y = root_module(x, spatial, embedding, mean, var, weight, bias, 0.1, 1e-5, activation="relu", adds=False)
+    y = root_module(x, spatial, embedding, mean, var, weight, bias, True, 0.1, 1e-5, activation="relu", adds=False)
     z = F.conv2d(F.conv2d(x, spatial, padding=1, groups=16), embedding)
     assert_close("batch_norm_act", y, F.relu(F.batch_norm(z, mean2, var2, weight, bias, training=True)).double())
     assert_close("batch_norm_act", mean, mean2.double())

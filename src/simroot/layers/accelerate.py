@@ -89,9 +89,9 @@ def accelerate(model: Network) -> Network:
 
     Depthwise and 1x1 convolutions, ``nn.BatchNorm2d`` and the activations and additions behind it are found in the
     traced forward of every module; one that cannot be traced is left as it is, and so are its parts with hooks.
-    Results and gradients are the same but for rounding. Parameters, buffers, modules and their names stay;
-    evaluation, other devices and dtypes, exports and counters see the modules as before. The network should be
-    channels-last.
+    Results and gradients are the same but for rounding. Parameters, buffers, modules and their names stay; other
+    devices and dtypes, exports and counters see the modules as before, and so does evaluation, but for root modules and
+    pooling where no gradient is asked for. The network should be channels-last.
 
     Args:
         model: any network; it is changed.

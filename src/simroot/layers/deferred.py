@@ -1,8 +1,8 @@
 """Normalisations, additions and activations that wait until it is known who reads them.
 
 A convolution that follows does them where it reads; before anything else they are done in one operator. These functions
-take the place of the modules' calls in networks that `accelerate` has changed. In evaluation, and wherever no kernel
-serves, they are those calls.
+take the place of the modules' calls in networks that `accelerate` has changed. Wherever no kernel serves, they are
+those calls. In evaluation kernels serve root modules and pooling alone, where no gradient is asked for.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from simroot import ops
@@ -57,6 +58,11 @@ class Deferred:
 Value = Tensor | Deferred
 
 
+def kernels_wanted(training: bool) -> bool:
+    """Whether it is training, or evaluation without gradients that nobody looks into."""
+    return training or not (torch.is_grad_enabled() or torch.compiler.is_compiling())
+
+
 def value(x: Value) -> Tensor:
     """The tensor itself."""
     return x.value() if isinstance(x, Deferred) else x
@@ -85,7 +91,7 @@ def pooled(x: Value, pool: nn.Module, beta: float) -> Tensor:
         if can_be_pooled(x.x, mean, var, weight, bias):
             return pooled_batch_norm(x.x, mean, var, weight, bias, momentum, eps, activation=x.activation, beta=beta)
     images = value(x)
-    if pool.training and window_pool.fits_kernel(images):
+    if kernels_wanted(pool.training) and window_pool.fits_kernel(images):
         return window_pool.window_pool(images, beta)
     y: Tensor = pool(images)
     return y
@@ -137,7 +143,7 @@ def root_module(
     vectors = () if found is None else found[:4]
     if (
         found is None
-        or not found.training
+        or not kernels_wanted(found.training)
         or not _served(images)
         or not root.fits_kernel(images, spatial.weight, conv.weight, *vectors)
     ):
@@ -145,10 +151,7 @@ def root_module(
         return images + y if adds else y
     _count(norm)
     filters = conv.filters_for(images) if isinstance(conv, NormalisedConv2d) else conv.weight
-    mean, var, weight, bias, _, momentum, eps = found
-    return root.root_module(
-        images, spatial.weight, filters, mean, var, weight, bias, momentum, eps, activation=activation, adds=adds
-    )
+    return root.root_module(images, spatial.weight, filters, *found, activation=activation, adds=adds)
 
 
 def normalise(norm: nn.BatchNorm2d, x: Tensor) -> Value:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from simroot.layers.deferred import Deferred, Value, excited, value
+from simroot.layers.deferred import Deferred, Value, excited, kernels_wanted, value
 
 
 class Forward:
@@ -24,7 +24,7 @@ class Forward:
         self._function: Callable[..., Any] | None = None
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
-        if not self.module.training:
+        if not kernels_wanted(self.module.training):
             return type(self.module).forward(self.module, *arguments, **named)
         return self._traced_function()(*arguments, **named)
 

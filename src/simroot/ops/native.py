@@ -28,7 +28,7 @@ SMALLEST = 2**14
 """Below so many numbers PyTorch's own operations on images are called faster."""
 
 _CHOSEN = f"chosen by {VARIABLE}"
-_INTERFACE = 6  # SIMROOT_INTERFACE of csrc/simroot.h
+_INTERFACE = 7  # SIMROOT_INTERFACE of csrc/simroot.h
 _NAMES = {"linux": "libsimroot.so", "darwin": "libsimroot.so", "win32": "simroot.dll"}
 
 

@@ -28,16 +28,17 @@ def root_module(
     running_var: Tensor | None,
     weight: Tensor | None,
     bias: Tensor | None,
+    training: bool,
     momentum: float,
     eps: float,
     *,
     activation: str,
     adds: bool,
 ) -> Tensor:
-    """``y = f((z - mean) weight / sqrt(var + eps) + bias)``, z = ``x * spatial * embedding``, in training; maybe y + x.
+    """``y = f((z - mean) weight / sqrt(var + eps) + bias)`` with z = ``x * spatial * embedding``; maybe y + x.
 
-    Forward there is a pass that convolves and finds the statistics of the batch, and one for the result; backward one
-    for two sums, and one for all gradients. Only z is kept.
+    In training there is a pass that convolves and finds the statistics of the batch, and one for the result; backward
+    one for two sums, and one for all gradients. Only z is kept. In evaluation there is one pass, and no gradient.
 
     Args:
         x: (N, C, H, W), which ``fits_kernel``.
@@ -47,6 +48,7 @@ def root_module(
         running_var: the same of the variance.
         weight: (D,), or None for 1.
         bias: (D,), or None for 0.
+        training: whether the statistics are those of the batch; else there must be running ones.
         momentum: weight of the batch in the running statistics.
         eps: added to the variance.
         activation: f, one of ``simroot.ops.norm.ACTIVATIONS``.
@@ -55,6 +57,11 @@ def root_module(
     Returns:
         (N, D, H, W).
     """
+    if not training:
+        y: Tensor = torch.ops.simroot.root_module_evaluated(
+            x, spatial, embedding, running_mean, running_var, weight, bias, eps, activation, adds
+        )
+        return y
     y, _, mean, var = torch.ops.simroot.root_module(x, spatial, embedding, weight, bias, eps, activation, adds)
     move_averages(running_mean, running_var, mean, var, y.numel() // y.shape[1], momentum)
     return y

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from simroot.ops.native import laid_out, run
 from simroot.ops.norm.plain import NUMBERS
-from simroot.ops.root_module.operator import empty_gradients, empty_output
+from simroot.ops.root_module.operator import empty_evaluated, empty_gradients, empty_output
 
 _PURPOSE = "a root module"
 
@@ -30,6 +30,25 @@ def _root_module(
     sizes = _sizes(x, embedding, eps, activation, adds)
     run("root_module", _PURPOSE, **given, out=out, z=z, mean=mean, var=var, **sizes)
     return out, z, mean, var
+
+
+@torch.library.impl("simroot::root_module_evaluated", "cpu")
+def _evaluated(
+    x: Tensor,
+    spatial: Tensor,
+    embedding: Tensor,
+    mean: Tensor,
+    var: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
+    activation: str,
+    adds: bool,
+) -> Tensor:
+    out = empty_evaluated(x, spatial, embedding, mean, var, weight, bias, eps, activation, adds)
+    given = _given(x, spatial, embedding, weight=weight, bias=bias, mean=mean, var=var)
+    run("root_module", _PURPOSE, **given, out=out, z=None, **_sizes(x, embedding, eps, activation, adds))
+    return out
 
 
 @torch.library.impl("simroot::root_module_backward", "cpu")

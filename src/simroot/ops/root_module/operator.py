@@ -1,4 +1,4 @@
-"""The operator `simroot::root_module`: schema, shapes and derivatives.
+"""The operator `simroot::root_module`: schema, shapes and derivatives; and what it is where statistics are given.
 
 It normalises by the statistics of the batch. Images are channels-last. Second derivatives go through PyTorch's
 operations. `cpu` has the kernels.
@@ -26,6 +26,12 @@ _LIBRARY.define(
     "bool adds) -> (Tensor, Tensor, Tensor, Tensor)",
     tags=_TAGS,
 )
+# The result by statistics that are given, without derivatives.
+_LIBRARY.define(
+    "root_module_evaluated(Tensor x, Tensor spatial, Tensor embedding, Tensor mean, Tensor var, Tensor? weight, "
+    "Tensor? bias, float eps, str activation, bool adds) -> Tensor",
+    tags=_TAGS,
+)
 # The gradients of x, spatial, embedding, weight and bias; those that are not needed are empty.
 _LIBRARY.define(
     "root_module_backward(Tensor grad, Tensor x, Tensor spatial, Tensor embedding, Tensor? weight, Tensor? bias, "
@@ -51,6 +57,23 @@ def empty_output(
     outputs = embedding.shape[0]
     y, z = (channels_last(x, (images, outputs, height, width)) for _ in range(2))
     return y, z, x.new_empty(outputs), x.new_empty(outputs)
+
+
+@torch.library.register_fake("simroot::root_module_evaluated")
+def empty_evaluated(
+    x: Tensor,
+    spatial: Tensor,
+    embedding: Tensor,
+    mean: Tensor,
+    var: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
+    activation: str,
+    adds: bool,
+) -> Tensor:
+    """Memory for the result."""
+    return channels_last(x, (x.shape[0], embedding.shape[0], *x.shape[2:]))
 
 
 @torch.library.register_fake("simroot::root_module_backward")
