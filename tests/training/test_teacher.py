@@ -170,6 +170,25 @@ def test_a_run_sees_images_of_its_own_size_and_normalisation(run: Run, data: Ima
     assert teacher.seconds > 0
 
 
+def test_weights_that_come_with_simroot_teach_by_their_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network: Any = create_model("simnet_5k_cifar10", pretrained=True)
+    data = replace(small_data(size=32), classes=("ship", "cat"))
+    config = place("simnet_5k_cifar10")
+    assert config["source"] == "simnet_5k_cifar10"
+    images = batch(data)
+    pixels = images * torch.tensor(data.std).view(-1, 1, 1) + torch.tensor(data.mean).view(-1, 1, 1)
+    with torch.no_grad():
+        scores = network(
+            normalise((255 * pixels).round().byte(), *(network.pretrained[key] for key in ("mean", "std")))
+        )
+    found = open_teacher(config, data).scores(images)
+    columns = [network.pretrained["classes"].index(name) for name in ("ship", "cat")]
+    torch.testing.assert_close(found, scores[:, columns], rtol=1e-4, atol=1e-4)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "simnet_5k_cifar10").mkdir()  # a run of that name goes first
+    assert place("simnet_5k_cifar10")["source"] == str(tmp_path / "simnet_5k_cifar10")
+
+
 @pytest.mark.slow
 def test_a_file_knows_its_classes_and_normalises_by_itself(run: Run, data: ImageData, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")

@@ -14,6 +14,7 @@ from simroot.data import ImageData, from_arrays
 from simroot.models import model_entry
 from simroot.training import Recipe, for_data, recipe
 from simroot.training.run import create_run, make_config, read_config
+from simroot.training.teacher import teacher_config
 from simroot.trials.runs import Trial
 
 MODEL = "nin_compact"
@@ -39,7 +40,12 @@ class Trainings:
 
     def train(self, model: str, data: ImageData, chosen: Recipe, out: Path, **options: Any) -> Any:
         self.asked.append(("train", out.name))
-        begin(out, data, Trial(model, chosen, options["overrides"], options["initial"]), options["data_source"])
+        begin(
+            out,
+            data,
+            Trial(model, chosen, options["overrides"], options["initial"], teacher=options["teacher"]),
+            options["data_source"],
+        )
         if self.stop:
             raise KeyboardInterrupt
         finish(out)
@@ -54,7 +60,8 @@ class Trainings:
 
 def begin(path: Path, data: ImageData, trial: Trial, source: Mapping[str, Any] | None = None) -> None:
     chosen = for_data(trial.recipe, data.named, data.image_size)
-    create_run(path, make_config(trial.model, trial.overrides, data, source, chosen, {}, trial.initial))
+    taught = teacher_config(trial.teacher, None)
+    create_run(path, make_config(trial.model, trial.overrides, data, source, chosen, {}, trial.initial, taught))
 
 
 def finish(path: Path, accuracy: float = 0.5) -> None:

@@ -78,6 +78,7 @@ def test_runs_from_elsewhere_are_taken_up_a_finished_one_first(trainings: Traini
         trial(seed=1),
         trial(overrides={"channels": 4}),
         trial(initial=Path("weights.safetensors")),
+        trial(teacher="simnet_5k_cifar10"),
         Trial(MODEL, usual(epochs=3)),
         Trial(MODEL, usual(epochs=2, learning_rate=0.05)),
         Trial(MODEL, usual(epochs=2, shift=0)),

@@ -89,8 +89,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument(
         "--teacher",
         metavar="RUN|NAME|FILE",
-        help="imitate its scores as well as the labels: a run, torchvision:NAME or timm:NAME, or an .onnx file of "
-        "simroot export; see --recipe.distil",
+        help="imitate its scores as well as the labels: a run, torchvision:NAME or timm:NAME, an .onnx file of simroot "
+        "export, or a name of simroot.list_pretrained(); see --recipe.distil",
     )
     model.add_argument(
         "--teacher-weights", type=Path, metavar="FILE", help="safetensors of a teacher that is torchvision's or timm's"

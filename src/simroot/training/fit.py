@@ -145,7 +145,8 @@ def train(
             pre-training's, or a name of ``simroot.list_pretrained()``; random ones if None. What does not fit the
             network starts anew, see ``simroot.training.initial``, and the log names it. The run directory keeps a copy.
         teacher: what the network imitates beside the labels, as far as the recipe's ``distil`` says: a run directory,
-            an ``.onnx`` file of simroot export, or ``torchvision:NAME`` or ``timm:NAME``.
+            an ``.onnx`` file of simroot export, ``torchvision:NAME`` or ``timm:NAME``, or a name of
+            ``simroot.list_pretrained()``.
         teacher_weights: safetensors of a library's network, trained on the classes of ``data`` in their order.
         integers: train the network as what it becomes in integers, see ``quantise``, which sets all that this needs.
         accelerator: of Lightning's Trainer, as the next three: ``"auto"``, ``"cpu"``, ``"gpu"``, ...

@@ -30,8 +30,10 @@ from torch.nn import functional
 from simroot.data import ImageData
 from simroot.errors import CheckpointError, ConfigError, SimrootError, listed, quoted
 from simroot.export import Predictor
-from simroot.images.preparation import sides
+from simroot.images.preparation import as_image_size, sides
+from simroot.layers import accelerate
 from simroot.models import create_model, model_entry
+from simroot.models.pretrained import list_pretrained, weights_of
 from simroot.models.registry import of_library
 from simroot.training.checkpoint_file import fitting
 from simroot.training.run import load_run, read_weights
@@ -92,12 +94,14 @@ def teacher_config(source: str | Path | None, weights: str | Path | None) -> dic
                 f"teacher_weights is {weights} without a teacher; name one: torchvision:NAME or timm:NAME"
             )
         return None
-    place = str(source) if of_library(str(source)) else str(Path(source).resolve())
+    known = of_library(str(source)) or (str(source) in list_pretrained() and not Path(source).exists())
+    place = str(source) if known else str(Path(source).resolve())
     return {"source": place, "weights": None if weights is None else str(Path(weights).resolve())}
 
 
 def open_teacher(config: Mapping[str, Any], data: ImageData) -> Teacher:
-    """The teacher of a config.yaml: a run, an ``.onnx`` file of ours, or a network of another library with weights.
+    """The teacher of a config.yaml: a run, weights that come with simroot, an ``.onnx`` file of ours, or a network of
+    another library with weights.
 
     Raises:
         ConfigError: if it is missing, damaged, or does not know the classes.
@@ -110,6 +114,8 @@ def open_teacher(config: Mapping[str, Any], data: ImageData) -> Teacher:
             raise ConfigError(
                 f"has weights of its own; received {weights}, which go with torchvision:NAME or timm:NAME"
             )
+        if source in list_pretrained():
+            return _of_shipped(source, data)
         return _of_file(Path(source), data) if source.endswith(".onnx") else _of_run(Path(source), data)
     except SimrootError as error:
         raise ConfigError(f"the teacher {source} cannot be used: {error}") from error
@@ -156,6 +162,13 @@ def _of_run(path: Path, data: ImageData) -> Teacher:
     return Teacher(str(path), scorer, run.preparation.shape, _columns(run.classes, data), data)
 
 
+def _of_shipped(name: str, data: ImageData) -> Teacher:
+    network, known = create_model(name, pretrained=True), weights_of(name).described
+    height, width = sides(as_image_size(known["image_size"]))
+    scorer = _scorer(network, known["mean"], known["std"])
+    return Teacher(name, scorer, (known["channels"], height, width), _columns(known["classes"], data), data)
+
+
 def _of_file(path: Path, data: ImageData) -> Teacher:
     predictor = Predictor(path)
     if not predictor.description.takes_pixels:
@@ -187,8 +200,8 @@ def _of_library(name: str, weights: str | None, data: ImageData) -> Teacher:
 
 
 def _scorer(network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> Scorer:
-    """A network with its normalisation; it goes where the images are."""
-    network.eval().requires_grad_(False)
+    """A network, accelerated, with its normalisation; it goes where the images are."""
+    accelerate(network.eval().requires_grad_(False)).to(memory_format=torch.channels_last)
     means, deviations = (torch.tensor(values).view(-1, 1, 1) for values in (mean, std))
 
     def scorer(pixels: Tensor) -> Tensor:

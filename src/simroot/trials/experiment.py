@@ -222,8 +222,9 @@ def _reported(path: Path, data: ImageData) -> list[Row]:
 def _is_of(row: Row, trial: Trial, data: ImageData) -> bool:
     """Whether a row's run had the trial's network, start and recipe; what early reports left out is as usual."""
     planned = for_data(trial.recipe, data.named, data.image_size)
-    theirs = (row["model"], row["overrides"], row.get("start", "random") == PRETRAINED, row.get("labels"))
-    mine = (trial.model, dict(trial.overrides), trial.pretrained, trial.labels)
+    pretrained = row.get("start", "random") == PRETRAINED
+    theirs = (row["model"], row["overrides"], pretrained, row.get("labels"), row.get("teacher"))
+    mine = (trial.model, dict(trial.overrides), trial.pretrained, trial.labels, trial.teacher)
     return theirs == mine and Recipe.from_dict(row["recipe"]) == planned
 
 

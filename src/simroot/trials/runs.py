@@ -81,6 +81,7 @@ class Figures(_Figures, total=False):
 
     start: str
     labels: Positive
+    teacher: str
     pretraining_seconds: Seconds
 
 
@@ -96,6 +97,7 @@ class Trial:
         pretrained: start from what pre-training makes of the training images and their labels, with the recipe's seed.
         labels: train on so many labelled images, a stratified part of the training images; all of them if None.
             Pre-training sees all images, and the labels of these alone.
+        teacher: name of the weights that come with simroot which it imitates beside the labels; nobody's if None.
     """
 
     model: str
@@ -104,13 +106,16 @@ class Trial:
     initial: Path | None = None
     pretrained: bool = False
     labels: int | None = None
+    teacher: str | None = None
 
     @property
     def name(self) -> str:
         """What people call it."""
         overrides = "".join(f" {key}={value}" for key, value in self.overrides.items())
         labels = "" if self.labels is None else f", {self.labels:,} labels"
-        return f"{self.model}{overrides}{', pre-trained' * self.pretrained}{labels}, seed {self.recipe.seed}"
+        start = f"{', pre-trained' * self.pretrained}{labels}"
+        teacher = "" if self.teacher is None else f", taught by {self.teacher}"
+        return f"{self.model}{overrides}{start}{teacher}, seed {self.recipe.seed}"
 
 
 class Runs:
@@ -161,10 +166,12 @@ class Runs:
         return training.resume(path, data=self._data(trial), **options).path
 
     def start(self, trial: Trial) -> Row:
-        """What a row says of where the trial's training starts: its weights, its labels, the time that it took."""
+        """What a row says of what the trial's training is given: weights, labels, a teacher; and what those took."""
         found: Row = {"start": PRETRAINED if trial.pretrained else "random"}
         if trial.labels is not None:
             found["labels"] = trial.labels
+        if trial.teacher is not None:
+            found["teacher"] = trial.teacher
         if trial.pretrained and (report := self._start(replace(trial, labels=None)) / REPORT).exists():
             content = read_json(report)
             require(content, dict, "")
@@ -238,6 +245,7 @@ class Runs:
             overrides=trial.overrides,
             data_source=self.source if trial.labels is None else None,  # no source knows its labelled part
             initial=self._initial(trial),
+            teacher=trial.teacher,
             **options,
         )
 
@@ -254,7 +262,7 @@ class Runs:
         return (
             model == {"name": trial.model, "overrides": recorded(trial.model, data.image_size, trial.overrides)}
             and starts[0] == starts[1]
-            and not config.get("teacher")
+            and (config.get("teacher") or {}).get("source") == trial.teacher
             and Recipe.from_dict(config["recipe"]) == for_data(trial.recipe, data.named, data.image_size)
             and data_change(config, data, path) is None
         )
