@@ -1,4 +1,4 @@
-"""A training step, forward and backward, of accelerated networks against PyTorch's own, channels-last.
+"""A training step, forward and backward, of accelerated networks against PyTorch's own, channels-last; and evaluation.
 
     python benchmarks/accelerated_step.py --out results/accelerated_step.json
 
@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from rich.console import Console
@@ -106,23 +106,22 @@ def measure(
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(arguments.batch_size, 3, side, side, generator=generator).to(memory_format=torch.channels_last)
     labels = torch.randint(0, 10, (arguments.batch_size,), generator=generator)
-    sides: dict[str, Callable[[Tensor], Tensor]] = {"pytorch": build(name, overrides)}
+    sides: Sides = {"pytorch": build(name, overrides)}
     sides["simroot"] = accelerate(build(name, overrides))
     check(build(name, overrides), images[:64], labels[:64])
     if arguments.compile:
         sides["compiled"] = torch.compile(build(name, overrides))
     clock = time.process_time if threads == 1 else time.perf_counter
-    best = dict.fromkeys(sides, float("inf"))
-    for repeat in range(arguments.repeats + 1):
-        for key, model in sides.items():
-            start = clock()
-            F.cross_entropy(model(images), labels).backward()
-            if repeat:  # the first turn warms up
-                best[key] = min(best[key], clock() - start)
+
+    def step(model: Callable[[Tensor], Tensor]) -> None:
+        F.cross_entropy(model(images), labels).backward()
+
+    best = in_turns(sides, step, arguments.repeats, clock)
     memory = {f"{key}_kept_mb": round(kept(model, images, labels) / 2**20) for key, model in sides.items()}
     others = min(seconds for key, seconds in best.items() if key != "simroot")
     milliseconds = {f"{key}_ms": round(1e3 * seconds, 1) for key, seconds in best.items()}
     operations = 6 * count(build(name, overrides).eval(), (3, side, side)).macs * arguments.batch_size
+    evaluated = in_turns(evaluating(sides, images), lambda model: model(images), arguments.repeats, clock)
     limit = max(operations / speeds[0], 2 * 2**20 * memory["simroot_kept_mb"] / speeds[1])
     return {
         "network": title,
@@ -132,7 +131,34 @@ def measure(
         "ratio": round(others / best["simroot"], 2),
         "limit_ms": round(1e3 * limit, 1),
         "times_the_limit": round(best["simroot"] / limit, 1),
+        "evaluation_ratio": round(evaluated["pytorch"] / evaluated["simroot"], 2),
     }
+
+
+Sides = dict[str, Callable[[Tensor], Tensor]]
+
+
+def in_turns(
+    sides: Sides, do: Callable[[Callable[[Tensor], Tensor]], object], repeats: int, clock: Callable[[], float]
+) -> dict[str, float]:
+    """Seconds of each side's fastest turn; the first one warms up."""
+    best = dict.fromkeys(sides, float("inf"))
+    for repeat in range(repeats + 1):
+        for key, model in sides.items():
+            start = clock()
+            do(model)
+            if repeat:
+                best[key] = min(best[key], clock() - start)
+    return best
+
+
+def evaluating(sides: Sides, images: Tensor) -> Sides:
+    """The uncompiled sides in evaluation, without gradients; stop if they give other results."""
+    plain, ours = (cast("nn.Module", sides[key]).eval() for key in ("pytorch", "simroot"))
+    ours.load_state_dict(plain.state_dict())
+    with torch.no_grad():
+        torch.testing.assert_close(ours(images), plain(images), rtol=1e-3, atol=1e-3)
+    return {key: torch.no_grad()(model) for key, model in (("pytorch", plain), ("simroot", ours))}
 
 
 def rates() -> tuple[float, float]:
