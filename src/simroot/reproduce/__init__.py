@@ -43,6 +43,10 @@ EXPERIMENTS: dict[str, tuple[str, str]] = {
     "long-ablation": ("long_ablation:EXPERIMENT", "Train without each part of the recipe long, at three sizes."),
     "teacher": ("teacher:EXPERIMENT", "Train a large network of ours for long, for small ones to learn from."),
     "distilled": ("distilled:EXPERIMENT", "Train small networks with a teacher and without."),
+    "falling-groups": (
+        "falling_groups:EXPERIMENT",
+        "Train residual networks whose filter groups fall with depth, and others.",
+    ),
     "learning-rates": ("learning_rates:EXPERIMENT", "Choose the rates of the above within the training images."),
 }
 

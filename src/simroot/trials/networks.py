@@ -136,8 +136,10 @@ def _table_report(
     others = [name for name in paper if name not in {network.name for network in networks}]
     rows += [[name, *["-"] * 5, _number(paper[name])] for name in others]
     columns = ["network", "parameters", "MACs", "FLOPs", "accuracy (%)", f"{first} leads by", "paper (%)"]
-    text = f"{markdown_table(columns, rows)}\n\n{setting(finished, data)} The paper's are test accuracies after 300."
-    return Report(text, plot_epochs(runs))
+    note = " The paper's are test accuracies after 300."
+    if not paper:
+        columns, rows, note = columns[:-1], [row[:-1] for row in rows], ""
+    return Report(f"{markdown_table(columns, rows)}\n\n{setting(finished, data)}{note}", plot_epochs(runs))
 
 
 def plot_epochs(runs: RunsByNetwork) -> Figure:
