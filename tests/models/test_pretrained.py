@@ -55,6 +55,7 @@ def run(network: nn.Module, path: Path, **changes: Any) -> Run:
         "model": {"name": "simnet2_small", "overrides": {"channels": [3, 4]}},
         "data": {**images, "train": 60, "val": 16},
         "recipe": Recipe(epochs=3).to_dict(),
+        "teacher": {"source": "/runs/large", "weights": None},
     }
     known = {"mean": (0.5,), "std": (0.25,), "preparation": preparation, "summary": figures}
     fields = {"path": path, "model": network, "model_name": "simnet2_small", "config": config, "classes": CLASSES}
@@ -92,6 +93,7 @@ def test_its_card_says_what_it_is(shipped: Path) -> None:
     assert "| classes | cat, dog, owl |" in card
     assert "| images | 1 channel of 8 x 8 pixels, mean 0.500, deviation 0.250" in card
     assert "| accuracy | 62.50% on 16 validation images of pets |" in card
+    assert "| training | 60 images, 3 epochs, seed 0, taught by large |" in card
 
 
 def test_a_training_starts_from_it_by_its_name(shipped: Path) -> None:

@@ -28,7 +28,7 @@ _CARD = """# {name}
 | images | {colours} of {size} pixels, mean {mean}, deviation {std} in units of pixel / 255 |
 | classes | {classes} |
 | accuracy | {accuracy:.2%} on {validation:,} validation images of {data} |
-| training | {train:,} images, {epochs} epochs, seed {seed} |
+| training | {train:,} images, {epochs} epochs, seed {seed}{teacher} |
 
 The best epoch was chosen by the same validation images. The network knows these classes alone: what it says of other
 images means nothing.
@@ -96,6 +96,7 @@ def _card(name: str, run: Run, described: Described) -> str:
         "train": run.config["data"]["train"],
         "epochs": run.summary["epochs"],
         "seed": run.recipe.seed,
+        "teacher": f", taught by {Path(teacher['source']).name}" if (teacher := run.config.get("teacher")) else "",
     }
     return _CARD.format(name=name, **values)
 
