@@ -14,7 +14,7 @@ from simroot.trials.networks import Network, accuracy, plot_epochs, setting
 from simroot.trials.runs import Trial
 
 # Parameters -> weights that come with simroot, of some four times as many.
-TEACHERS: Mapping[int, str] = {5_000: "simnet_20k_cifar10"}
+TEACHERS: Mapping[int, str] = {5_000: "simnet_20k_cifar10", 20_000: "simnet_65k_cifar10"}
 
 # A taught network overfits less, so it sees less disguised images.
 _TAUGHT = {"shift": 2}
