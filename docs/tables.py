@@ -352,20 +352,18 @@ def guide(page: str) -> str:
     return markdown(["line", "seconds"], [*texts, ["in all", f"{sum(row['cpu_seconds'] for row in rows):.0f}"]])
 
 
+# Experiments whose first table stands in a page.
+SIMNETS = ("simnets-figure-2b", "simnets-table-1", "simnets-table-2", "simnets-compact")
+OTHERS = ("deep-roots-figure-5", "frontier-converged", "learning-rates")
+
 TABLES: dict[str, Callable[[], str]] = {
+    **{name: partial(reported, name) for name in (*SIMNETS, *OTHERS)},
     "accelerated": accelerated,
     "narrow-convolutions": narrow_convolutions,
     "frontier": partial(reported, "compact-frontier", 1),
     "frontier-sizes": frontier_sizes,
-    "frontier-converged": partial(reported, "frontier-converged"),
-    "learning-rates": partial(reported, "learning-rates"),
     "learning-rates-4-epochs": partial(reported, "4-epochs/learning-rates"),
-    "simnets-figure-2b": partial(reported, "simnets-figure-2b"),
-    "simnets-table-1": partial(reported, "simnets-table-1"),
-    "simnets-table-2": partial(reported, "simnets-table-2"),
-    "simnets-compact": partial(reported, "simnets-compact"),
     "pretraining": partial(reported, "simnets-pretraining"),
-    "deep-roots-figure-5": partial(reported, "deep-roots-figure-5"),
     "rootified": rootified,
     "nin-times": partial(root_times, "nin", "openvino"),
     "resnet50-times": partial(root_times, "resnet50", "onnxruntime"),
