@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cli.result import Simroot
+from simroot.design.search import CANDIDATES
 
 SMALL = ("design", "--parameters", "5K", "--family", "simnet_mixed", "--family", "convnet_plain")
 
@@ -17,6 +18,7 @@ def test_table_and_json(simroot: Simroot, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("COLUMNS", "120")
     result = simroot(*SMALL)
     assert "Networks within 5,000 parameters" in result.out
+    assert "trained to the end" not in result.out
     assert "--model convnet_plain --set channels=7.0 --set depth=1" in result.out
     found = simroot(*SMALL, "--json").json
     assert [each["family"] for each in found] == ["simnet_mixed", "convnet_plain"]
@@ -29,6 +31,12 @@ def test_table_and_json(simroot: Simroot, monkeypatch: pytest.MonkeyPatch) -> No
         "milliseconds": None,
         "predicted_milliseconds": None,
     }
+
+
+def test_our_answer_comes_first(simroot: Simroot) -> None:
+    assert next(iter(CANDIDATES)) == "simnet_residual"
+    out = simroot("design", "--parameters", "5K", "--family", "simnet_residual").out
+    assert "The first was the most accurate of those that have been trained to the end" in out
 
 
 def test_the_words_that_are_printed_give_the_network(simroot: Simroot, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +86,7 @@ def test_memory_of_a_device_is_a_budget(simroot: Simroot, monkeypatch: pytest.Mo
         (("--parameters", "5K", "--search", "4"), "there is nothing to train on; --data names the images"),
         (("--parameters", "5K", "--data", "digits", "--study", "sqlite:///x"), "leave out --train and --quick"),
         (("--parameters", "5K", "--data", "digits", "--search", "4", "--quick"), "leave out --train and --quick"),
-        (("--parameters", "5K", "--family", "vgg"), "unknown family 'vgg'; known are simnet_mixed; convnet_plain"),
+        (("--parameters", "5K", "--family", "vgg"), "unknown family 'vgg'; known are simnet_residual; simnet_resid"),
     ],
 )
 def test_mistakes(simroot: Simroot, words: tuple[str, ...], message: str) -> None:

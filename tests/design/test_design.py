@@ -164,7 +164,7 @@ def test_families_that_cannot_are_left_out_and_named(caplog: pytest.LogCaptureFi
     assert "simnet2 is left out: image_size of simnet2 is 8; the smallest that works is 15" in caplog.text
     with pytest.raises(ConfigError, match="no network is within 5,000 parameters with images of 8 pixels"):
         design(Budget(parameters=5_000), task, ["simnet2"])
-    with pytest.raises(ConfigError, match="unknown family 'simnet9'; known are simnet_mixed; "):
+    with pytest.raises(ConfigError, match="unknown family 'simnet9'; known are simnet_residual; "):
         design(Budget(parameters=5_000), task, ["simnet9"])
 
 
