@@ -20,7 +20,6 @@ import hashlib
 import importlib.util
 import json
 import os
-import re
 import shutil
 import statistics
 import sys
@@ -36,7 +35,7 @@ from simroot.data.splits import evenly
 from simroot.engines import load_file
 from simroot.engines.host import HostProgram, channels_last
 from simroot.errors import SimrootError
-from simroot.export import Options, to_c, to_onnx, to_tflite, to_wasm
+from simroot.export import Options, RefusedError, to_c, to_onnx, to_tflite, to_wasm
 from simroot.export.c.verify import TARGETS
 from simroot.files import write_text
 from simroot.training import Run, export_options, load_run
@@ -150,8 +149,8 @@ def _row(run: Run, folder: Path) -> Row:
             row["accuracy"][name] = write(run.model, folder / _ENGINES[name][0], size, **small).accuracy
         except SimrootError as error:
             row.setdefault("refused", {})[name] = str(error).partition(";")[0]
-            if found := re.search(r" to ([\d.]+)%", str(error)):
-                row["accuracy"][name] = float(found[1]) / 100
+            if isinstance(error, RefusedError):
+                row["accuracy"][name] = error.exported.accuracy
     print(json.dumps(row), file=sys.stderr)
     return row
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from export.networks import files, network, require_onnx, require_openvino
 from simroot.errors import ExportError
-from simroot.export import Predictor, sidecar, to_onnx, to_openvino
+from simroot.export import Predictor, RefusedError, sidecar, to_onnx, to_openvino
 from simroot.export.forms import graph_form
 from simroot.export.quantise import equalise
 from simroot.export.similarity_forms import Lp, LpDifferences, LpOperator
@@ -142,6 +142,10 @@ def test_int8_that_loses_too_much_does_not_appear(tmp_path: Path) -> None:
         to_onnx(model, tmp_path / "a.onnx", (4,), images=images, calibration=calibration)
     with torch.no_grad():
         labels = model(torch.from_numpy(images)).argmax(1)
-    with pytest.raises(ExportError, match=r"reduces the accuracy from 100.00% to .*by 1 point at most"):
+    with pytest.raises(RefusedError, match=r"reduces the accuracy from 100.00% to .*by 1 point at most") as refused:
         to_onnx(model, tmp_path / "a.onnx", (4,), images=images, labels=labels, calibration=calibration)
+    found = refused.value.exported
+    assert found.network_accuracy == 1
+    assert found.accuracy is not None
+    assert f"to {found.accuracy:.2%}," in str(refused.value)
     assert not files(tmp_path)

@@ -10,7 +10,15 @@ from simroot.lazy import serve
 
 if TYPE_CHECKING:
     from simroot.export.c import to_c
-    from simroot.export.checked import ACCURACY_LOSS, AGREEMENT, FILE_TOLERANCE, TOLERANCE, Exported, Options
+    from simroot.export.checked import (
+        ACCURACY_LOSS,
+        AGREEMENT,
+        FILE_TOLERANCE,
+        TOLERANCE,
+        Exported,
+        Options,
+        RefusedError,
+    )
     from simroot.export.description import Description
     from simroot.export.evaluation import FileEvaluation, evaluate_file
     from simroot.export.predictor import Predictor
@@ -28,6 +36,7 @@ __all__ = [
     "FileEvaluation",
     "Options",
     "Predictor",
+    "RefusedError",
     "evaluate_file",
     "operators_library",
     "to_c",
@@ -44,7 +53,7 @@ serve(
     c=("to_c",),
     description=("Description",),
     evaluation=("FileEvaluation", "evaluate_file"),
-    checked=("ACCURACY_LOSS", "AGREEMENT", "FILE_TOLERANCE", "TOLERANCE", "Exported", "Options"),
+    checked=("ACCURACY_LOSS", "AGREEMENT", "FILE_TOLERANCE", "TOLERANCE", "Exported", "Options", "RefusedError"),
     predictor=("Predictor",),
     web=("to_wasm", "to_web"),
     tflite=("to_tflite",),

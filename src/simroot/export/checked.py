@@ -198,7 +198,8 @@ class Job:
         ``times`` are the milliseconds of an int8 file and of its network in float32.
 
         Raises:
-            ExportError: if they differ by more than is allowed.
+            RefusedError: if they differ by more than is allowed.
+            ExportError: if there are not as many.
         """
         scores = np.concatenate([run(self.inputs[k : k + _BATCH]) for k in range(0, len(self.inputs), _BATCH)])
         alone = run(self.inputs[:1])
@@ -224,8 +225,20 @@ class Job:
         # What was trained in integers is not held against weights in float that nobody runs: its accuracy is told.
         trained = kind in ("c", "web") and self.ranges is not None
         if not trained and (complaint := _complaint(exported)):
-            raise ExportError(f"{complaint}: {self.path} was not written")
+            raise RefusedError(f"{complaint}: {self.path} was not written", exported)
         return exported
+
+
+class RefusedError(ExportError):
+    """A file whose check was not good enough, so that it was not kept.
+
+    Attributes:
+        exported: what the check found, its accuracy among it; the file is not there.
+    """
+
+    def __init__(self, message: str, exported: Exported) -> None:
+        super().__init__(message)
+        self.exported = exported
 
 
 class Deployed(nn.Module):
