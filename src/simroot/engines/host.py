@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from simroot.errors import ExportError
 
-WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Werror", "-std=c99", "-pedantic")
+_STANDARD = ("-std=c99", "-pedantic")
+WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Werror", *_STANDARD)
 _FLAGS = ("-O3", "-ffp-contract=off")
 _NATIVE = "-march=native"
 
@@ -41,7 +42,7 @@ def channels_last(images: NDArray[Any]) -> NDArray[Any]:
 
 
 class HostProgram:
-    """A network's C source, compiled and loaded.
+    """A network's C source, compiled, with the environment's CFLAGS before its own, and loaded.
 
     Args:
         source: the .c file, its header beside it.
@@ -73,7 +74,8 @@ class HostProgram:
             raise ExportError("no C compiler was found; install gcc or clang, or name one in CC")
         with tempfile.TemporaryDirectory(prefix="simroot-c-") as folder:  # what is loaded stays
             library = Path(folder) / f"{name}.so"
-            fixed = ["-shared", "-fPIC", *WARNINGS, *_FLAGS, *_native(command), *flags]
+            own = os.environ.get("CFLAGS", "").split()  # a new compiler's warning is no reason to refuse a text
+            fixed = [*own, "-shared", "-fPIC", *_STANDARD, *_FLAGS, *_native(command), *flags]
             words = [command, *fixed, "-o", str(library), str(source), "-lm"]
             done = subprocess.run(words, capture_output=True, text=True, check=False)
             if done.returncode:

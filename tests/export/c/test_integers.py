@@ -218,6 +218,15 @@ def test_export(tmp_path: Path) -> None:
     assert whole_numbers.flash < 0.8 * floats.memory.flash  # tables of two functions of 256 bytes
 
 
+def test_a_dense_layer_alone_in_16_bits(tmp_path: Path) -> None:
+    """GCC knows its size, and that four pixels beside each other would not fit."""
+    need_compiler()
+    model = nn.Sequential(nn.Conv2d(3, 6, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(1), nn.Linear(6, 10))
+    inputs = images(pixels=True, count=8)
+    found = to_c(model, tmp_path / "out", (3, SIDE, SIDE), calibration=inputs, images=inputs, mean=MEAN, std=STD)
+    assert found.images == 8
+
+
 def test_other_bits_write_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     need_compiler()
     model = nn.Sequential(nn.Conv2d(3, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(1))

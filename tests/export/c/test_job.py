@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from export.c.networks import MEAN, SIDE, STD, images, made, need_compiler
+from simroot.engines.host import HostProgram, channels_last
 from simroot.errors import ConfigError, ExportError
 from simroot.export import to_c
 from simroot.export.c import write as jobs
@@ -124,3 +125,24 @@ def test_a_vector_of_inputs(tmp_path: Path) -> None:
 def test_options_that_do_not_fit(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="custom operator is for ONNX"):
         to_c(made("mixed"), tmp_path / "out", SIZE, custom_operator=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_many_channels_beside_each_other(precision: str, tmp_path: Path) -> None:
+    """As many filters and pixels as this processor computes at a time give the bits of C alone."""
+    need_compiler()
+    inputs = images(pixels=True, count=6)
+    model = nn.Sequential(
+        nn.Conv2d(3, 20, 3, padding=1), nn.ReLU(), nn.Conv2d(20, 20, 3, padding=1, groups=20), nn.Conv2d(20, 44, 1)
+    )
+    model.extend([nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(44, 33, 3, stride=2), nn.AdaptiveAvgPool2d(1), nn.Flatten(1)])
+    options = {"mean": MEAN, "std": STD, "name": "many", "images": inputs}
+    options |= {"calibration": inputs} if precision == "int8" else {}
+    source = to_c(model.eval(), tmp_path / "many", SIZE, **options).path / "many.c"  # type: ignore[arg-type]
+    here, alone = (
+        HostProgram(source, "many", (SIDE, SIDE, 3), 33, np.uint8, flags=["-O1", *more])
+        for more in ([], ["-DSR_PORTABLE"])
+    )
+    pixels = channels_last(inputs)
+    np.testing.assert_array_equal(here.scores(pixels), alone.scores(pixels))

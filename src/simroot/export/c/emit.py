@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -84,7 +85,7 @@ def _fields(arithmetic: Arithmetic, description: Description, examples: Examples
         "input": arithmetic.input_type,
         "argument": "pixels" if image.pixels else "input",
         "includes": "#include <math.h>\n" if any(word in kernels for word in ("fabsf", "sqrtf")) else "",
-        "kernels": kernels,
+        "kernels": _with_ones(kernels, layers),
         "tables": "\n".join(program.tables),
         "names": "\n".join(f"    {string(one)}," for one in names),
         **_thresholds(name, description),
@@ -101,6 +102,17 @@ def _fields(arithmetic: Arithmetic, description: Description, examples: Examples
         "lowest": real(-examples.tolerance),
         "highest": real(examples.tolerance),
     }
+
+
+def _with_ones(kernels: str, layers: list[Layer]) -> str:
+    """Kernels in which what is 1 in all layers is written so: compilers leave out what it would take."""
+    windows = [layer.window for layer in layers if isinstance(layer, Conv | Lp | Pool)]
+    grouped = [layer for layer in layers if isinstance(layer, Conv | Lp) and layer.groups > 1]
+    if all(window.dilation == (1, 1) for window in windows):
+        kernels = re.sub(r"\bg->apart_[xy]\b", "1", kernels)
+    if all(isinstance(layer, Conv) and layer.depthwise and layer.centre is None for layer in grouped):
+        kernels = re.sub(r"\bg->groups\b", "1", kernels)
+    return kernels
 
 
 def _size(layers: list[Layer]) -> str:

@@ -27,6 +27,7 @@ from simroot.export.c.layers import (
     Lp,
     Mex,
     Pool,
+    Shape,
     Unary,
     Window,
 )
@@ -53,6 +54,8 @@ _POOLS = {
     **EXTREMES,
     "average": ("0.0F", "value[c] + from[c]", "value[c] / (float)(divisor ? divisor : count)"),
 }
+
+_LARGEST_ROWS = 8192  # numbers of a row of results' pixels that the stack has room for
 
 
 class FloatArithmetic:
@@ -185,7 +188,27 @@ class FloatArithmetic:
             fields |= {"passed": f"second + first_x * {layer.weight.shape[3]}, "}
             fields["what"] = "products with the filters, of pixels less their centre"
         self._need_vectors()
-        self.program.kernels[name] = filter_kernel(name, self._widths, **fields)
+        text = filter_kernel(name, self._widths, self._inside(layer), **fields)
+        self.program.kernels[name] = self._rows_of_pixels(text) if name == "sr_conv_pixels" else text
+
+    def _inside(self, layer: Conv | Lp) -> bool:
+        """Whether no layer of one kernel sees what is outside of the grid, and all have four columns."""
+        alike = [one for one in self.layers if type(one) is type(layer) and not getattr(one, "depthwise", False)]
+        grids = [self.layers[one.inputs[0]].shape for one in alike]
+        return all(
+            one.shape[1] >= 4 and (getattr(one, "centre", None) is not None or _within(one, grid))
+            for one, grid in zip(alike, grids, strict=True)
+        )
+
+    def _rows_of_pixels(self, loops: str) -> str:
+        """A function of pixels that brings them to float32 for that of other layers, where such are and rows fit."""
+        convolutions = [one for one in self.layers if isinstance(one, Conv)]
+        plain = next((one for one in convolutions if one.centre is None and not one.depthwise), None)
+        room = max(_pixels_of_a_row(one, self.layers[0]) for one in convolutions if one.centre is not None)
+        if plain is None or room > _LARGEST_ROWS:
+            return loops
+        self._need_filters("sr_conv", plain)
+        return kernel("f32/rows_of_pixels.c", room=room, period=8 * self.layers[0].shape[2], loops=loops)
 
     def _need_vectors(self) -> None:
         self.program.kernels.setdefault("vectors", vectors())
@@ -252,6 +275,23 @@ class FloatArithmetic:
 def _room(layer: Layer) -> int:
     """Bytes that a layer works in: the exponentials of a MEX unit."""
     return 4 * layer.offsets.shape[1] if isinstance(layer, Mex) else 0
+
+
+def _within(layer: Layer, grid: Shape) -> bool:
+    """Whether all windows lie inside of the grid."""
+    assert isinstance(layer, Conv | Lp)
+    window = layer.window
+    ends = (
+        (out - 1) * step + (kernel - 1) * apart + 1
+        for out, step, kernel, apart in zip(layer.shape, window.stride, window.kernel, window.dilation, strict=False)
+    )
+    return window.padding == (0, 0) and all(end <= size for end, size in zip(ends, grid, strict=False))
+
+
+def _pixels_of_a_row(layer: Conv, image: Layer) -> int:
+    """Numbers that a row of results reads."""
+    down, across = layer.window.kernel
+    return down * ((layer.shape[1] - 1) * layer.window.stride[1] + across) * image.shape[2]
 
 
 def _limits(clamp: tuple[float, float]) -> str:

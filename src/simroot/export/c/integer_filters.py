@@ -137,13 +137,12 @@ def _convolution(one: WholeLayer, layer: Conv) -> Filters:
     name, parameters, helpers = "sr_conv", "", {"forms": kernel("i8/forms.c")}
     helpers["dot8"] = _dot(8)
     if layer.centre is None:
-        wide = Wide(8, "sr_wide_window", "_mm_cvtepi8_epi16", "(int16_t)g->zero", whole=True)
+        wide = Wide(whole=True)
         window = "sr_window(g, x, down, rows, at, group, length, room, i);"
         helpers |= {name: kernel(f"i8/{name}.c") for name in ("gather", "widen", "window")}
     else:
         name, parameters = "sr_conv_pixels", ", const uint8_t *centre"
-        less = "k < taps * g->channels ? centre[k] : less[k - taps * g->channels]"
-        wide = Wide(8, "sr_wide_pixels", "_mm_cvtepu8_epi16", less, passed="centre")
+        wide = Wide(flip=0, fill="centre")
         window = _window("sr_subtract(bytes, centre, length, room, i)", fill="centre")
         helpers |= {name: kernel(f"i8/{name}.c") for name in ("gather", "centre")}
         centre = np.broadcast_to(c["centre"], layer.weight.shape[1:])
@@ -187,7 +186,7 @@ def _products(one: WholeLayer) -> Filters:
             "gather": kernel("i8/gather.c"),
             "square": kernel("i8/squares.c"),
         },
-        wide=Wide(16, "sr_wide_squares", "_mm_cvtepi8_epi16", "(int16_t)g->zero", zeros="zeros"),
+        wide=Wide(16, flip=0, zeros="zeros"),
         **_zeros(c),
     )
 

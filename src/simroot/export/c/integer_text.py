@@ -179,7 +179,7 @@ class IntegerArithmetic:
     def _filters(self, place: int, layer: Conv | Lp, source: str, to: str, rows: Rows, room: str) -> str:
         made, output = filters(self.whole[place]), self.types[place]
         read = self.types[layer.inputs[0]]
-        helpers = made.helpers | (made.wide.helpers(input=read) if made.wide else {})
+        helpers = made.helpers | (made.wide.helpers() if made.wide else {})
         for helper, text in helpers.items():
             self._need(helper, text)
         name = f"{made.name}_{output[:-2]}"

@@ -31,28 +31,21 @@ static uint32_t sr_to_bits(float value)
     return bits;
 }
 
-/* exp(x): a polynomial, within 2 units in the last place. */
+/* exp(x): a polynomial, within 2 units in the last place. NaN stays NaN. */
 static float sr_exp(float x)
 {
-    float n, r, p;
-    if (!(x > -87.0F)) {
-        return x <= -87.0F ? 0.0F : x; /* NaN stays NaN */
-    }
-    if (x > 88.0F) {
-        x = 88.0F;
-    }
-    n = x * 1.44269504F;
-    n = (float)(int32_t)(n + (n < 0.0F ? -0.5F : 0.5F));
-    r = x - n * 0.693359375F;
+    const float above = x > -87.0F ? x : -87.0F, within = above > 88.0F ? 88.0F : above;
+    const float twos = within * 1.44269504F, n = (float)(int32_t)(twos + (twos < 0.0F ? -0.5F : 0.5F));
+    float r = within - n * 0.693359375F, p = 1.9875691500e-4F;
     r = r + n * 2.12194440e-4F;
-    p = 1.9875691500e-4F;
     p = p * r + 1.3981999507e-3F;
     p = p * r + 8.3334519073e-3F;
     p = p * r + 4.1665795894e-2F;
     p = p * r + 1.6666665459e-1F;
     p = p * r + 5.0000001201e-1F;
     p = p * r * r + r + 1.0F;
-    return p * sr_from_bits((uint32_t)((int32_t)n + 127) << 23);
+    p = p * sr_from_bits((uint32_t)((int32_t)n + 127) << 23);
+    return x > -87.0F ? p : x <= -87.0F ? 0.0F : x;
 }
 
 /* exp(x) - 1, accurate near 0. */
@@ -87,11 +80,9 @@ static float sr_log(float x)
     uint32_t bits = sr_to_bits(x);
     int32_t exponent = (int32_t)(bits >> 23) - 127;
     float m = sr_from_bits((bits & 0x007FFFFFU) | 0x3F800000U), n;
-    if (m > 1.41421356F) {
-        m = m * 0.5F;
-        exponent += 1;
-    }
-    n = (float)exponent;
+    const int large = m > 1.41421356F;
+    m = m * (large ? 0.5F : 1.0F);
+    n = (float)(exponent + large);
     return sr_log_ratio((m - 1.0F) / (m + 1.0F)) - n * 2.12194440e-4F + n * 0.693359375F;
 }
 

@@ -33,9 +33,11 @@ static void sr_mex(const float *x, int pixels, int channels, int units, float be
                 }
             }
             for (j = 0; j < count; ++j) {
-                const float least = sum[j] < 1.17549435e-38F ? 1.17549435e-38F : sum[j];
-                y[r + j] = sr_log(least) / beta + (top + peaks[r + j]);
+                y[r + j] = sum[j] < 1.17549435e-38F ? 1.17549435e-38F : sum[j];
             }
+        }
+        for (r = 0; r < units; ++r) {
+            y[r] = sr_log(y[r]) / beta + (top + peaks[r]);
         }
         x += channels;
         y += units;

@@ -30,9 +30,4 @@ SR_MAYBE static inline sr_@NAME@ sr_absolute_@NAME@(sr_@NAME@ value)
 SR_MAYBE static inline sr_@NAME@ sr_clamp_@NAME@(sr_@NAME@ value, float low, float high)
 {
 @CLAMP@
-    const sr_@NAME@ zero = {0}, lowest = zero + low, highest = zero + high;
-    const sr_@NAME@_bits below = value < lowest, above = value > highest;
-    const sr_@NAME@_bits kept = (above & (sr_@NAME@_bits)highest) | (~above & (sr_@NAME@_bits)value);
-    return (sr_@NAME@)((below & (sr_@NAME@_bits)lowest) | (~below & kept));
-@END@
 }

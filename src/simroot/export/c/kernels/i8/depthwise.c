@@ -6,8 +6,7 @@ static void @NAME@(const sr_grid *g, const int8_t *x, const int8_t *w, const int
     const int channels = g->channels, row_step = g->apart_y * g->width * channels, tap_step = g->apart_x * channels;
     int row, column, c, j, u, v;
 #ifdef SR_WIDE
-    if (sr_wide_plane_fits(g) && sr_wide_fits(shift, NULL, channels)) {
-        @NAME@_wide(g, x, w, factor, shift, bias, top, bottom, y);
+    if (@NAME@_wide(g, x, w, factor, shift, bias, top, bottom, y)) {
         return;
     }
 #endif

@@ -3,23 +3,24 @@
 #define SR_WIDE_TAPS 1024
 #define SR_WIDE_BLOCKS 16
 #define SR_WIDE_BYTES 16384
+#define SR_WIDE_SPARE 13 /* by so many bits a number of 17 may be moved */
 
 /* What brings sums of eight filters to their results; without AVX-512, odd are those of filters 1, 3, 5 and 7. */
 typedef struct {
-    __m256i bias, zeros, low, high;
+    __m256i bias, low, high;
 #ifdef __AVX512F__
-    __m512i factors, halves, shifts;
+    __m512i factors, halves, shifts, zeros;
 #else
-    __m256i factors, odd_factors, halves, odd_halves, shifts, odd_shifts;
+    __m256i factors, odd_factors, halves, odd_halves, shifts, odd_shifts, zeros;
 #endif
 } sr_wide_scale;
 
-/* Whether results before limits have 32 bits and shifts are such as sr_wide_rescale takes. */
-SR_MAYBE static int sr_wide_fits(const uint8_t *shift, const int32_t *zeros, int count)
+/* Whether results before limits have 32 bits, of shifts that are not less than the least. */
+SR_MAYBE static inline int sr_wide_fits(const uint8_t *shift, const int32_t *zeros, int count, int least)
 {
     int k;
     for (k = 0; k < count; ++k) {
-        if (shift[k] < 32 || (zeros != NULL && (zeros[k] <= -(1 << 30) || zeros[k] >= 1 << 30))) {
+        if (shift[k] < least || (zeros != NULL && (zeros[k] <= -(1 << 30) || zeros[k] >= 1 << 30))) {
             return 0;
         }
     }
@@ -33,11 +34,11 @@ SR_MAYBE static inline int sr_wide_unit(int unit, int units)
 }
 
 /* Whether windows and eight filters of so many weights have room; pieces of groups are read four weights at a time. */
-SR_MAYBE static int sr_wide_taps_fit(const sr_grid *g, int all)
+SR_MAYBE static inline int sr_wide_taps_fit(const sr_grid *g, int all)
 {
     const int taps = g->kernel_y * g->kernel_x, depth = g->channels / g->groups;
     return g->out_width >= 4 && all <= SR_WIDE_TAPS && taps * g->channels <= SR_WIDE_TAPS
-        && (g->groups == 1 || (taps - 1) * depth + (depth + 3) / 4 * 4 <= all);
+        && (g->groups == 1 || ((taps - 1) * depth + (depth + 3) / 4 * 4 <= all && taps * ((depth + 3) / 4) <= SR_WIDE_BYTES / 32));
 }
 
 SR_MAYBE static inline __m256i sr_wide_some(const int32_t *from, int count)
@@ -61,7 +62,7 @@ SR_MAYBE static sr_wide_scale sr_wide_prepare(__m256i bias, __m256i factors, con
     s.factors = _mm512_cvtepi32_epi64(factors);
     s.shifts = _mm512_cvtepi32_epi64(shifts);
     s.halves = _mm512_srlv_epi64(_mm512_sllv_epi64(_mm512_set1_epi64(1), s.shifts), _mm512_set1_epi64(1));
-    s.zeros = zeros;
+    s.zeros = _mm512_inserti64x4(_mm512_castsi256_si512(zeros), zeros, 1);
 #else
     {
         const __m256i one = _mm256_set1_epi64x(1), top = _mm256_slli_epi64(one, 63);
@@ -80,20 +81,36 @@ SR_MAYBE static sr_wide_scale sr_wide_prepare(__m256i bias, __m256i factors, con
     return s;
 }
 
-/* As sr_rescale, of sums with the bias, but for the limits. */
+/* As sr_rescale, of two times eight sums with the bias, within limits. */
+#ifdef __AVX512F__
+SR_MAYBE static inline __m512i sr_wide_rescale(__m256i value, const sr_wide_scale *s)
+{
+    const __m512i product = _mm512_mul_epi32(_mm512_cvtepi32_epi64(value), s->factors);
+    return _mm512_srav_epi64(_mm512_add_epi64(product, s->halves), s->shifts);
+}
+
+SR_MAYBE static inline __m256i sr_wide_results(__m256i a, __m256i b, const sr_wide_scale *s)
+{
+    const __m512i halves = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    const __m512i found = _mm512_permutex2var_epi32(sr_wide_rescale(a, s), halves, sr_wide_rescale(b, s));
+    const __m256i both = _mm512_cvtsepi32_epi16(_mm512_add_epi32(found, s->zeros));
+    return _mm256_min_epi16(_mm256_max_epi16(both, s->low), s->high);
+}
+#else /* of even filters the result lies in the lower half of 64 bits, of odd ones in the upper */
 SR_MAYBE static inline __m256i sr_wide_rescale(__m256i value, const sr_wide_scale *s)
 {
-#ifdef __AVX512F__
-    const __m512i product = _mm512_mul_epi32(_mm512_cvtepi32_epi64(value), s->factors);
-    const __m512i found = _mm512_srav_epi64(_mm512_add_epi64(product, s->halves), s->shifts);
-    return _mm256_add_epi32(_mm512_cvtepi64_epi32(found), s->zeros);
-#else /* of even filters the result lies in the lower half of 64 bits, of odd ones in the upper */
     const __m256i odd = _mm256_srli_epi64(value, 32);
     const __m256i a = _mm256_srlv_epi64(_mm256_add_epi64(_mm256_mul_epi32(value, s->factors), s->halves), s->shifts);
     const __m256i b = _mm256_srlv_epi64(_mm256_add_epi64(_mm256_mul_epi32(odd, s->odd_factors), s->odd_halves), s->odd_shifts);
     return _mm256_add_epi32(_mm256_blend_epi32(a, b, 0xAA), s->zeros);
-#endif
 }
+
+SR_MAYBE static inline __m256i sr_wide_results(__m256i a, __m256i b, const sr_wide_scale *s)
+{
+    const __m256i both = _mm256_packs_epi32(sr_wide_rescale(a, s), sr_wide_rescale(b, s));
+    return _mm256_min_epi16(_mm256_max_epi16(_mm256_permute4x64_epi64(both, 0xD8), s->low), s->high);
+}
+#endif
 
 /* Eight numbers. */
 SR_MAYBE static inline __m256i sr_wide_load_int8(const int8_t *from)
@@ -134,47 +151,50 @@ SR_MAYBE static inline void sr_wide_put(int64_t bytes, int count, int8_t *to)
     }
 }
 
-/* Within limits: two times eight results, halves of four in turns. */
-SR_MAYBE static inline __m256i sr_wide_limited(__m256i a, __m256i b, const sr_wide_scale *s)
-{
-    return _mm256_min_epi16(_mm256_max_epi16(_mm256_packs_epi32(a, b), s->low), s->high);
-}
-
 /* Results of eight filters, or fewer, from four sums with their bias; step lies between them. */
 SR_MAYBE static inline void sr_wide_store_int8(const __m256i *sums, const sr_wide_scale *s, int count, int step, int8_t *to)
 {
-    const __m256i first = sr_wide_limited(sr_wide_rescale(sums[0], s), sr_wide_rescale(sums[1], s), s);
-    const __m256i second = sr_wide_limited(sr_wide_rescale(sums[2], s), sr_wide_rescale(sums[3], s), s);
-    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-    const __m256i all = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(first, second), order);
-    const __m128i low = _mm256_castsi256_si128(all), high = _mm256_extracti128_si256(all, 1);
-    sr_wide_put(_mm_cvtsi128_si64(low), count, to);
-    sr_wide_put(_mm_cvtsi128_si64(_mm_unpackhi_epi64(low, low)), count, to + step);
-    sr_wide_put(_mm_cvtsi128_si64(high), count, to + 2 * step);
-    sr_wide_put(_mm_cvtsi128_si64(_mm_unpackhi_epi64(high, high)), count, to + 3 * step);
+    const __m256i first = sr_wide_results(sums[0], sums[1], s), second = sr_wide_results(sums[2], sums[3], s);
+    const __m256i all = _mm256_packs_epi16(first, second);
+    const __m128i even = _mm256_castsi256_si128(all), odd = _mm256_extracti128_si256(all, 1);
+    sr_wide_put(_mm_cvtsi128_si64(even), count, to);
+    sr_wide_put(_mm_cvtsi128_si64(odd), count, to + step);
+    sr_wide_put(_mm_cvtsi128_si64(_mm_unpackhi_epi64(even, even)), count, to + 2 * step);
+    sr_wide_put(_mm_cvtsi128_si64(_mm_unpackhi_epi64(odd, odd)), count, to + 3 * step);
 }
 
 SR_MAYBE static inline void sr_wide_store_int16(const __m256i *sums, const sr_wide_scale *s, int count, int step, int16_t *to)
 {
     int16_t numbers[32];
     int i;
-    for (i = 0; i < 4; i += 2) {
-        const __m256i two = sr_wide_limited(sr_wide_rescale(sums[i], s), sr_wide_rescale(sums[i + 1], s), s);
-        _mm256_storeu_si256((__m256i *)(numbers + 8 * i), _mm256_permute4x64_epi64(two, 0xD8));
-    }
+    _mm256_storeu_si256((__m256i *)numbers, sr_wide_results(sums[0], sums[1], s));
+    _mm256_storeu_si256((__m256i *)(numbers + 16), sr_wide_results(sums[2], sums[3], s));
     for (i = 0; i < 4; ++i) {
         memcpy(to + i * step, numbers + 8 * i, (size_t)count * sizeof *to);
     }
 }
 
-SR_MAYBE static inline int32_t sr_pair(const int16_t *from)
+SR_MAYBE static inline uint32_t sr_wide_word(const void *from)
 {
-    int32_t pair;
-    memcpy(&pair, from, sizeof pair);
-    return pair;
+    uint32_t word;
+    memcpy(&word, from, sizeof word);
+    return word;
 }
 
-SR_MAYBE static inline __m256i sr_wide_add(__m256i sum, __m256i x, __m256i w)
+/* Adds the products of four bytes without sign and four with sign. */
+SR_MAYBE static inline __m256i sr_wide_add8(__m256i sum, __m256i x, __m256i w)
+{
+#if defined(__AVX512VNNI__) && defined(__AVX512VL__)
+    return _mm256_dpbusd_epi32(sum, x, w);
+#else
+    const __m256i even = _mm256_and_si256(x, _mm256_set1_epi16(255)), odd = _mm256_srli_epi16(x, 8);
+    const __m256i first = _mm256_madd_epi16(even, _mm256_srai_epi16(_mm256_slli_epi16(w, 8), 8));
+    return _mm256_add_epi32(sum, _mm256_add_epi32(first, _mm256_madd_epi16(odd, _mm256_srai_epi16(w, 8))));
+#endif
+}
+
+/* Of two numbers of 16 bits. */
+SR_MAYBE static inline __m256i sr_wide_add16(__m256i sum, __m256i x, __m256i w)
 {
 #if defined(__AVX512VNNI__) && defined(__AVX512VL__)
     return _mm256_dpwssd_epi32(sum, x, w);

@@ -1,87 +1,123 @@
 #ifdef SR_WIDE
 #define SR_WIDE_PLANE 1024
-#define SR_WIDE_PAIRS 28
+#define SR_WIDE_FILTER 64
 
-/* Whether pairs of all rows that a filter reads have room: of eight channels at two taps beside each other. */
-static int sr_wide_plane_fits(const sr_grid *g)
+/* Columns that a row of results reads. */
+static inline int sr_wide_columns(const sr_grid *g)
 {
-    const int columns = (g->out_width - 1) * g->step_x + (g->kernel_x - 1) * g->apart_x + 1;
-    return g->out_width >= 4 && g->kernel_y * ((g->kernel_x + 1) / 2) <= SR_WIDE_PAIRS
-        && ((g->kernel_y - 1) * g->apart_y + 1) * columns <= SR_WIDE_PLANE;
+    return (g->out_width - 1) * g->step_x + (g->kernel_x - 1) * g->apart_x + 1;
 }
 
-/* Eight channels of a pixel from c on, or the grid's zero outside of it. */
-static inline __m128i sr_wide_pixel(const sr_grid *g, const int8_t *x, int row, int column, int c)
+/* Whether those of all rows have room, four rows at a time, and the filters. */
+static inline int sr_wide_plane_fits(const sr_grid *g)
 {
-    const int at = (row * g->width + column) * g->channels + c;
-    int8_t some[8] = {0};
-    if (row < 0 || row >= g->height || column < 0 || column >= g->width) {
-        return _mm_set1_epi8((char)g->zero);
-    }
-    if (at + 8 <= g->height * g->width * g->channels) {
-        return _mm_loadl_epi64((const __m128i *)(x + at));
-    }
-    memcpy(some, x + at, (size_t)(g->height * g->width * g->channels - at)); /* the last of a grid with fewer channels */
-    return _mm_loadl_epi64((const __m128i *)some);
+    const int fours = (g->kernel_y + 3) / 4;
+    return g->out_width >= 4 && fours * g->kernel_x <= SR_WIDE_FILTER && fours * sr_wide_columns(g) <= SR_WIDE_PLANE;
 }
 
-/* Of a row, which may lie outside of the grid: eight channels from c on at each column and the next that a filter reads. */
-static void sr_wide_pairs(const sr_grid *g, const int8_t *x, int row, int c, int columns, int16_t *to)
+/* Eight bytes, or fewer. */
+static inline __m128i sr_wide_part(const int8_t *from, int count)
 {
-    const int channels = g->channels, step = g->apart_x * channels;
-    const int8_t *const from = x + (row * g->width - g->pad_x) * channels + c;
-    /* Columns from first on, before last, lie inside with the next, and eight channels may be read. */
-    const int inside = row >= 0 && row < g->height, short_by = channels < 8 ? 8 / channels : 0;
-    const int end = g->width + g->pad_x - g->apart_x - short_by, first = inside ? g->pad_x : columns;
-    const int last = end < columns ? end : columns;
+    const int8_t *const rest = from + (count & 4);
+    uint64_t bits = 0;
+    if (count == 8) {
+        return _mm_loadl_epi64((const __m128i *)from);
+    }
+    if (count & 1) {
+        bits = (uint8_t)from[count - 1];
+    }
+    if (count & 2) {
+        uint16_t half;
+        memcpy(&half, rest, sizeof half);
+        bits = bits << 16 | half;
+    }
+    if (count & 4) {
+        uint32_t word;
+        memcpy(&word, from, sizeof word);
+        bits = bits << 32 | word;
+    }
+    return _mm_set_epi64x(0, (int64_t)bits);
+}
+
+/* Eight channels, or fewer, of four rows at some columns: of each channel one row's byte behind the other's. From one column
+   to the next are so many bytes of each row. */
+static inline void sr_wide_gather(const int8_t *const *rows, const int *steps, int columns, int count, int flip, uint8_t *to)
+{
+    const __m256i flips = _mm256_set1_epi8((char)flip);
+    const int8_t *a = rows[0], *b = rows[1], *c = rows[2], *d = rows[3];
+    const int next_a = steps[0], next_b = steps[1], next_c = steps[2], next_d = steps[3];
     int k;
-    for (k = 0; k < columns; ++k, to += 16) {
-        __m128i two;
-        if (k >= first && k < last) {
-            two = _mm_unpacklo_epi8(_mm_loadl_epi64((const __m128i *)(from + k * channels)),
-                _mm_loadl_epi64((const __m128i *)(from + k * channels + step)));
-        } else {
-            two = _mm_unpacklo_epi8(sr_wide_pixel(g, x, row, k - g->pad_x, c),
-                sr_wide_pixel(g, x, row, k - g->pad_x + g->apart_x, c));
-        }
-        _mm256_storeu_si256((__m256i *)to, _mm256_cvtepi8_epi16(two));
+    for (k = 0; k < columns; ++k, a += next_a, b += next_b, c += next_c, d += next_d) {
+        const __m128i first = _mm_unpacklo_epi8(sr_wide_part(a, count), sr_wide_part(b, count));
+        const __m128i second = _mm_unpacklo_epi8(sr_wide_part(c, count), sr_wide_part(d, count));
+        _mm256_storeu_si256((__m256i *)(to + 32 * k), _mm256_xor_si256(flips,
+            _mm256_set_m128i(_mm_unpackhi_epi16(first, second), _mm_unpacklo_epi16(first, second))));
     }
 }
 
-/* The weights of these pairs; behind the last of an odd row stands zero. Gives the sum of all, of each channel. */
-static __m256i sr_wide_plane(const sr_grid *g, const int8_t *w, int count, int16_t *to)
+/* Those of channels from c on that a row of results reads, of rows from y on, as bytes without sign. */
+static void sr_wide_plane(const sr_grid *g, const int8_t *x, int y, int c, uint8_t *to)
 {
-    const int pairs = (g->kernel_x + 1) / 2;
-    __m256i sum = _mm256_setzero_si256();
-    int u, v, k;
-    memset(to, 0, sizeof *to * 16 * (size_t)(g->kernel_y * pairs));
-    for (u = 0; u < g->kernel_y; ++u, to += 16 * pairs) {
-        for (v = 0; v < g->kernel_x; ++v, w += g->channels) {
-            for (k = 0; k < count; ++k) {
-                to[v / 2 * 16 + 2 * k + v % 2] = w[k];
-            }
+    const int channels = g->channels, columns = sr_wide_columns(g), fewer = channels < 8 ? 7 / channels : 0;
+    const int last = g->width + g->pad_x, end = last < columns ? last : columns;
+    const int near = last - fewer < end ? last - fewer : end, safe = near > g->pad_x ? near : g->pad_x;
+    int8_t blank[8];
+    int u, i;
+    memset(blank, g->zero, sizeof blank);
+    for (u = 0; u < g->kernel_y; u += 4, to += 32 * columns) {
+        const int8_t *rows[4];
+        int steps[4];
+        for (i = 0; i < 4; ++i) {
+            const int row = y + (u + i) * g->apart_y, inside = u + i < g->kernel_y && row >= 0 && row < g->height;
+            rows[i] = inside ? x + row * g->width * channels + c : blank;
+            steps[i] = inside ? channels : 0;
         }
-        for (k = 0; k < pairs; ++k) {
-            sum = sr_wide_add(sum, _mm256_set1_epi16(1), _mm256_loadu_si256((const __m256i *)(to + 16 * k)));
+        memset(to, g->zero + 128, 32 * (size_t)g->pad_x);
+        sr_wide_gather(rows, steps, safe - g->pad_x, 8, 128, to + 32 * g->pad_x);
+        for (i = 0; i < 4; ++i) { /* eight bytes may not be read there */
+            rows[i] += (safe - g->pad_x) * steps[i];
+        }
+        sr_wide_gather(rows, steps, end - safe, channels < 8 ? channels : 8, 128, to + 32 * safe);
+        memset(to + 32 * end, g->zero + 128, 32 * (size_t)(columns - end));
+    }
+}
+
+/* The weights of eight channels, or fewer, in the same order; gives their sum, of each channel. */
+static __m256i sr_wide_taps(const sr_grid *g, const int8_t *w, int count, int8_t *to)
+{
+    const int8_t none[8] = {0};
+    __m256i sum = _mm256_setzero_si256();
+    int u, i;
+    for (u = 0; u < g->kernel_y; u += 4) {
+        const int8_t *rows[4];
+        int steps[4];
+        for (i = 0; i < 4; ++i) {
+            rows[i] = u + i < g->kernel_y ? w + (u + i) * g->kernel_x * g->channels : none;
+            steps[i] = u + i < g->kernel_y ? g->channels : 0;
+        }
+        sr_wide_gather(rows, steps, g->kernel_x, count, 0, (uint8_t *)to);
+        for (i = 0; i < g->kernel_x; ++i, to += 32) {
+            sum = sr_wide_add8(sum, _mm256_set1_epi8(1), _mm256_loadu_si256((const __m256i *)(const void *)to));
         }
     }
     return sum;
 }
 
-/* Sums over rows of pairs at four places, with the bias. */
-static inline void sr_wide_rows(const int16_t *const *lines, int place, int next, int rows, int step, const int16_t *w,
-    int pairs, __m256i bias, __m256i *sums)
+/* Sums at four places, with the bias; from one to the next are so many bytes, from one tap and from one four rows to the
+   next, too. */
+static inline void sr_wide_places(const uint8_t *x, int next, int tap, int taps, int below, int fours, const int8_t *w,
+    __m256i bias, __m256i *sums)
 {
     __m256i a = bias, b = a, c = a, d = a;
     int u, k;
-    for (u = 0; u < rows; ++u) {
-        const int16_t *x = lines[u] + place;
-        for (k = 0; k < pairs; ++k, x += step, w += 16) {
+    for (u = 0; u < fours; ++u, x += below) {
+        const uint8_t *from = x;
+        for (k = 0; k < taps; ++k, from += tap, w += 32) {
             const __m256i v = _mm256_loadu_si256((const __m256i *)w);
-            a = sr_wide_add(a, _mm256_loadu_si256((const __m256i *)x), v);
-            b = sr_wide_add(b, _mm256_loadu_si256((const __m256i *)(x + next)), v);
-            c = sr_wide_add(c, _mm256_loadu_si256((const __m256i *)(x + 2 * next)), v);
-            d = sr_wide_add(d, _mm256_loadu_si256((const __m256i *)(x + 3 * next)), v);
+            a = sr_wide_add8(a, _mm256_loadu_si256((const __m256i *)from), v);
+            b = sr_wide_add8(b, _mm256_loadu_si256((const __m256i *)(from + next)), v);
+            c = sr_wide_add8(c, _mm256_loadu_si256((const __m256i *)(from + 2 * next)), v);
+            d = sr_wide_add8(d, _mm256_loadu_si256((const __m256i *)(from + 3 * next)), v);
         }
     }
     sums[0] = a;
