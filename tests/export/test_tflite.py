@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from simroot.engines import ENGINES, load_file
-from simroot.errors import ConfigError
+from simroot.errors import ConfigError, ExportError
 from simroot.export import Options, Predictor, to_tflite
 from simroot.export.tflite import _ChannelsLast
 from simroot.models import create_model
@@ -115,6 +115,30 @@ def test_a_microcontrollers_interpreter_runs_it(file: Path) -> None:
     interpreter.set_input(np.ascontiguousarray(image.transpose(0, 2, 3, 1)).astype(np.float32), 0)
     interpreter.invoke()
     np.testing.assert_allclose(interpreter.get_output(0), load_file(file).run(image), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_a_microcontrollers_interpreter_must_give_the_same(
+    installed: bool,
+    network: nn.Module,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    options: Options = {"mean": [0.5] * 3, "std": [0.25] * 3, "images": pixels(8), "calibration": pixels(8)}
+    if not installed:
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+        caplog.set_level("INFO", "simroot")
+        to_tflite(network, tmp_path / "a.tflite", (3, 8, 8), **options)
+        assert "not tried as on a microcontroller, tflite-micro is not installed" in caplog.text
+        return
+    pytest.importorskip("tflite_micro", reason="tflite-micro is not installed")
+    runtime = importlib.import_module("tflite_micro.python.tflite_micro.runtime")
+    right = runtime.Interpreter.get_output
+    monkeypatch.setattr(runtime.Interpreter, "get_output", lambda self, index: right(self, index) + 1)
+    with pytest.raises(ExportError, match="tflite-micro and LiteRT give different scores"):
+        to_tflite(network, tmp_path / "a.tflite", (3, 8, 8), **options)
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_cannot_be_converted_is_said_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,7 +42,7 @@ class LiteRt(Engine):
         def run(images: NDArray[Any]) -> NDArray[np.float32]:
             scores = []
             for image in images:
-                interpreter.set_tensor(taken[0]["index"], _stored(image[None], taken[0]))
+                interpreter.set_tensor(taken[0]["index"], stored(image[None], taken[0]))
                 interpreter.invoke()
                 scores.append(_numbers(interpreter.get_tensor(given[0]["index"]), given[0])[0])
             return np.stack(scores)
@@ -68,8 +68,8 @@ def _channels_first(shape: NDArray[Any]) -> tuple[int | None, ...]:
     return (None, *lengths[-1:], *lengths[:-1])
 
 
-def _stored(values: NDArray[Any], tensor: dict[str, Any]) -> NDArray[Any]:
-    """Numbers as a tensor holds them: q = round(x / scale) + zero point where it holds integers."""
+def stored(values: NDArray[Any], tensor: dict[str, Any]) -> NDArray[Any]:
+    """Numbers as a tensor of a file holds them: q = round(x / scale) + zero point where it holds integers."""
     scale, zero = tensor["quantization"]
     if scale == 0:
         return values.astype(tensor["dtype"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import io
 import json
 import logging
@@ -22,15 +23,16 @@ from torch import Tensor, nn
 
 from simroot.engines import library, open_file
 from simroot.engines.host import channels_last
-from simroot.engines.litert import PROPERTIES
-from simroot.errors import ConfigError, one_line
-from simroot.export.checked import Deployed, Exported, Job, Options
+from simroot.engines.litert import PROPERTIES, stored
+from simroot.errors import ConfigError, ExportError, one_line
+from simroot.export.checked import TOLERANCE, Deployed, Exported, Job, Options
 from simroot.export.sidecar import compare_speed, described
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 _EXTRA = "tflite"
+_TRIED, _ARENA = 8, 1 << 25  # images for the interpreter of microcontrollers, and bytes that it may take
 _AGREEMENT = 0.98  # least share of inputs that a file of integers alone leaves in their class
 # What is computed in int8, the most first.
 _INTEGERS = (
@@ -47,6 +49,9 @@ def to_tflite(model: nn.Module, path: str | Path, input_size: Sequence[int], **o
     The input is (1, H, W, C), as its tools expect. With ``mean`` and ``std`` it takes pixels from 0 to 255: as float32,
     or in a file of integers alone as int8, a pixel minus 128. Class names and metadata are in a zip archive behind the
     network, ``labels.txt`` and ``simroot.json``, which ``unzip`` reads.
+
+    Where tflite-micro is installed, the interpreter of microcontrollers must give what LiteRT's reference gives: in a
+    file of integers every bit.
 
     With ``calibration`` all of it is computed in int8. If that puts too many of these inputs into other classes, only
     convolutions and dense layers are.
@@ -72,7 +77,35 @@ def to_tflite(model: nn.Module, path: str | Path, input_size: Sequence[int], **o
             else:
                 _write_int8(job, job.calibration, whole, temporary)
                 times = compare_speed(job.path, temporary, whole, job.inputs[:1])
-        return described(job.checked(temporary, "tflite", open_file(temporary).run, times), temporary)
+        exported = job.checked(temporary, "tflite", open_file(temporary).run, times)
+        _try_as_microcontroller(job, temporary)
+        return described(exported, temporary)
+
+
+def _try_as_microcontroller(job: Job, path: Path) -> None:
+    if importlib.util.find_spec("tflite_micro") is None:
+        logger.info("%s: not tried as on a microcontroller, tflite-micro is not installed", job.path)
+        return
+    micro = importlib.import_module("tflite_micro.python.tflite_micro.runtime")
+    lite = importlib.import_module("ai_edge_litert.interpreter")
+    reference = lite.Interpreter(model_path=str(path), experimental_op_resolver_type=lite.OpResolverType.BUILTIN_REF)
+    reference.allocate_tensors()
+    (taken,), (given,) = reference.get_input_details(), reference.get_output_details()
+    try:
+        interpreter = micro.Interpreter.from_file(str(path), arena_size=_ARENA)
+    except RuntimeError as error:
+        logger.warning("%s: tflite-micro does not run it: %s", job.path, one_line(str(error), 300))
+        return
+    for image in channels_last(job.inputs[:_TRIED]):
+        numbers = stored(image[None], taken)
+        reference.set_tensor(taken["index"], numbers)
+        interpreter.set_input(numbers, 0)
+        reference.invoke()
+        interpreter.invoke()
+        expected, found = reference.get_tensor(given["index"]), interpreter.get_output(0)
+        allowed = TOLERANCE * np.abs(expected).max() if expected.dtype == np.float32 else 0
+        if not np.abs(found.astype(np.float64) - expected).max() <= allowed:
+            raise ExportError(f"tflite-micro and LiteRT give different scores: {job.path} was not written")
 
 
 class _ChannelsLast(nn.Module):
