@@ -89,8 +89,6 @@ class _Block(NamedTuple):
 
     def case(self, call: str) -> str:
         """Of the switch that calls it."""
-        if self.width > WIDEST:  # compilers do not see that there are as many
-            call = f"if (units >= {self.width}) {{\n{' ' * 28}{call}\n{' ' * 24}}}"
         text = f"                    case {self.width * 16 + self.pixels}:\n{' ' * 24}{call}\n{' ' * 24}break;\n"
         return self.guarded(text).rstrip()
 

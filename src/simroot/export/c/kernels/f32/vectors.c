@@ -31,6 +31,8 @@
 @EIGHT@
 #if defined(__AVX512F__) && !defined(SR_SMALL)
 #define SR_SIXTEEN
+/* GCC does not see that sixteen are read only where there are as many. */
+#pragma GCC diagnostic ignored "-Warray-bounds"
 @SIXTEEN@
 /* Of two blocks of eight filters. */
 SR_MAYBE static inline sr_sixteen sr_load_blocks(const float *from, int apart)
