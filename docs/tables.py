@@ -233,6 +233,7 @@ def accelerated() -> str:
         "accelerated (MB)": "simroot_kept_mb",
         "limit (ms)": "limit_ms",
         "times the limit": "times_the_limit",
+        "evaluation, times as fast": "evaluation_ratio",
     }
     return markdown(tuple(columns), [[str(row[name]) for name in columns.values()] for row in found["rows"]])
 
@@ -354,7 +355,7 @@ def guide(page: str) -> str:
 
 # Experiments whose first table stands in a page.
 SIMNETS = ("simnets-figure-2b", "simnets-table-1", "simnets-table-2", "simnets-compact")
-OTHERS = ("deep-roots-figure-5", "frontier-converged", "distilled", "learning-rates")
+OTHERS = ("deep-roots-figure-5", "frontier-converged", "distilled", "long-ablation", "learning-rates")
 
 TABLES: dict[str, Callable[[], str]] = {
     **{name: partial(reported, name) for name in (*SIMNETS, *OTHERS)},

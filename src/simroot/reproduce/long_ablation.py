@@ -53,7 +53,8 @@ def _report(finished: Sequence[Finished], data: ImageData) -> Report:
     rows = []
     for part, names in _left_out().items():
         runs = [_runs(finished, budget, names) for budget in BUDGETS]
-        rows.append([part, *(accuracy_text(each) if each else "-" for each in runs)])
+        if any(runs):
+            rows.append([part, *(accuracy_text(each) if each else "-" for each in runs)])
     sizes = [f"{budget:,} parameters" for budget in BUDGETS]
     table = markdown_table(["left out", *sizes], rows)
     return Report(f"{table}\n\n{setting(finished, data)} The network is {network(BUDGETS[0]).name} of each size.")

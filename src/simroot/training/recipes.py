@@ -274,7 +274,7 @@ RECIPES: dict[str, Recipe] = {
 of He et al. 2015, which the paper does not restate: batches of 256, rate 0.1 divided by 10 after a third and two thirds
 of the training. ``"long"`` is for trainings to the end: 200 epochs with an average of the weights, labels that are a
 little smooth, erased squares and a mixup that grows from 0 over the first half, and the last 20 epochs without these
-two. Its values are a start that has not been measured yet; small networks may do better with less of it."""
+two. It is for networks that overfit: one of 20,000 parameters is better without (``docs/training-long.md``)."""
 
 
 def recipe(name: str = "default", **overrides: Any) -> Recipe:
