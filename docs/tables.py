@@ -355,7 +355,7 @@ def guide(page: str) -> str:
 
 # Experiments whose first table stands in a page.
 SIMNETS = ("simnets-figure-2b", "simnets-table-1", "simnets-table-2", "simnets-compact")
-OTHERS = ("deep-roots-figure-5", "frontier-converged", "distilled", "long-ablation", "learning-rates")
+OTHERS = ("deep-roots-figure-5", "frontier-converged", "distilled", "long-ablation", "falling-groups", "learning-rates")
 
 TABLES: dict[str, Callable[[], str]] = {
     **{name: partial(reported, name) for name in (*SIMNETS, *OTHERS)},
