@@ -37,6 +37,9 @@ from simroot.models import create_model
 from simroot.training.environment import versions
 from simroot.training.session import keep_freed_memory
 
+# Name of a side -> what computes its scores.
+Sides = dict[str, Callable[[Tensor], Tensor]]
+
 # Name in the table, registry name or torchvision's, overrides, side of the images.
 NETWORKS: list[tuple[str, str, dict[str, Any], int]] = [
     ("simnet_mobile 65K", "simnet_mobile", {"channels": 10.0, "depth": 3}, 32),
@@ -133,9 +136,6 @@ def measure(
         "times_the_limit": round(best["simroot"] / limit, 1),
         "evaluation_ratio": round(evaluated["pytorch"] / evaluated["simroot"], 2),
     }
-
-
-Sides = dict[str, Callable[[Tensor], Tensor]]
 
 
 def in_turns(

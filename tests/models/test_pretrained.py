@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import simroot
+from simroot.data import from_arrays
 from simroot.errors import CheckpointError, ConfigError
 from simroot.images.preparation import Preparation
 from simroot.measure import count
@@ -22,6 +23,7 @@ from simroot.training import Recipe
 from simroot.training.initial import network_of, place_of, read_start
 from simroot.training.run import WEIGHTS, Run, save_weights
 from simroot.training.shipping import ship
+from simroot.training.teacher import open_teacher
 
 NAME = "tiny_grey"
 CLASSES = ("cat", "dog", "owl")
@@ -94,6 +96,13 @@ def test_its_card_says_what_it_is(shipped: Path) -> None:
     assert "| images | 1 channel of 8 x 8 pixels, mean 0.500, deviation 0.250" in card
     assert "| accuracy | 62.50% on 16 validation images of pets |" in card
     assert "| training | 60 images, 3 epochs, seed 0, taught by large |" in card
+
+
+def test_it_teaches_whatever_its_classes_and_channels_are(shipped: Path) -> None:
+    images = torch.randint(256, (12, 1, 8, 8), generator=torch.Generator().manual_seed(0)).byte()
+    data = from_arrays(images, torch.arange(12) % 2, classes=("owl", "cat"), validation=4)
+    scores = open_teacher({"source": NAME, "weights": None}, data).scores(torch.zeros(2, 1, 8, 8))
+    assert scores.shape == (2, 2)
 
 
 def test_a_training_starts_from_it_by_its_name(shipped: Path) -> None:

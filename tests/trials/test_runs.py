@@ -64,6 +64,22 @@ def test_a_pretrained_trial_gets_its_own_start_made_once(
     assert other._initial(wanted) != folder._initial(wanted)
 
 
+def test_a_taught_trial_says_so_in_its_row_and_command(trainings: Trainings, tmp_path: Path) -> None:
+    seen: list[list[Finished]] = []
+    taught = trial(teacher="simnet_5k_cifar10")
+    plan = replace(experiment(seen), trials=lambda epochs, seed: [taught])
+    other = replace(plan, trials=lambda epochs, seed: [trial()])
+    where: dict[str, Any] = {"results": tmp_path / "results"}
+    path = conduct("taught", plan, trainings.data, runs=tmp_path / "runs", **where)
+    (found,) = json.loads(path.read_text())["rows"]
+    assert found["teacher"] == "simnet_5k_cifar10"
+    assert "--teacher simnet_5k_cifar10" in found["command"]
+    conduct("taught", plan, trainings.data, runs=tmp_path / "none", train=False, **where)
+    assert [each.row for each in seen[1]] == [found]  # known by its row alone
+    with pytest.raises(ConfigError, match="holds no finished run"):
+        conduct("taught", other, trainings.data, runs=tmp_path / "none", train=False, **where)
+
+
 def test_runs_from_elsewhere_are_taken_up_a_finished_one_first(trainings: Trainings, tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         begin(tmp_path / name, trainings.data, trial())

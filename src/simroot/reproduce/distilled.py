@@ -16,7 +16,7 @@ from simroot.trials.runs import Trial
 # Parameters -> weights that come with simroot, of some four times as many.
 TEACHERS: Mapping[int, str] = {5_000: "simnet_20k_cifar10", 20_000: "simnet_65k_cifar10"}
 
-# A taught network overfits less, so it sees less disguised images.
+# Networks of 5,000 parameters learned faster with few shifts, in trainings of 40 epochs.
 _TAUGHT = {"shift": 2}
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from simroot.errors import CheckpointError, counted, listed, quoted
 from simroot.models.image_sizes import read_back
 from simroot.models.own import Network, given
-from simroot.models.pretrained import Described, list_pretrained, weights_of
+from simroot.models.pretrained import Described, is_pretrained, list_pretrained, weights_of
 from simroot.training.checkpoint_file import fitting
 from simroot.training.run import CONFIG, WEIGHTS, build_model, read_config, read_weights
 
@@ -37,8 +37,7 @@ class Start(NamedTuple):
 
 def place_of(initial: str | Path) -> Path:
     """A path as it is; of a name of ``simroot.list_pretrained()`` that is no path, the file of its weights."""
-    path = Path(initial)
-    return weights_of(str(initial)).path if not path.exists() and str(initial) in list_pretrained() else path
+    return weights_of(str(initial)).path if is_pretrained(initial) else Path(initial)
 
 
 def network_of(path: Path) -> tuple[str, dict[str, Any]] | None:

@@ -33,7 +33,7 @@ from simroot.export import Predictor
 from simroot.images.preparation import as_image_size, sides
 from simroot.layers import accelerate
 from simroot.models import create_model, model_entry
-from simroot.models.pretrained import list_pretrained, weights_of
+from simroot.models.pretrained import is_pretrained, list_pretrained, weights_of
 from simroot.models.registry import of_library
 from simroot.training.checkpoint_file import fitting
 from simroot.training.run import load_run, read_weights
@@ -94,8 +94,7 @@ def teacher_config(source: str | Path | None, weights: str | Path | None) -> dic
                 f"teacher_weights is {weights} without a teacher; name one: torchvision:NAME or timm:NAME"
             )
         return None
-    known = of_library(str(source)) or (str(source) in list_pretrained() and not Path(source).exists())
-    place = str(source) if known else str(Path(source).resolve())
+    place = str(source) if of_library(str(source)) or is_pretrained(source) else str(Path(source).resolve())
     return {"source": place, "weights": None if weights is None else str(Path(weights).resolve())}
 
 
@@ -163,7 +162,8 @@ def _of_run(path: Path, data: ImageData) -> Teacher:
 
 
 def _of_shipped(name: str, data: ImageData) -> Teacher:
-    network, known = create_model(name, pretrained=True), weights_of(name).described
+    known = weights_of(name).described
+    network = create_model(name, len(known["classes"]), known["channels"], pretrained=True)
     height, width = sides(as_image_size(known["image_size"]))
     scorer = _scorer(network, known["mean"], known["std"])
     return Teacher(name, scorer, (known["channels"], height, width), _columns(known["classes"], data), data)

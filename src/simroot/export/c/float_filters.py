@@ -70,8 +70,8 @@ def depthwise_kernel(name: str, widths: Sequence[int]) -> str:
         "more": "",
         "unused": "",
         "before": "",
+        "pixels": _PIXELS,
     }
-    fields["pixels"] = _PIXELS
     rows = {"sizes": _PLANES, "window": _PLANES_WINDOW, "channel": "unit", "what": "products with a filter a channel"}
     return _by_blocks("f32/planes.c", name, widths, "last_y - first_y, pieces", fields, rows)
 

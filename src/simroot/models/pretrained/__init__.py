@@ -96,6 +96,11 @@ def list_pretrained() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.json"))
 
 
+def is_pretrained(place: str | Path) -> bool:
+    """Whether what may be a path or a name is a name of ``list_pretrained()``: no path of that name exists."""
+    return str(place) in list_pretrained() and not Path(place).exists()
+
+
 def weights_of(name: str) -> Weights:
     """The weights of a name of ``list_pretrained()``.
 

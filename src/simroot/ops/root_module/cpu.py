@@ -25,7 +25,7 @@ def _root_module(
     activation: str,
     adds: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    out, z, mean, var = empty_output(x, spatial, embedding, weight, bias, eps, activation, adds)
+    out, z, mean, var = empty_output(x, spatial, embedding)
     given = _given(x, spatial, embedding, weight=weight, bias=bias)
     sizes = _sizes(x, embedding, eps, activation, adds)
     run("root_module", _PURPOSE, **given, out=out, z=z, mean=mean, var=var, **sizes)
@@ -45,7 +45,7 @@ def _evaluated(
     activation: str,
     adds: bool,
 ) -> Tensor:
-    out = empty_evaluated(x, spatial, embedding, mean, var, weight, bias, eps, activation, adds)
+    out = empty_evaluated(x, spatial, embedding)
     given = _given(x, spatial, embedding, weight=weight, bias=bias, mean=mean, var=var)
     run("root_module", _PURPOSE, **given, out=out, z=None, **_sizes(x, embedding, eps, activation, adds))
     return out

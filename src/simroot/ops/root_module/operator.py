@@ -42,36 +42,14 @@ _LIBRARY.define(
 
 
 @torch.library.register_fake("simroot::root_module")
-def empty_output(
-    x: Tensor,
-    spatial: Tensor,
-    embedding: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    eps: float,
-    activation: str,
-    adds: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def empty_output(x: Tensor, spatial: Tensor, embedding: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Memory for the result, z and its statistics."""
-    images, _, height, width = x.shape
-    outputs = embedding.shape[0]
-    y, z = (channels_last(x, (images, outputs, height, width)) for _ in range(2))
-    return y, z, x.new_empty(outputs), x.new_empty(outputs)
+    y, z = (empty_evaluated(x, spatial, embedding) for _ in range(2))
+    return y, z, x.new_empty(embedding.shape[0]), x.new_empty(embedding.shape[0])
 
 
 @torch.library.register_fake("simroot::root_module_evaluated")
-def empty_evaluated(
-    x: Tensor,
-    spatial: Tensor,
-    embedding: Tensor,
-    mean: Tensor,
-    var: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    eps: float,
-    activation: str,
-    adds: bool,
-) -> Tensor:
+def empty_evaluated(x: Tensor, spatial: Tensor, embedding: Tensor, *_: Any) -> Tensor:
     """Memory for the result."""
     return channels_last(x, (x.shape[0], embedding.shape[0], *x.shape[2:]))
 
