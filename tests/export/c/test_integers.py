@@ -27,7 +27,7 @@ from simroot.engines.host import WARNINGS, HostProgram, channels_last
 from simroot.errors import ConfigError, ExportError
 from simroot.export import to_c
 from simroot.export.c import whole
-from simroot.export.c.integers import Numbers, WholeLayer, exp2, factors, log2, mean, rescale
+from simroot.export.c.integers import EXP2, POWERS, Numbers, WholeLayer, exp2, factors, log2, mean, rescale
 from simroot.export.c.report import device_memory
 from simroot.export.c.write import ExportedC
 
@@ -72,6 +72,13 @@ def test_rounding_is_half_up_within_limits() -> None:
     values = np.array([-3, -2, -1, 0, 1, 2, 3, 100, -100])
     np.testing.assert_array_equal(rescale(values, 1, 1, 0, -8, 7), [-1, -1, 0, 0, 1, 1, 2, 7, -8])
     np.testing.assert_array_equal(mean(np.array([-3, -1, 1, 3, 5]), np.array([2])), [-1, 0, 1, 2, 3])
+
+
+def test_powers_as_products() -> None:
+    """As AVX-512 has them."""
+    steps = np.arange(256)
+    products = POWERS[0][steps >> 4] * POWERS[1][steps & 15]
+    np.testing.assert_array_equal(products + (1 << 39) >> 40, EXP2[:256])
 
 
 def test_exponentials_and_logarithms() -> None:
@@ -135,11 +142,22 @@ def test_every_form_of_the_kernels(
         pytest.skip("the form is for x86-64")
     source = compiled[case].source
     used = {
-        "everything": ("sr_depthwise_int8_wide(g", "sr_dot8(room"),
+        "everything": ("sr_depthwise_int8_wide(&", "sr_dot8(room"),
         "similarities": ("sr_mex_wide(x", "sr_dot16(room"),
     }
     assert all(name in source.read_text() for name in used[case])
     program = HostProgram(source, case, (SIDE, SIDE, 3), 5, np.uint8, flags=["-O1", form])
+    inputs = pixels(10)
+    np.testing.assert_array_equal(program.scores(inputs), whole.scores(layers[case], inputs))
+
+
+@pytest.mark.parametrize("case", ["everything", "similarities"])
+def test_rows_that_are_read_in_strips_or_not_side_by_side(
+    case: str, layers: dict[str, list[WholeLayer]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in large images: the first layer has room for four results' rows, what reads more than that has none."""
+    monkeypatch.setattr("simroot.export.c.wide._ROOM", 100)
+    program = compiled_integers(case, layers[case], tmp_path)
     inputs = pixels(10)
     np.testing.assert_array_equal(program.scores(inputs), whole.scores(layers[case], inputs))
 

@@ -63,7 +63,7 @@ class Filters:
         window, dot, total, zero: statements and expressions.
         parameters, behind: declarations of the other tables.
         helpers: functions that it calls, by name, as text.
-        wide: how eight filters are computed at a time, if they are anywhere.
+        wide: how eight filters are computed side by side, if they can be.
     """
 
     name: str
@@ -86,10 +86,8 @@ class Filters:
         """The function."""
         fields = {key: getattr(self, key) for key in ("what", "window", "dot", "total", "weight", "zero", "parameters")}
         fields |= {"name": name, "more": self.behind, **types}
-        if self.wide is None:
-            return kernel("i8/filters.c", **fields, wide="")
-        function = self.wide.function(**fields)
-        return f"{function}\n{kernel('i8/filters.c', **fields, wide=self.wide.call(name))}"
+        function = kernel("i8/filters.c", **fields)
+        return f"{self.wide.function(**fields)}\n{function}" if self.wide else function
 
 
 def room(layer: Layer) -> int:
@@ -123,26 +121,28 @@ def _weight(layer: Conv | Lp) -> Floats:
     return layer.weight if isinstance(layer, Conv) else layer.templates
 
 
-def filters(one: WholeLayer) -> Filters:
-    """The kernel of a convolution or similarity."""
+def filters(one: WholeLayer, zero: int) -> Filters:
+    """The kernel of a convolution or similarity that reads numbers of this zero."""
     if isinstance(one.layer, Conv):
-        return _convolution(one, one.layer)
+        return _convolution(one, one.layer, zero)
     return _distances(one) if "fine" in one.constants else _products(one)
 
 
-def _convolution(one: WholeLayer, layer: Conv) -> Filters:
+def _convolution(one: WholeLayer, layer: Conv, zero: int) -> Filters:
     c, count = one.constants, parts(layer)
     length = _up(layer.weight[0].size // count, 4)
     tables: Tables = [("weights", "int8_t", _rows(c["weight"], length, count).reshape(-1))]
     name, parameters, helpers = "sr_conv", "", {"forms": kernel("i8/forms.c")}
     helpers["dot8"] = _dot(8)
+    weight = np.asarray(c["weight"])
     if layer.centre is None:
-        wide = Wide(whole=True)
+        less = (zero + 128) * weight.sum((1, 2, 3))
+        wide = Wide(weight, c["bias"] - less)
         window = "sr_window(g, x, down, rows, at, group, length, room, i);"
         helpers |= {name: kernel(f"i8/{name}.c") for name in ("gather", "widen", "window")}
     else:
         name, parameters = "sr_conv_pixels", ", const uint8_t *centre"
-        wide = Wide(flip=0, fill="centre")
+        wide = Wide(weight, c["bias"] - (weight * c["centre"]).sum((1, 2, 3)), flip=0, fill="centre")
         window = _window("sr_subtract(bytes, centre, length, room, i)", fill="centre")
         helpers |= {name: kernel(f"i8/{name}.c") for name in ("gather", "centre")}
         centre = np.broadcast_to(c["centre"], layer.weight.shape[1:])
@@ -171,12 +171,13 @@ def _products(one: WholeLayer) -> Filters:
     half = _up(c["templates"][0].size // count, 2)
     rows = np.concatenate([_rows(c["templates"], half, count), _rows(c["factors"], half, count)], 2)
     bias = c["bias"] - 32768 * c["factors"].sum((1, 2, 3))
+    added = (bias + 2**31) % 2**32 - 2**31  # modulo 2^32, as all of these sums
     return Filters(
         name="sr_lp_products",
         what="x (A x + B), which are weights times squares but for a constant",
         length=2 * half,
         tables=[("templates", "int16_t", rows.reshape(-1))],
-        bias=(bias + 2**31) % 2**32 - 2**31,  # modulo 2^32, as all of these sums
+        bias=added,
         window=_window("sr_square(bytes, length, g->zero, room, i)", "length / 2"),
         dot="sr_dot16(room, length, w + first, w + second, sum)",
         total="(int32_t)((uint32_t)bias[u] - (uint32_t)sum[2 * i + j])",
@@ -186,7 +187,7 @@ def _products(one: WholeLayer) -> Filters:
             "gather": kernel("i8/gather.c"),
             "square": kernel("i8/squares.c"),
         },
-        wide=Wide(16, flip=0, zeros="zeros"),
+        wide=Wide(np.concatenate([c["templates"], c["factors"]], 1), added, flip=0, zeros="zeros", squares=True),
         **_zeros(c),
     )
 

@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from simroot.export.c.integer_filters import filters, is_dense, parts, room
-from simroot.export.c.integers import EXP2, WholeLayer
+from simroot.export.c.integers import EXP2, POWERS, WholeLayer
 from simroot.export.c.layers import Affine, Binary, Concat, Conv, Gather, Layer, Lp, Mex, Pool, Unary, Window
 from simroot.export.c.moves import cut_of
 from simroot.export.c.pools import EXTREMES, pool_kernel
 from simroot.export.c.program import Program, Rows
 from simroot.export.c.steps import Schedule, schedule
 from simroot.export.c.text import kernel, real, table
+from simroot.export.c.wide import PLANE, is_wide, planes
 
 _KINDS: dict[str, type[np.generic]] = {
     "int8_t": np.int8,
@@ -102,7 +103,8 @@ class IntegerArithmetic:
         c, pixels, channels = one.constants, rows.number * layer.shape[1], layer.shape[2]
         if isinstance(layer, Mex):
             self._need("forms", kernel("i8/forms.c"))
-            self._need("mex", kernel("i8/mex.c"))
+            sixteenths, steps = (", ".join(map(str, powers)) for powers in POWERS)
+            self._need("mex", kernel("i8/mex.c", sixteenths=sixteenths, steps=steps))
             sizes = f"{pixels}, {c['offsets'].shape[1]}, {channels}"
             offsets = self._table(place, "offsets", "int16_t", c["offsets"])
             return f"    sr_mex({x}, {sizes}, {offsets}, {_number(c['count'])}, {_number(c['moved'])}, {to});\n"
@@ -134,12 +136,15 @@ class IntegerArithmetic:
     def _need(self, name: str, text: str) -> None:
         self.program.kernels.setdefault(name, text)
 
-    def _table(self, place: int, what: str, kind: str, values: ArrayLike) -> str:
-        array = np.asarray(values)
-        limits = np.iinfo(_KINDS[kind])  # type: ignore[type-var]
-        assert array.min() >= limits.min, (what, array.min())
-        assert array.max() <= limits.max, (what, array.max())
-        return self.program.table(place, what, kind, np.ascontiguousarray(array, dtype=_KINDS[kind]))
+    def _table(self, place: int, what: str, kind: str, values: ArrayLike, wide: ArrayLike | None = None) -> str:
+        def fitting(numbers: ArrayLike) -> NDArray[Any]:
+            array = np.asarray(numbers)
+            limits = np.iinfo(_KINDS[kind])  # type: ignore[type-var]
+            assert array.min() >= limits.min, (what, array.min())
+            assert array.max() <= limits.max, (what, array.max())
+            return np.ascontiguousarray(array, dtype=_KINDS[kind])
+
+        return self.program.table(place, what, kind, fitting(values), wide=None if wide is None else fitting(wide))
 
     def _factors(self, place: int, suffix: str = "") -> str:
         c = self.whole[place].constants
@@ -177,16 +182,19 @@ class IntegerArithmetic:
         return name
 
     def _filters(self, place: int, layer: Conv | Lp, source: str, to: str, rows: Rows, room: str) -> str:
-        made, output = filters(self.whole[place]), self.types[place]
-        read = self.types[layer.inputs[0]]
+        one, read, output = self.whole[place], self.types[layer.inputs[0]], self.types[place]
+        made = filters(one, self.whole[layer.inputs[0]].numbers.zero)
+        wide = made.wide if made.wide and is_wide(one) else None
         helpers = made.helpers | (made.wide.helpers() if made.wide else {})
         for helper, text in helpers.items():
             self._need(helper, text)
         name = f"{made.name}_{output[:-2]}"
         self._need(name, made.text(name, input=read, output=output, kind=output[:-2]))
-        tables = [self._table(place, *table) for table in made.tables]
+        first, *others = made.tables
+        tables = [self._table(place, *first, wide.packed(layer) if wide else None)]
+        tables += [self._table(place, *table) for table in others]
         more = [self._table(place, *table) for table in made.more]
-        bias = self._table(place, "bias", "int32_t", made.bias)
+        bias = self._table(place, "bias", "int32_t", made.bias, wide.bias if wide else None)
         count = parts(layer)
         arguments = [
             str(count),
@@ -200,20 +208,24 @@ class IntegerArithmetic:
             room,
         ]
         grid = self._grid(place, layer.window, layer.groups)
-        return f"    {name}(&{grid}, {source}, {', '.join(arguments)}, {to});\n"
+        return f"    {name}{'_wide' if wide else ''}(&{grid}, {source}, {', '.join(arguments)}, {to});\n"
 
     def _depthwise(self, place: int, layer: Conv, source: str, to: str, rows: Rows) -> str:
-        c, output = self.whole[place].constants, self.types[place]
-        name = f"sr_depthwise_{output[:-2]}"
+        one, output, zero = self.whole[place], self.types[place], self.whole[layer.inputs[0]].numbers.zero
+        name, weight, bias = f"sr_depthwise_{output[:-2]}", one.constants["weight"][..., 0], one.constants["bias"]
         self._need_wide()
         self._need("planes", kernel("i8/planes.c"))
-        self._need("wide plane", kernel("i8/wide_plane.c"))
+        self._need("wide plane", kernel("i8/wide_plane.c", columns=PLANE))
         self._need(name, kernel("i8/depthwise.c", name=name, output=output, kind=output[:-2]))
-        weights = self._table(place, "weights", "int8_t", c["weight"][..., 0].transpose(1, 2, 0))
-        bias = self._table(place, "bias", "int32_t", c["bias"])
-        tables = f"{weights}, {self._factors(place)}, {bias}"
+        packed, less = (planes(weight), (zero + 128) * weight.sum((1, 2))) if is_wide(one) else (None, None)
+        tables = [
+            self._table(place, "weights", "int8_t", weight.transpose(1, 2, 0), packed),
+            self._factors(place),
+            self._table(place, "bias", "int32_t", bias, None if less is None else bias - less),
+        ]
+        name += "" if packed is None else "_wide"
         grid = self._grid(place, layer.window, layer.groups)
-        return f"    {name}(&{grid}, {source}, {tables}, {rows.top}, {rows.bottom}, {to});\n"
+        return f"    {name}(&{grid}, {source}, {', '.join(tables)}, {rows.top}, {rows.bottom}, {to});\n"
 
     def _binary(self, place: int, layer: Binary, sources: list[str], to: str, count: int) -> str:
         one = self.whole[place]

@@ -28,6 +28,9 @@ ONE = 1 << 20
 EXP2 = np.rint(ONE * 2.0 ** (-np.arange(257) / 256)).astype(np.int64)
 """``2^(-i / 256)``."""
 
+POWERS = tuple(np.rint(2.0**30 * 2.0 ** (-np.arange(16) / steps)).astype(np.int64) for steps in (16, 256))
+"""By whose products, with the halves of a step added, processors that hold them in registers have ``EXP2``."""
+
 
 @dataclass(frozen=True)
 class Numbers:

@@ -33,14 +33,22 @@ class Program:
     tables: list[str] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
     flash: dict[int, int] = field(default_factory=dict)
-    _numbers: dict[tuple[str, bytes], str] = field(default_factory=dict)
+    _numbers: dict[tuple[str, bytes, bytes], str] = field(default_factory=dict)
 
-    def table(self, place: int, what: str, kind: str, values: NDArray[Any], behind: str = "") -> str:
-        """Add constants of a layer, once if they are the same as others, and give their name."""
-        key = (kind + behind, values.tobytes())
+    def table(
+        self, place: int, what: str, kind: str, values: NDArray[Any], behind: str = "", wide: NDArray[Any] | None = None
+    ) -> str:
+        """Add constants of a layer, once if they are the same as others, and give their name.
+
+        Where eight filters are computed side by side others may stand in their place.
+        """
+        key = (kind + behind, values.tobytes(), b"" if wide is None else wide.tobytes())
         if key not in self._numbers:
             name = self._numbers[key] = f"{self.prefix}_{what}_{place}"
-            self.tables.append(table(kind, name, values, behind))
+            text = table(kind, name, values, behind)
+            if wide is not None:
+                text = f"#ifdef SR_WIDE\n{table(kind, name, wide)}#else\n{text}#endif\n"
+            self.tables.append(text)
             self.flash[place] = self.flash.get(place, 0) + values.size * _BYTES[kind]
         return self._numbers[key]
 

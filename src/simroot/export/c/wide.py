@@ -5,90 +5,125 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from simroot.export.c.integers import Whole, WholeLayer
+from simroot.export.c.layers import Conv, Lp, Window
 from simroot.export.c.text import kernel
 
-_CALL = """
-#ifdef SR_WIDE
-    if ({whole}{name}_wide(g, x, all, w{passed}, factor, shift{more}, bias, top, bottom, y)) {{
-        return;
-    }}
-#endif"""
-_OUTSIDE = """__m256i outside[4]; /* sums over a window outside of the grid, which stand for 0 */
-    uint8_t none[SR_WIDE_TAPS + 16];"""
-_LESS = """sr_wide_sums8(none + starts[block], 0, g->channels, packed + block * packed_size, pieces, piece, outside);
-            start = _mm256_sub_epi32(start, outside[0]);"""
+PLANE = 1024
+"""Columns, of four rows each, that a row of results of a depthwise convolution may read."""
+
+_ROOM = 16_384  # bytes of the rows that some results read
+_HALF = 1 << 30  # results with a zero beyond it may not have 32 bits
+
 _BYTES = {
     "number": "uint8_t",
     "step": 4,
-    "windows": _OUTSIDE,
-    "start": _LESS,
-    "piece": "size",
-    "next": "taps == 1 && g->step_x == 1 ? g->channels : length; /* windows may lie as the pixels do */",
+    "planes": 1,
+    "windows": "",
     "widened": "",
-    "from": "bytes + starts[block], next",
-    "sign": "add",
+    "from": "bytes",
+    "begin": "scale.bias",
+    "end": "",
 }
 _SQUARES = {
     "number": "int16_t",
     "step": 2,
-    "windows": "int16_t windows[4 * SR_WIDE_TAPS + 8];",
-    "start": "",
-    "piece": "all",
-    "next": "length;",
-    "widened": "sr_wide_square(bytes, length, g->zero, windows);",
-    "from": "windows + starts[block], all",
-    "sign": "sub",
+    "planes": 2,
+    "windows": "\n    int16_t windows[2 * SR_WIDE_ROWS + 2];\n    int k;",
+    "widened": "\n            sr_wide_square(bytes, g->kernel_y * numbers, g->zero, windows);",
+    "from": "windows",
+    "begin": "_mm256_setzero_si256()",
+    "end": """
+                    for (k = 0; k < 4; ++k) {
+                        sums[k] = _mm256_sub_epi32(scale.bias, sums[k]);
+                    }""",
 }
 
 
 @dataclass(frozen=True)
 class Wide:
-    """How windows become sums of eight filters.
+    """How rows of numbers become sums of eight filters.
 
     Attributes:
-        bits: of weights: 8 for those of bytes, 16 for those of numbers and their squares.
+        weight: (filters, rows, columns, channels of a group); of a similarity of order 2 the rows of its templates,
+            then those of its factors.
+        bias: of each filter.
         flip: the bits in which a byte without sign differs from what is read.
-        fill: C's name of the bytes outside of the grid, if they are not the grid's zero.
-        zeros: C's name of the results' zeros, if each filter has one of its own; their sums are subtracted.
-        whole: whether windows in parts and of groups can be read at once.
+        fill: C's name of the bytes of a pixel outside of the grid, if they are not the grid's zero.
+        zeros: C's name of the results' zeros, if each filter has one of its own.
+        squares: whether squares are read behind the numbers, and sums subtracted.
     """
 
-    bits: int = 8
+    weight: Whole
+    bias: Whole
     flip: int = 128
     fill: str = ""
     zeros: str = ""
-    whole: bool = False
+    squares: bool = False
+
+    def packed(self, layer: Conv | Lp) -> Whole:
+        """Weights in the order in which they are read."""
+        (units, _, across, depth), step = self.weight.shape, int(self._fields["step"])
+        joined = layer.groups == 1 and layer.window.dilation[1] == 1
+        pieces = self.weight.reshape(units, -1, across * depth if joined else depth)
+        padded = np.pad(pieces, ((0, 0), (0, 0), (0, -pieces.shape[2] % step)))
+        blocks = [_eights(group) for group in np.split(padded.reshape(units, -1, step), layer.groups)]
+        return np.concatenate(blocks).transpose(0, 2, 1, 3).reshape(-1)
 
     def helpers(self) -> dict[str, str]:
         """Functions that are called, by name, as text."""
-        weight = "int8_t" if self.bits == 8 else "int16_t"
-        found = {"wide": kernel("i8/wide.c"), "wide windows": kernel("i8/wide_window.c")}
-        found[f"wide sums {self.bits}"] = kernel("i8/wide_sums.c", width=self.bits, weight=weight, **self._fields)
-        return found if self.bits == 8 else found | {"wide squares": kernel("i8/wide_squares.c")}
+        bits = 16 if self.squares else 8
+        found = {"wide": kernel("i8/wide.c"), "wide rows": kernel("i8/wide_rows.c", room=_ROOM)}
+        found[f"wide sums {bits}"] = kernel("i8/wide_sums.c", width=bits, weight=f"int{bits}_t", **self._fields)
+        return found | ({"wide squares": kernel("i8/wide_squares.c")} if self.squares else {})
 
-    def function(self, name: str, **fields: str) -> str:
-        """The function that computes, before the one that it takes the place of."""
-        own = f"memset(none, g->zero + {self.flip}, (size_t)(size + 16));" if self.bits == 8 else ""
-        if self.fill:
-            own = f"memset(none, 0, (size_t)(size + 16));\n    memcpy(none, {self.fill}, (size_t)size);"
+    def function(self, **fields: str) -> str:
+        """The function that computes, before the one in whose place it is called."""
         return kernel(
             "i8/wide_filters.c",
             **{**fields, **self._fields},
-            name=name,
-            width=self.bits,
-            prepared=own,
+            width=16 if self.squares else 8,
             fill=self.fill or "NULL",
             flip=self.flip,
-            zeros_or_null=self.zeros or "NULL",
             zeros=f"sr_wide_some({self.zeros} + u, width)" if self.zeros else "_mm256_set1_epi32(g->out_zero)",
         )
 
-    def call(self, name: str) -> str:
-        """Statements that call it where it can do the work."""
-        passed, more = (f", {names}" if names else "" for names in (self.fill, self.zeros))
-        whole = "" if self.whole else "parts == 1 && g->groups == 1 && "
-        return _CALL.format(name=name, whole=whole, passed=passed, more=more)
-
     @property
     def _fields(self) -> dict[str, Any]:
-        return _BYTES if self.bits == 8 else _SQUARES
+        return _SQUARES if self.squares else _BYTES
+
+
+def planes(weight: Whole) -> Whole:
+    """The weights of a depthwise convolution, (channels, rows, columns), as eight channels read them: by four rows."""
+    padded = np.pad(weight, ((0, 0), (0, -weight.shape[1] % 4), (0, 0)))
+    fours = padded.reshape(len(weight), -1, 4, weight.shape[2])
+    return _eights(fours).transpose(0, 2, 4, 1, 3).reshape(-1)
+
+
+def _eights(weight: Whole) -> Whole:
+    """Eight filters each, the last eight again rather than fewer; if there are fewer, with filters of zeros."""
+    count = len(weight)
+    padded = np.pad(weight, ((0, max(8 - count, 0)), *((0, 0),) * (weight.ndim - 1)))
+    return np.stack([padded[max(min(first, count - 8), 0) :][:8] for first in range(0, count, 8)])
+
+
+def is_wide(one: WholeLayer) -> bool:
+    """Whether eight filters of a layer, or channels, can be computed side by side.
+
+    Results are four in a row at least, what they read has room, and before limits they have 32 bits.
+    """
+    layer, c = one.layer, one.constants
+    assert isinstance(layer, Conv | Lp)
+    small = int(c["shift"].min()) >= 32 and int(np.abs(c.get("zero", 0)).max()) < _HALF
+    return small and layer.shape[1] >= 4 and _has_room(layer)
+
+
+def _has_room(layer: Conv | Lp) -> bool:
+    window: Window = layer.window
+    more = (window.kernel[1] - 1) * window.dilation[1] + 1
+    if isinstance(layer, Conv) and layer.depthwise and layer.centre is None:
+        return -(-window.kernel[0] // 4) * ((layer.shape[1] - 1) * window.stride[1] + more) <= PLANE
+    weight = layer.weight if isinstance(layer, Conv) else layer.templates
+    return bool(window.kernel[0] * (3 * window.stride[1] + more) * weight.shape[3] * layer.groups <= _ROOM)

@@ -1,5 +1,5 @@
 /* A window of pixels, less the centre of each, for weights of 8 bits. */
-static void sr_subtract(const uint8_t *from, const uint8_t *centre, int length, int16_t *windows, int which)
+SR_MAYBE static void sr_subtract(const uint8_t *from, const uint8_t *centre, int length, int16_t *windows, int which)
 {
     int16_t *to = windows + SR_SLOT8(length, which, 0);
     int k;

@@ -1,15 +1,10 @@
 @include i8/wide_depthwise.c
 /* Rows [top, bottom) of a convolution of each channel by a filter of its own. */
-static void @NAME@(const sr_grid *g, const int8_t *x, const int8_t *w, const int32_t *factor, const uint8_t *shift,
+SR_MAYBE static void @NAME@(const sr_grid *g, const int8_t *x, const int8_t *w, const int32_t *factor, const uint8_t *shift,
     const int32_t *bias, int top, int bottom, @OUTPUT@ *y)
 {
     const int channels = g->channels, row_step = g->apart_y * g->width * channels, tap_step = g->apart_x * channels;
     int row, column, c, j, u, v;
-#ifdef SR_WIDE
-    if (@NAME@_wide(g, x, w, factor, shift, bias, top, bottom, y)) {
-        return;
-    }
-#endif
     for (row = top; row < bottom; ++row) {
         const int start_y = row * g->step_y - g->pad_y;
         int first_y, last_y;

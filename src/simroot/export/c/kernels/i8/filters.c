@@ -1,13 +1,13 @@
 /* Rows [top, bottom) of @WHAT@ into y, which begins with row top: two pixels by two filters at a time.
    parts: of the window, so many rows of taps each, whose numbers are as many as the given length.
    room: sums, then two such parts in 16 bits, then one in bytes. */
-static void @NAME@(const sr_grid *g, const @INPUT@ *x, int parts, int length, const @WEIGHT@ *w@PARAMETERS@, const int32_t *factor,
+SR_MAYBE static void @NAME@(const sr_grid *g, const @INPUT@ *x, int parts, int length, const @WEIGHT@ *w@PARAMETERS@, const int32_t *factor,
     const uint8_t *shift@MORE@, const int32_t *bias, int top, int bottom, int32_t *sums, @OUTPUT@ *y)
 {
     const int units = g->filters / g->groups, all = parts * length, rows = g->kernel_y / parts;
     const int kept = parts > 1 ? 2 : 0; /* sums of all filters, until the last part has come */
     int16_t *const room = (int16_t *)(sums + (parts > 1 ? 2 * (units + units % 2) : 4));
-    int row, column, group, part, unit, i, j;@WIDE@
+    int row, column, group, part, unit, i, j;
     for (row = top; row < bottom; ++row) {
         for (column = 0; column < g->out_width; column += 2) {
             const int pixels = column + 1 < g->out_width ? 2 : 1;

@@ -25,7 +25,7 @@
 
 /* What keeps all registers to itself. */
 #if defined(__GNUC__)
-#define SR_APART __attribute__((noinline))
+#define SR_APART __attribute__((noinline, unused))
 #else
 #define SR_APART
 #endif

@@ -1,4 +1,4 @@
-static void sr_copy(uint8_t *to, const uint8_t *from, int count)
+SR_MAYBE static void sr_copy(uint8_t *to, const uint8_t *from, int count)
 {
     uint32_t word;
     for (; count >= 4; count -= 4, to += 4, from += 4) {
@@ -12,7 +12,7 @@ static void sr_copy(uint8_t *to, const uint8_t *from, int count)
 
 /* Some rows of the window of one pixel and group, tap after tap, and what stands for 0 outside of the grid and up to the
    length: bytes of fill, or the grid's zero. */
-static void sr_gather(const sr_grid *g, const uint8_t *x, int y, int rows, int column, int group, int length,
+SR_MAYBE static void sr_gather(const sr_grid *g, const uint8_t *x, int y, int rows, int column, int group, int length,
     const uint8_t *fill, uint8_t *to)
 {
     const int depth = g->channels / g->groups, at = column * g->step_x - g->pad_x;

@@ -5,7 +5,7 @@ static void sr_mex(const int16_t *x, int pixels, int channels, int units, const 
 {
     int pixel, c, r;
 #ifdef SR_WIDE
-    if (units <= SR_WIDE_SUMS && units * ((channels + 7) / 8 * 8) <= SR_WIDE_TERMS) {
+    if (units <= SR_WIDE_SUMS && units * (channels + SR_WIDE_LANES) <= SR_WIDE_TERMS) {
         sr_mex_wide(x, pixels, channels, units, offsets, count, moved, y);
         return;
     }

@@ -1,5 +1,5 @@
 /* Numbers of a window of bytes, their zero subtracted, and behind them their squares less 32768, for weights of 16 bits. */
-static void sr_square(const uint8_t *from, int length, int32_t zero, int16_t *windows, int which)
+SR_MAYBE static void sr_square(const uint8_t *from, int length, int32_t zero, int16_t *windows, int which)
 {
     const int half = length / 2;
     int k;

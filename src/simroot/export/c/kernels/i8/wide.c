@@ -1,17 +1,17 @@
 /* Eight filters side by side where there is AVX2: their sums of 32 bits in one vector, two taps at a time. */
 #ifdef SR_WIDE
-#define SR_WIDE_TAPS 1024
-#define SR_WIDE_BLOCKS 16
-#define SR_WIDE_BYTES 16384
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__)
+#define SR_WIDE_512
+#endif
 #define SR_WIDE_SPARE 13 /* by so many bits a number of 17 may be moved */
 
 /* What brings sums of eight filters to their results; without AVX-512, odd are those of filters 1, 3, 5 and 7. */
 typedef struct {
-    __m256i bias, low, high;
-#ifdef __AVX512F__
-    __m512i factors, halves, shifts, zeros;
+    __m256i bias;
+#ifdef SR_WIDE_512
+    __m512i factors, halves, shifts, zeros, low, high;
 #else
-    __m256i factors, odd_factors, halves, odd_halves, shifts, odd_shifts, zeros;
+    __m256i low, high, factors, odd_factors, halves, odd_halves, shifts, odd_shifts, zeros;
 #endif
 } sr_wide_scale;
 
@@ -33,14 +33,6 @@ SR_MAYBE static inline int sr_wide_unit(int unit, int units)
     return units < 8 ? 0 : unit < units - 8 ? unit : units - 8;
 }
 
-/* Whether windows and eight filters of so many weights have room; pieces of groups are read four weights at a time. */
-SR_MAYBE static inline int sr_wide_taps_fit(const sr_grid *g, int all)
-{
-    const int taps = g->kernel_y * g->kernel_x, depth = g->channels / g->groups;
-    return g->out_width >= 4 && all <= SR_WIDE_TAPS && taps * g->channels <= SR_WIDE_TAPS
-        && (g->groups == 1 || ((taps - 1) * depth + (depth + 3) / 4 * 4 <= all && taps * ((depth + 3) / 4) <= SR_WIDE_BYTES / 32));
-}
-
 SR_MAYBE static inline __m256i sr_wide_some(const int32_t *from, int count)
 {
     const __m256i places = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
@@ -56,14 +48,16 @@ SR_MAYBE static sr_wide_scale sr_wide_prepare(__m256i bias, __m256i factors, con
     memcpy(&bytes, shift, (size_t)count);
     shifts = _mm256_cvtepu8_epi32(_mm_set_epi64x(0, bytes));
     s.bias = bias;
-    s.low = _mm256_set1_epi16((int16_t)low);
-    s.high = _mm256_set1_epi16((int16_t)high);
-#ifdef __AVX512F__
+#ifdef SR_WIDE_512
+    s.low = _mm512_set1_epi32(low);
+    s.high = _mm512_set1_epi32(high);
     s.factors = _mm512_cvtepi32_epi64(factors);
     s.shifts = _mm512_cvtepi32_epi64(shifts);
     s.halves = _mm512_srlv_epi64(_mm512_sllv_epi64(_mm512_set1_epi64(1), s.shifts), _mm512_set1_epi64(1));
     s.zeros = _mm512_inserti64x4(_mm512_castsi256_si512(zeros), zeros, 1);
 #else
+    s.low = _mm256_set1_epi16((int16_t)low);
+    s.high = _mm256_set1_epi16((int16_t)high);
     {
         const __m256i one = _mm256_set1_epi64x(1), top = _mm256_slli_epi64(one, 63);
         s.factors = factors;
@@ -82,19 +76,18 @@ SR_MAYBE static sr_wide_scale sr_wide_prepare(__m256i bias, __m256i factors, con
 }
 
 /* As sr_rescale, of two times eight sums with the bias, within limits. */
-#ifdef __AVX512F__
+#ifdef SR_WIDE_512
 SR_MAYBE static inline __m512i sr_wide_rescale(__m256i value, const sr_wide_scale *s)
 {
     const __m512i product = _mm512_mul_epi32(_mm512_cvtepi32_epi64(value), s->factors);
     return _mm512_srav_epi64(_mm512_add_epi64(product, s->halves), s->shifts);
 }
 
-SR_MAYBE static inline __m256i sr_wide_results(__m256i a, __m256i b, const sr_wide_scale *s)
+SR_MAYBE static inline __m512i sr_wide_results(__m256i a, __m256i b, const sr_wide_scale *s)
 {
     const __m512i halves = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
     const __m512i found = _mm512_permutex2var_epi32(sr_wide_rescale(a, s), halves, sr_wide_rescale(b, s));
-    const __m256i both = _mm512_cvtsepi32_epi16(_mm512_add_epi32(found, s->zeros));
-    return _mm256_min_epi16(_mm256_max_epi16(both, s->low), s->high);
+    return _mm512_min_epi32(_mm512_max_epi32(_mm512_add_epi32(found, s->zeros), s->low), s->high);
 }
 #else /* of even filters the result lies in the lower half of 64 bits, of odd ones in the upper */
 SR_MAYBE static inline __m256i sr_wide_rescale(__m256i value, const sr_wide_scale *s)
@@ -154,9 +147,15 @@ SR_MAYBE static inline void sr_wide_put(int64_t bytes, int count, int8_t *to)
 /* Results of eight filters, or fewer, from four sums with their bias; step lies between them. */
 SR_MAYBE static inline void sr_wide_store_int8(const __m256i *sums, const sr_wide_scale *s, int count, int step, int8_t *to)
 {
+#ifdef SR_WIDE_512
+    const __m128i first = _mm512_cvtepi32_epi8(sr_wide_results(sums[0], sums[1], s));
+    const __m128i second = _mm512_cvtepi32_epi8(sr_wide_results(sums[2], sums[3], s));
+    const __m128i even = _mm_unpacklo_epi64(first, second), odd = _mm_unpackhi_epi64(first, second);
+#else
     const __m256i first = sr_wide_results(sums[0], sums[1], s), second = sr_wide_results(sums[2], sums[3], s);
     const __m256i all = _mm256_packs_epi16(first, second);
     const __m128i even = _mm256_castsi256_si128(all), odd = _mm256_extracti128_si256(all, 1);
+#endif
     sr_wide_put(_mm_cvtsi128_si64(even), count, to);
     sr_wide_put(_mm_cvtsi128_si64(odd), count, to + step);
     sr_wide_put(_mm_cvtsi128_si64(_mm_unpackhi_epi64(even, even)), count, to + 2 * step);
@@ -167,8 +166,14 @@ SR_MAYBE static inline void sr_wide_store_int16(const __m256i *sums, const sr_wi
 {
     int16_t numbers[32];
     int i;
-    _mm256_storeu_si256((__m256i *)numbers, sr_wide_results(sums[0], sums[1], s));
-    _mm256_storeu_si256((__m256i *)(numbers + 16), sr_wide_results(sums[2], sums[3], s));
+    for (i = 0; i < 4; i += 2) {
+#ifdef SR_WIDE_512
+        const __m256i both = _mm512_cvtepi32_epi16(sr_wide_results(sums[i], sums[i + 1], s));
+#else
+        const __m256i both = sr_wide_results(sums[i], sums[i + 1], s);
+#endif
+        _mm256_storeu_si256((__m256i *)(void *)(numbers + 8 * i), both);
+    }
     for (i = 0; i < 4; ++i) {
         memcpy(to + i * step, numbers + 8 * i, (size_t)count * sizeof *to);
     }

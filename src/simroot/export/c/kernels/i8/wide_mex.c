@@ -1,5 +1,10 @@
 #ifdef SR_WIDE
 #define SR_WIDE_TERMS 4096
+#ifdef SR_WIDE_512
+#define SR_WIDE_LANES 16
+#else
+#define SR_WIDE_LANES 8
+#endif
 #define SR_WIDE_SUMS 256
 
 SR_MAYBE static inline int32_t sr_wide_most(__m256i values)
@@ -46,9 +51,39 @@ static inline void sr_wide_log2(int64_t *numbers)
     }
 }
 
+#ifdef SR_WIDE_512
+/* 2^20 * 2^(-t / 256), the table's numbers: products of powers of 1 / 16 and of 1 / 256 of a factor of two. */
+static inline __m512i sr_wide_power(__m512i t)
+{
+    const __m512i sixteenths = _mm512_setr_epi32(@SIXTEENTHS@);
+    const __m512i steps = _mm512_setr_epi32(@STEPS@);
+    const __m512i a = _mm512_permutexvar_epi32(_mm512_srli_epi32(t, 4), sixteenths), b = _mm512_permutexvar_epi32(t, steps);
+    const __m512i half = _mm512_set1_epi64(INT64_C(1) << 39);
+    const __m512i even = _mm512_add_epi64(_mm512_mul_epu32(a, b), half);
+    const __m512i odd = _mm512_add_epi64(_mm512_mul_epu32(_mm512_srli_epi64(a, 32), _mm512_srli_epi64(b, 32)), half);
+    const __m512i all = _mm512_mask_blend_epi32(0xAAAA, _mm512_srli_epi64(even, 40), _mm512_srli_epi64(odd, 8));
+    return _mm512_srlv_epi32(all, _mm512_srli_epi32(t, 8));
+}
+#endif
+
 /* The largest term of one unit, and the sum of the powers of all below it; there are length of both. */
 static inline int32_t sr_wide_unit_sum(const int32_t *numbers, const int32_t *offsets, int length, int64_t *sum)
 {
+#ifdef SR_WIDE_512
+    __m512i top = _mm512_set1_epi32(-(1 << 29)), total = _mm512_setzero_si512();
+    int32_t most;
+    int c;
+    for (c = 0; c < length; c += 16) {
+        top = _mm512_max_epi32(top, _mm512_add_epi32(_mm512_loadu_si512(numbers + c), _mm512_loadu_si512(offsets + c)));
+    }
+    most = _mm512_reduce_max_epi32(top);
+    top = _mm512_set1_epi32(most);
+    for (c = 0; c < length; c += 16) {
+        const __m512i term = _mm512_add_epi32(_mm512_loadu_si512(numbers + c), _mm512_loadu_si512(offsets + c));
+        total = _mm512_add_epi32(total, sr_wide_power(_mm512_sub_epi32(top, term)));
+    }
+    *sum = (uint32_t)_mm512_reduce_add_epi32(total);
+#else
     __m256i top = _mm256_set1_epi32(-(1 << 29)), total = _mm256_setzero_si256();
     int32_t most;
     int c;
@@ -67,19 +102,20 @@ static inline int32_t sr_wide_unit_sum(const int32_t *numbers, const int32_t *of
         total = _mm256_add_epi32(total, _mm256_srlv_epi32(steps, _mm256_srli_epi32(below, 8)));
     }
     *sum = sr_wide_total(total);
+#endif
     return most;
 }
 
-/* The same, eight channels at a time, and the logarithms of many units. */
+/* The same, eight channels at a time or sixteen, and the logarithms of many units. */
 static void sr_mex_wide(const int16_t *x, int pixels, int channels, int units, const int16_t *offsets, int32_t count,
     int32_t moved, int16_t *y)
 {
-    const int length = (channels + 7) / 8 * 8, many = SR_WIDE_SUMS / units;
+    const int length = (channels + SR_WIDE_LANES - 1) / SR_WIDE_LANES * SR_WIDE_LANES, many = SR_WIDE_SUMS / units;
     int32_t terms[SR_WIDE_TERMS], numbers[SR_WIDE_TERMS], tops[SR_WIDE_SUMS];
     int64_t sums[SR_WIDE_SUMS + 16];
     int pixel, first, some, c, r, k;
     for (r = 0; r < units; ++r) {
-        for (c = 0; c < length; ++c) { /* what is added to a full eight adds nothing */
+        for (c = 0; c < length; ++c) { /* what is added to a full vector adds nothing */
             terms[r * length + c] = c < channels ? offsets[r * channels + c] : -(1 << 29);
         }
     }

@@ -1,18 +1,10 @@
 #ifdef SR_WIDE
-#define SR_WIDE_PLANE 1024
-#define SR_WIDE_FILTER 64
+#define SR_WIDE_PLANE @COLUMNS@
 
 /* Columns that a row of results reads. */
 static inline int sr_wide_columns(const sr_grid *g)
 {
     return (g->out_width - 1) * g->step_x + (g->kernel_x - 1) * g->apart_x + 1;
-}
-
-/* Whether those of all rows have room, four rows at a time, and the filters. */
-static inline int sr_wide_plane_fits(const sr_grid *g)
-{
-    const int fours = (g->kernel_y + 3) / 4;
-    return g->out_width >= 4 && fours * g->kernel_x <= SR_WIDE_FILTER && fours * sr_wide_columns(g) <= SR_WIDE_PLANE;
 }
 
 /* Eight bytes, or fewer. */
@@ -39,11 +31,11 @@ static inline __m128i sr_wide_part(const int8_t *from, int count)
     return _mm_set_epi64x(0, (int64_t)bits);
 }
 
-/* Eight channels, or fewer, of four rows at some columns: of each channel one row's byte behind the other's. From one column
-   to the next are so many bytes of each row. */
-static inline void sr_wide_gather(const int8_t *const *rows, const int *steps, int columns, int count, int flip, uint8_t *to)
+/* Eight channels, or fewer, of four rows at some columns: of each channel one row's byte behind the other's, as bytes without sign.
+   From one column to the next are so many bytes of each row. */
+static inline void sr_wide_gather(const int8_t *const *rows, const int *steps, int columns, int count, uint8_t *to)
 {
-    const __m256i flips = _mm256_set1_epi8((char)flip);
+    const __m256i flips = _mm256_set1_epi8(-128);
     const int8_t *a = rows[0], *b = rows[1], *c = rows[2], *d = rows[3];
     const int next_a = steps[0], next_b = steps[1], next_c = steps[2], next_d = steps[3];
     int k;
@@ -56,7 +48,7 @@ static inline void sr_wide_gather(const int8_t *const *rows, const int *steps, i
 }
 
 /* Those of channels from c on that a row of results reads, of rows from y on, as bytes without sign. */
-static void sr_wide_plane(const sr_grid *g, const int8_t *x, int y, int c, uint8_t *to)
+SR_MAYBE static void sr_wide_plane(const sr_grid *g, const int8_t *x, int y, int c, uint8_t *to)
 {
     const int channels = g->channels, columns = sr_wide_columns(g), fewer = channels < 8 ? 7 / channels : 0;
     const int last = g->width + g->pad_x, end = last < columns ? last : columns;
@@ -73,34 +65,13 @@ static void sr_wide_plane(const sr_grid *g, const int8_t *x, int y, int c, uint8
             steps[i] = inside ? channels : 0;
         }
         memset(to, g->zero + 128, 32 * (size_t)g->pad_x);
-        sr_wide_gather(rows, steps, safe - g->pad_x, 8, 128, to + 32 * g->pad_x);
+        sr_wide_gather(rows, steps, safe - g->pad_x, 8, to + 32 * g->pad_x);
         for (i = 0; i < 4; ++i) { /* eight bytes may not be read there */
             rows[i] += (safe - g->pad_x) * steps[i];
         }
-        sr_wide_gather(rows, steps, end - safe, channels < 8 ? channels : 8, 128, to + 32 * safe);
+        sr_wide_gather(rows, steps, end - safe, channels < 8 ? channels : 8, to + 32 * safe);
         memset(to + 32 * end, g->zero + 128, 32 * (size_t)(columns - end));
     }
-}
-
-/* The weights of eight channels, or fewer, in the same order; gives their sum, of each channel. */
-static __m256i sr_wide_taps(const sr_grid *g, const int8_t *w, int count, int8_t *to)
-{
-    const int8_t none[8] = {0};
-    __m256i sum = _mm256_setzero_si256();
-    int u, i;
-    for (u = 0; u < g->kernel_y; u += 4) {
-        const int8_t *rows[4];
-        int steps[4];
-        for (i = 0; i < 4; ++i) {
-            rows[i] = u + i < g->kernel_y ? w + (u + i) * g->kernel_x * g->channels : none;
-            steps[i] = u + i < g->kernel_y ? g->channels : 0;
-        }
-        sr_wide_gather(rows, steps, g->kernel_x, count, 0, (uint8_t *)to);
-        for (i = 0; i < g->kernel_x; ++i, to += 32) {
-            sum = sr_wide_add8(sum, _mm256_set1_epi8(1), _mm256_loadu_si256((const __m256i *)(const void *)to));
-        }
-    }
-    return sum;
 }
 
 /* Sums at four places, with the bias; from one to the next are so many bytes, from one tap and from one four rows to the

@@ -1,5 +1,5 @@
 /* Bytes, their zero subtracted, as numbers of a window for weights of 8 bits, from a multiple of four on. */
-static void sr_widen(const uint8_t *from, int count, int32_t zero, int16_t *to)
+SR_MAYBE static void sr_widen(const uint8_t *from, int count, int32_t zero, int16_t *to)
 {
     int k;
 #ifdef SR_FORM_DSP

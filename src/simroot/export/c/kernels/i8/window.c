@@ -1,5 +1,5 @@
 /* Some rows of the window of one pixel and group in 16 bits, the grid's zero subtracted. */
-static void sr_window(const sr_grid *g, const int8_t *x, int y, int rows, int column, int group, int length, int16_t *windows,
+SR_MAYBE static void sr_window(const sr_grid *g, const int8_t *x, int y, int rows, int column, int group, int length, int16_t *windows,
     int which)
 {
     uint8_t *const bytes = (uint8_t *)(windows + 2 * length);
