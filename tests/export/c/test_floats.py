@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from export.c.networks import NETWORKS, SIDE, compiled, images, installed, made
+from export.c.networks import MEAN, NETWORKS, SIDE, STD, compiled, images, installed, made
 from simroot.engines.host import WARNINGS, HostProgram, channels_last
+from simroot.export import to_c
 
 # Sums in another order, and exp and log by polynomials: 1e-6 of the largest score is usual, a wrong layer is off by
 # far more.
@@ -70,6 +72,17 @@ def test_clang_and_c_alone_give_the_same_bits(
     other = compiled(case, tmp_path, with_compiler=installed(name), flags=flags)
     inputs = channels_last(images(pixels=False))
     np.testing.assert_array_equal(other.scores(inputs), programs[case].scores(inputs))
+
+
+@pytest.mark.parametrize("flags", [[], ["-DSR_PORTABLE"], ["-Os"]])
+def test_pixels_of_a_first_layer_that_alone_sees_the_border(flags: list[str], tmp_path: Path) -> None:
+    """Without -march=native: where eight pixels do not lie side by side it has loops of its own."""
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 5, 1), nn.AdaptiveAvgPool2d(1))
+    to_c(nn.Sequential(model, nn.Flatten()), tmp_path / "c", (3, 12, 12), mean=MEAN, std=STD, name="border")
+    program, sources = tmp_path / "program", [tmp_path / "c" / name for name in ("border_test.c", "border.c")]
+    words = [installed("gcc"), "-std=c99", "-O1", "-ffp-contract=off", *flags, "-o", program, *sources, "-lm"]
+    subprocess.run(words, check=True)
+    subprocess.run([program], check=True, timeout=60)  # it must end
 
 
 @pytest.mark.slow

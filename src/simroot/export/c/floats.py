@@ -188,7 +188,8 @@ class FloatArithmetic:
             fields |= {"passed": f"second + first_x * {layer.weight.shape[3]}, "}
             fields["what"] = "products with the filters, of pixels less their centre"
         self._need_vectors()
-        text = filter_kernel(name, self._widths, self._inside(layer), **fields)
+        inside = name != "sr_conv_pixels" and self._inside(layer)  # its own loops see the grid as it is
+        text = filter_kernel(name, self._widths, inside, **fields)
         self.program.kernels[name] = self._rows_of_pixels(text) if name == "sr_conv_pixels" else text
 
     def _inside(self, layer: Conv | Lp) -> bool:
