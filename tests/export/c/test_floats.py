@@ -80,7 +80,17 @@ def test_pixels_of_a_first_layer_that_alone_sees_the_border(flags: list[str], tm
     model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 5, 1), nn.AdaptiveAvgPool2d(1))
     to_c(nn.Sequential(model, nn.Flatten()), tmp_path / "c", (3, 12, 12), mean=MEAN, std=STD, name="border")
     program, sources = tmp_path / "program", [tmp_path / "c" / name for name in ("border_test.c", "border.c")]
-    words = [installed("gcc"), "-std=c99", "-O1", "-ffp-contract=off", *flags, "-o", program, *sources, "-lm"]
+    words: list[str | Path] = [
+        installed("gcc"),
+        "-std=c99",
+        "-O1",
+        "-ffp-contract=off",
+        *flags,
+        "-o",
+        program,
+        *sources,
+        "-lm",
+    ]
     subprocess.run(words, check=True)
     subprocess.run([program], check=True, timeout=60)  # it must end
 

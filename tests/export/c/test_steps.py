@@ -57,6 +57,8 @@ def test_rows_of_a_convolution_before_a_pooling() -> None:
     assert [step.chain for step in made.steps] == [(1, 2, 3, 4), (5,)]
     assert made.arena == 3 * 64 + 3 * 64 + 2 * 64 + 8 * 8 * 4
     assert schedule(layers[:3], [1] * 3, nothing).arena == 3 * 64  # the last one's numbers are the caller's
+    apart = schedule(layers, [1] * 6, nothing, by_rows=False)
+    assert [step.chain for step in apart.steps] == [(1,), (2,), (3,), (4,), (5,)]
 
 
 def test_what_needs_no_rows_is_left_apart() -> None:

@@ -61,9 +61,9 @@ _LARGEST_ROWS = 8192  # numbers of a row of results' pixels that the stack has r
 class FloatArithmetic:
     """See ``simroot.export.c.program.Arithmetic``."""
 
-    def __init__(self, layers: list[Layer], prefix: str) -> None:
+    def __init__(self, layers: list[Layer], prefix: str, by_rows: bool = True) -> None:
         self.layers, self.program = layers, Program(prefix)
-        self.schedule: Schedule = schedule(layers, [4] * len(layers), _room)
+        self.schedule: Schedule = schedule(layers, [4] * len(layers), _room, by_rows)
         self.pixels = isinstance(layers[0], Image) and layers[0].pixels
         self._widths = used_widths(layers)
 

@@ -43,11 +43,12 @@ class IntegerArithmetic:
     limits = "int32_t zero, out_zero, low, high;\n    int fine, coarse;"
     arena_type, input_type = "int32_t", "uint8_t"
 
-    def __init__(self, whole: list[WholeLayer], prefix: str) -> None:
+    def __init__(self, whole: list[WholeLayer], prefix: str, by_rows: bool = True) -> None:
         self.whole, self.layers, self.program = whole, [one.layer for one in whole], Program(prefix)
         self.types = ["int16_t" if one.numbers.bits == 16 else "int8_t" for one in whole]
         self.types[0] = "uint8_t"
-        self.schedule: Schedule = schedule(self.layers, [1, *(one.numbers.bits // 8 for one in whole[1:])], room)
+        sizes = [1, *(one.numbers.bits // 8 for one in whole[1:])]
+        self.schedule: Schedule = schedule(self.layers, sizes, room, by_rows)
         exponential = [k for k, one in enumerate(self.layers) if isinstance(one, Mex) or _is_mex_pool(one)]
         if exponential:
             self.program.prelude.append(table("uint32_t", "sr_exp2_table", EXP2))

@@ -71,13 +71,18 @@ class Needs:
     room: Callable[[Layer], int]
 
 
-def schedule(layers: Sequence[Layer], sizes: Sequence[int], room: Callable[[Layer], int]) -> Schedule:
+def schedule(
+    layers: Sequence[Layer], sizes: Sequence[int], room: Callable[[Layer], int], by_rows: bool = True
+) -> Schedule:
     """The steps of least memory; see ``Needs``.
 
     Neighbours are joined as long as less is needed where most is; what the arena does not need joined is taken apart.
+    Without ``by_rows`` every layer is a step.
     """
     needs = Needs(layers, sizes, room)
     apart = [Step((place,)) for place, layer in enumerate(layers) if not isinstance(layer, Image)]
+    if not by_rows:
+        return _planned(needs, apart)
     steps, least = apart, _profile(needs, apart)
     while True:
         tried = [_joined(steps, place) for place in _joinable(layers, steps)]

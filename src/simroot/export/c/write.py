@@ -101,17 +101,20 @@ def to_c(
     return ExportedC(**vars(exported), memory=needed, verified=tuple(tried))
 
 
-def arithmetic_of(model: nn.Module, job: Job) -> Arithmetic:
+def arithmetic_of(model: nn.Module, job: Job, by_rows: bool = True) -> Arithmetic:
     """How the network of a job computes: float32, or integers if there are images for calibration.
+
+    Layers are computed by rows where that takes less memory, or else one after the other, which takes less code.
 
     Raises:
         ConfigError: for a layer that has no C form.
     """
     layers = simplify(normalised(capture(model, job.description.input_size), job.description))
     if job.calibration is None:
-        return FloatArithmetic(layers, prefix(job))
+        return FloatArithmetic(layers, prefix(job), by_rows)
     calibration = torch.from_numpy(job.calibration)
-    return IntegerArithmetic(in_integers(layers, job.ranges or calibrate(layers, calibration)), prefix(job))
+    whole_layers = in_integers(layers, job.ranges or calibrate(layers, calibration))
+    return IntegerArithmetic(whole_layers, prefix(job), by_rows)
 
 
 def write_text(job: Job, arithmetic: Arithmetic, folder: Path) -> None:

@@ -77,7 +77,7 @@ def _job(
     cost = job.description.cost
     if cost is not None:  # what each layer costs would be a large part of the page
         job = replace(job, description=replace(job.description, cost={**cost, "layers": []}))
-    return job, arithmetic_of(model, job)
+    return job, arithmetic_of(model, job, by_rows=False)  # a visitor waits for code, memory is there
 
 
 def _takes_pictures(job: Job) -> bool:
