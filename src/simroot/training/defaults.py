@@ -22,8 +22,14 @@ from simroot.training.recipes import Recipe, recipe
 _SMALL = 12
 # From so many training images on a network of 65,000 parameters is better than one of 20,000.
 _MANY = 20_000
-# (layers on each grid, grids) -> channels: some 20,000 parameters with one layer, 65,000 with two.
-_CHANNELS = {(1, 3): 25.0, (1, 4): 17.0, (2, 3): 25.25, (2, 4): 18.0}
+_NETWORK = "simnet_residual"
+# (whether there are many images, grids) -> arguments: some 20,000 parameters, or 65,000.
+_SIZES: Mapping[tuple[bool, int], Mapping[str, Any]] = {
+    (False, 3): {"channels": 24},
+    (False, 4): {"channels": 18},
+    (True, 3): {"channels": (40, 64, 92), "depth": (1, 4, 4)},
+    (True, 4): {"channels": 30, "depth": (1, 4, 4)},
+}
 
 # Epochs are so many divided by the root of the number of images: fewer images are seen more often, but fewer in all.
 _EPOCHS, _LEAST, _MOST = 2_800, 10, 200
@@ -71,38 +77,38 @@ def choose(data: ImageData) -> Choice:
     """The network and the recipe for images, by their number and size.
 
     Images below 12 pixels, as scikit-learn's digits, get ``simnet2_small`` as it is registered. All others get
-    ``simnet_mixed`` with four filter groups: of some 20,000 parameters, with one layer on each grid, or from 20,000
-    training images on of some 65,000, with two.
+    ``simnet_residual``: of some 20,000 parameters, or from 20,000 training images on of some 65,000.
     """
     count, size = len(data.train), min(sides(data.image_size))
     if size < _SMALL:
         small = "simnet2_small"
         why = f"network {small}: images of {size} pixels, below {_SMALL}, are too small for several grids"
         return Choice(small, changes=model_entry(small).recipe, reasons=(why,))
-    depth, drawn = 1 + (count >= _MANY), plan(size)
-    overrides = {"channels": _CHANNELS[depth, drawn.grids], "depth": depth, "degree": 4}
+    many, drawn = count >= _MANY, plan(size)
     batch, rate = next((batch, rate) for below, batch, rate in _BATCHES if count < below)
     epochs = min(max(round(_EPOCHS / math.sqrt(count)), _LEAST), _MOST)
     augmentation = {} if drawn == Plan() else _AUGMENTATION
     changes = {
-        **model_entry("simnet_mixed").recipe,
+        **model_entry(_NETWORK).recipe,
         "epochs": epochs,
         "batch_size": batch,
         "learning_rate": rate,
         "patience": max(10, epochs // 3),
         **augmentation,
     }
-    return Choice("simnet_mixed", overrides, changes, _reasons(count, size, depth, drawn, changes, augmentation))
+    return Choice(
+        _NETWORK, _SIZES[many, drawn.grids], changes, _reasons(count, size, many, drawn, changes, augmentation)
+    )
 
 
 def _reasons(
-    count: int, size: int, depth: int, drawn: Plan, changes: Mapping[str, Any], augmentation: Mapping[str, float]
+    count: int, size: int, many: bool, drawn: Plan, changes: Mapping[str, Any], augmentation: Mapping[str, float]
 ) -> tuple[str, ...]:
     augmented = (f"{name} {value:g}" for name, value in augmentation.items())
     shape = "a step of 1" if drawn.stride == 1 else f"a first step of {drawn.stride} pixels"
     return (
-        f"network simnet_mixed, {'65' if depth > 1 else '20'}K parameters: "
-        f"{counted(count, 'training image')}, {'at least' if depth > 1 else 'fewer than'} {_MANY:,}",
+        f"network {_NETWORK}, {'65' if many else '20'}K parameters: "
+        f"{counted(count, 'training image')}, {'at least' if many else 'fewer than'} {_MANY:,}",
         f"its shape: {drawn.grids} grids and {shape}, for images of {size} pixels",
         f"recipe: {counted(changes['epochs'], 'epoch')} of batches of {changes['batch_size']} "
         f"at rate {changes['learning_rate']}, "
