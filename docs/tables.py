@@ -35,9 +35,10 @@ def result(name: str) -> Any:
 
 
 def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
-    """A table; all columns but the first ones hold numbers."""
+    """A table; all columns but the first ones hold numbers. ValueError if a row has other than a cell for each."""
     rules = ["---"] * left + ["---:"] * (len(columns) - left)
-    return "".join(f"| {' | '.join(row)} |\n" for row in (columns, rules, *rows))
+    cells = ([cell for cell, _ in zip(row, columns, strict=True)] for row in (columns, rules, *rows))
+    return "".join(f"| {' | '.join(row)} |\n" for row in cells)
 
 
 def reported(name: str, number: int = 0) -> str:
@@ -284,7 +285,7 @@ def side_by_side() -> str:
         for row in result("side_by_side")["rows"]
     ]
     figures = ["parameters", "ONNX (kB)", "ms an image", "epochs", "seconds"]
-    columns = ["photos", "tool", "network", "accuracy (%)", *figures]
+    columns = ["photos", "tool", "network", "pixels", "accuracy (%)", *figures]
     return markdown(columns, rows, left=3)
 
 

@@ -285,6 +285,7 @@ def draw_runs(axes: Axes, places: Sequence[float], values: Sequence[Sequence[flo
 
 
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table whose first column is text and whose others are numbers."""
+    """A table whose first column is text and whose others are numbers. ValueError if a row is too long or too short."""
     lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    cells = ([cell for cell, _ in zip(line, columns, strict=True)] for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
