@@ -20,6 +20,8 @@ def test_from_a_run_and_with_a_run_as_teacher(simroot: Simroot, trained: Path, t
     config = yaml.safe_load((first / "config.yaml").read_text())
     before = yaml.safe_load((trained / "config.yaml").read_text())
     assert config["model"]["name"] == before["model"]["name"]
+    assert config["data"]["source"]["image_size"] == before["data"]["image_size"]
+    assert config["recipe"]["batch_size"] == 32
     assert config["model"]["initial"] == config["teacher"]["source"] == str(trained.resolve())
     assert json.loads((first / "summary.json").read_text())["teacher"]["seconds"] > 0
     assert "tensors fit" in (first / "train.log").read_text()

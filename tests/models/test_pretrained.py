@@ -19,8 +19,8 @@ from simroot.images.preparation import Preparation
 from simroot.measure import count
 from simroot.models import create_model, deploy, list_models, list_pretrained, model_entry, pretrained, registry
 from simroot.models.pretrained import register_pretrained
-from simroot.training import Recipe
-from simroot.training.initial import network_of, place_of, read_start
+from simroot.training import Recipe, choose
+from simroot.training.initial import origin_of, place_of, read_start
 from simroot.training.run import WEIGHTS, Run, save_weights
 from simroot.training.shipping import ship
 from simroot.training.teacher import open_teacher
@@ -108,11 +108,19 @@ def test_it_teaches_whatever_its_classes_and_channels_are(shipped: Path) -> None
 def test_a_training_starts_from_it_by_its_name(shipped: Path) -> None:
     place = place_of(NAME)
     assert place == shipped / f"{NAME}.safetensors"
-    assert network_of(place) == ("simnet2_small", {"channels": [3, 4]})
+    assert origin_of(place) == ("simnet2_small", {"channels": [3, 4]}, 8)
     start = read_start(place)
     assert start.classes == CLASSES
     assert start.tensors.keys() == load_file(place).keys()
     assert place_of("runs/one") == Path("runs/one")
+
+
+def test_network_and_rate_are_its_own_where_no_model_is_named(shipped: Path) -> None:
+    choice = choose(from_arrays(torch.zeros(100, 1, 16, 16).byte(), torch.arange(100) % 2, validation=20), NAME)
+    assert (choice.model, choice.overrides) == ("simnet2_small", {"channels": [3, 4]})
+    assert choice.recipe.learning_rate == model_entry("simnet2_small").recipe.get("learning_rate", 0.1) / 2
+    assert (choice.recipe.batch_size, choice.recipe.epochs) == (32, 200)
+    assert choice.reasons[0] == "network simnet2_small: that of the weights to start from"
 
 
 def wrong_shape(folder: Path) -> None:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from simroot.data import ImageData, from_arrays
 from simroot.errors import CheckpointError
 from simroot.training import TrainingInterrupted, load_run, recipe, resume, train
-from simroot.training.initial import Start, network_of, read_start, start_from
+from simroot.training.initial import Start, origin_of, read_start, start_from
 from simroot.training.run import build_model
 from training.conftest import Install
 from training.support import CLASSES, QUICK, small_data, tiny_network
@@ -109,9 +109,9 @@ def test_what_does_not_fit_starts_anew_and_is_named(tmp_path: Path) -> None:
 
 def test_a_file_of_a_run_knows_the_classes(data: ImageData, out: Path) -> None:
     train("tiny", data, FEW, out, overrides={"width": 4}, accelerator="cpu", progress=False)
-    assert network_of(out) == ("tiny", {"width": 4})
+    assert origin_of(out) == ("tiny", {"width": 4}, data.image_size)
     assert read_start(out / "last.ckpt").classes == read_start(out).classes == CLASSES
-    assert network_of(out / "last.ckpt") is None
+    assert origin_of(out / "last.ckpt") is None
 
 
 @pytest.mark.parametrize(

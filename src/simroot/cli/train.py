@@ -82,9 +82,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--initial",
         type=Path,
         metavar="RUN|FILE|NAME",
-        help="start from the weights of a run, whose network is taken without --model, of a safetensors file, or of a "
-        "name of simroot.list_pretrained(); what "
-        "does not fit starts anew, such as the last layer for other classes",
+        help="start from the weights of a run, of a safetensors file, or of a name of simroot.list_pretrained(); "
+        "network and image size are those of the start, if it says them and --model and --image-size do not; what does "
+        "not fit starts anew, such as the last layer for other classes",
     )
     model.add_argument(
         "--teacher",
@@ -191,16 +191,16 @@ def _start(arguments: argparse.Namespace, options: Mapping[str, Any]) -> Run:
     from simroot.models.naming import read_rootified
     from simroot.pretraining import read_start
     from simroot.training import Choice, choose, train
-    from simroot.training.initial import network_of, place_of
+    from simroot.training.initial import origin_of, place_of
 
     given = vars(arguments)
     if "initial" in given and "pretrain" in given:
         raise ConfigError("--initial and --pretrain both say where the training starts; leave one of them out")
     settings = read_settings(given["config"]) if "config" in given else Settings()
     start = read_start(given["pretrain"]) if given.get("pretrain") else None
-    tuned = network_of(place_of(given["initial"])) if "initial" in given and "model" not in given else None
-    if tuned:
-        settings = replace(settings, model=tuned[0], overrides=tuned[1])
+    origin = origin_of(place_of(given["initial"])) if "initial" in given and "model" not in given else None
+    if origin:
+        settings = replace(settings, model=None, overrides={})
     named = given.get("model") or (start.model if start else settings.model) or _without_data(given)
     rooted = read_rootified(Path(named)) if named and named.endswith(".safetensors") else None
     weights, named = (named, rooted.model) if rooted else (None, named)
@@ -208,6 +208,8 @@ def _start(arguments: argparse.Namespace, options: Mapping[str, Any]) -> Run:
     planned = choose_recipe(given, settings.recipe, model_entry(named).recipe if named else {})
     source = moved(settings.source, data_source(arguments, settings.source))
     source.setdefault("name_or_path", DEFAULT_DATA)
+    if origin:
+        source.setdefault("image_size", origin.image_size)
     if planned.crop != WHOLE:
         source.setdefault("fit", "crop")  # such a recipe says itself what is seen of an image
     if chosen_options(given) and ("pretrain" not in given or start):
@@ -220,7 +222,7 @@ def _start(arguments: argparse.Namespace, options: Mapping[str, Any]) -> Run:
             create_model(named or DEFAULT_MODEL, image_size=source["image_size"])
         with logging_to_stderr(quiet="quiet" in given):
             data = load(**source)
-        choice = Choice(named, changes=model_entry(named).recipe) if named else choose(data)
+        choice = Choice(named, changes=model_entry(named).recipe) if named else choose(data, given.get("initial"))
         model, chosen = choice.model, choose_recipe(given, settings.recipe, choice.changes)
         set_before = start.overrides if start else settings.overrides
         overrides = {**choice.overrides, **set_before, **dict(given.get("set", []))}

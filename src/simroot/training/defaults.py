@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from simroot.data import ImageData
@@ -16,6 +17,7 @@ from simroot.images.preparation import sides
 from simroot.models import model_entry
 from simroot.models.image_sizes import Plan, plan
 from simroot.models.own import Network
+from simroot.training.initial import origin_of, place_of
 from simroot.training.recipes import Recipe, recipe
 
 # Smaller images than this have no third grid: they are for simnet2's small sibling.
@@ -33,8 +35,8 @@ _SIZES: Mapping[tuple[bool, int], Mapping[str, Any]] = {
 
 # Epochs are so many divided by the root of the number of images: fewer images are seen more often, but fewer in all.
 _EPOCHS, _LEAST, _MOST = 2_800, 10, 200
-# From so many images on batches are larger, and the rate with them.
-_BATCHES = ((5_000, 32, 0.1), (20_000, 64, 0.15), (math.inf, 128, 0.2))
+# Below so many images: their batches, and the share of the rate of the network's entry, which is for the largest.
+_BATCHES = ((5_000, 32, 0.5), (20_000, 64, 0.75), (math.inf, 128, 1.0))
 
 # Beside shift and mirror, of images for which networks have a fourth grid; smaller ones lose by it.
 _AUGMENTATION = {"rotate": 15.0, "zoom": 0.15, "jitter": 0.2}
@@ -73,45 +75,57 @@ def registered(model: Network) -> Recipe:
     return recipe(**model_entry(model).recipe) if isinstance(model, str) else recipe()
 
 
-def choose(data: ImageData) -> Choice:
+def choose(data: ImageData, initial: str | Path | None = None) -> Choice:
     """The network and the recipe for images, by their number and size.
 
     Images below 12 pixels, as scikit-learn's digits, get ``simnet2_small`` as it is registered. All others get
     ``simnet_residual``: of some 20,000 parameters, or from 20,000 training images on of some 65,000.
+
+    Args:
+        data: the images.
+        initial: the weights to start from, as ``train`` takes them; if they say of which network they are, it is taken.
     """
+    origin = None if initial is None else origin_of(place_of(initial))
     count, size = len(data.train), min(sides(data.image_size))
-    if size < _SMALL:
+    if origin is None and size < _SMALL:
         small = "simnet2_small"
         why = f"network {small}: images of {size} pixels, below {_SMALL}, are too small for several grids"
         return Choice(small, changes=model_entry(small).recipe, reasons=(why,))
+    if origin is None:
+        model, overrides, whys = _network(count, size)
+    else:
+        model, overrides = origin.model, origin.overrides
+        whys = (f"network {model}: that of the weights to start from",)
+    changes, told = _recipe(model, count, size)
+    return Choice(model, overrides, changes, (*whys, *told))
+
+
+def _network(count: int, size: int) -> tuple[str, Mapping[str, Any], tuple[str, ...]]:
     many, drawn = count >= _MANY, plan(size)
-    batch, rate = next((batch, rate) for below, batch, rate in _BATCHES if count < below)
-    epochs = min(max(round(_EPOCHS / math.sqrt(count)), _LEAST), _MOST)
-    augmentation = {} if drawn == Plan() else _AUGMENTATION
-    changes = {
-        **model_entry(_NETWORK).recipe,
-        "epochs": epochs,
-        "batch_size": batch,
-        "learning_rate": rate,
-        "patience": max(10, epochs // 3),
-        **augmentation,
-    }
-    return Choice(
-        _NETWORK, _SIZES[many, drawn.grids], changes, _reasons(count, size, many, drawn, changes, augmentation)
-    )
-
-
-def _reasons(
-    count: int, size: int, many: bool, drawn: Plan, changes: Mapping[str, Any], augmentation: Mapping[str, float]
-) -> tuple[str, ...]:
-    augmented = (f"{name} {value:g}" for name, value in augmentation.items())
     shape = "a step of 1" if drawn.stride == 1 else f"a first step of {drawn.stride} pixels"
-    return (
+    whys = (
         f"network {_NETWORK}, {'65' if many else '20'}K parameters: "
         f"{counted(count, 'training image')}, {'at least' if many else 'fewer than'} {_MANY:,}",
         f"its shape: {drawn.grids} grids and {shape}, for images of {size} pixels",
-        f"recipe: {counted(changes['epochs'], 'epoch')} of batches of {changes['batch_size']} "
-        f"at rate {changes['learning_rate']}, "
+    )
+    return _NETWORK, _SIZES[many, drawn.grids], whys
+
+
+def _recipe(model: str, count: int, size: int) -> tuple[dict[str, Any], tuple[str, ...]]:
+    batch, share = next((batch, share) for below, batch, share in _BATCHES if count < below)
+    epochs = min(max(round(_EPOCHS / math.sqrt(count)), _LEAST), _MOST)
+    augmentation = {} if plan(size) == Plan() else _AUGMENTATION
+    changes = {
+        **model_entry(model).recipe,
+        "epochs": epochs,
+        "batch_size": batch,
+        "learning_rate": round(share * registered(model).learning_rate, 6),
+        "patience": max(10, epochs // 3),
+        **augmentation,
+    }
+    augmented = (f"{name} {value:g}" for name, value in augmentation.items())
+    return changes, (
+        f"recipe: {counted(epochs, 'epoch')} of batches of {batch} at rate {changes['learning_rate']}, "
         f"for {counted(count, 'image')}; it ends when nothing has improved for {changes['patience']}",
         f"augmentation: {', '.join(['shift, mirror', *augmented])}, for images of {size} pixels",
     )

@@ -131,10 +131,10 @@ def train(
     and resumed. With several processes every one of them calls this function with the same arguments.
 
     Args:
-        model: a name of ``simroot.models.list_models()``; None for what ``choose`` takes for the data; or a network of
-            your own: a builder, which is called as ``simroot.models.register`` says, its name as in
-            ``package.module:builder``, or an nn.Module, of which a copy is trained. The run's config.yaml has the name
-            of a builder that can be imported; another one, and a module, is handed over again to ``load_run``.
+        model: a name of ``simroot.models.list_models()``; None for what ``choose`` takes; or a network of your own: a
+            builder, which is called as ``simroot.models.register`` says, its name as in ``package.module:builder``, or
+            an nn.Module, of which a copy is trained. The run's config.yaml has the name of a builder that can be
+            imported; another one, and a module, is handed over again to ``load_run``.
         data: training and validation images.
         recipe: how to train; None for the recipe that the network is registered with, or that ``choose`` takes.
         out: the run directory to make.
@@ -176,7 +176,7 @@ def train(
         if first_process():
             require_free(path)
         if model is None:
-            choice = choose(data)
+            choice = choose(data, initial)
             overrides, recipe = {**choice.overrides, **(overrides or {})}, recipe or choice.recipe
             model, notes = choice.model, (*choice.notes(recipe, overrides), *notes)
         handed = None if isinstance(model, str) else model

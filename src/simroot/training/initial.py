@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from simroot.errors import CheckpointError, counted, listed, quoted
+from simroot.images.preparation import ImageSize, as_image_size
 from simroot.models.image_sizes import read_back
 from simroot.models.own import Network, given
 from simroot.models.pretrained import Described, is_pretrained, list_pretrained, weights_of
@@ -35,23 +36,38 @@ class Start(NamedTuple):
     whole: bool = False
 
 
+class Origin(NamedTuple):
+    """What weights to start from were trained as.
+
+    Attributes:
+        model: name of the network.
+        overrides: arguments of its builder; it is drawn for the same size of image.
+        image_size: height and width in pixels, one number if they are the same.
+    """
+
+    model: str
+    overrides: Mapping[str, Any]
+    image_size: ImageSize
+
+
 def place_of(initial: str | Path) -> Path:
     """A path as it is; of a name of ``simroot.list_pretrained()`` that is no path, the file of its weights."""
     return weights_of(str(initial)).path if is_pretrained(initial) else Path(initial)
 
 
-def network_of(path: Path) -> tuple[str, dict[str, Any]] | None:
-    """Name and overrides of a run's network, drawn for the same size of image; None for a file, which does not say.
+def origin_of(path: Path) -> Origin | None:
+    """Of a run, and of weights that come with simroot; None for another file, which does not say.
 
     Raises:
         CheckpointError: for a directory that holds no run.
     """
     if (shipped := _shipped(path)) is not None:
-        return shipped["model"], dict(shipped["overrides"])
+        return Origin(shipped["model"], shipped["overrides"], as_image_size(shipped["image_size"]))
     if not path.is_dir():
         return None
-    model = read_config(path)["model"]
-    return model["name"], read_back(model["name"], model["overrides"])
+    config = read_config(path)
+    name, overrides = config["model"]["name"], config["model"]["overrides"]
+    return Origin(name, read_back(name, overrides), as_image_size(config["data"]["image_size"]))
 
 
 def read_start(path: Path) -> Start:
