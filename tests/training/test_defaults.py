@@ -12,7 +12,7 @@ import torch
 from simroot.data import ImageData, MemorySplit
 from simroot.errors import ConfigError
 from simroot.images.preparation import Preparation
-from simroot.models import create_model, deploy, model_entry
+from simroot.models import create_model, deploy, list_pretrained, model_entry
 from simroot.training import Recipe, choose, resume, train
 from simroot.training.callbacks import stalled
 from simroot.training.defaults import registered
@@ -81,6 +81,14 @@ def test_it_says_what_and_why() -> None:
         "rotate 15",
     ):
         assert part in text
+
+
+@pytest.mark.parametrize(("count", "channels", "said"), [(499, 3, True), (500, 3, False), (499, 1, False)])
+def test_where_there_are_few_images_a_start_is_named(count: int, channels: int, said: bool) -> None:
+    named = [
+        each for each in list_pretrained() if any(each in why for why in choose(images(count, 32, channels)).reasons)
+    ]
+    assert len(named) == said
 
 
 def test_without_a_name_or_a_recipe_both_are_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

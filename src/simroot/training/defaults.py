@@ -33,6 +33,9 @@ _SIZES: Mapping[tuple[bool, int], Mapping[str, Any]] = {
     (True, 4): {"channels": 30, "depth": (1, 4, 4)},
 }
 
+# Below so many colour images these weights, which come with simroot, were a better start than random ones.
+_FEW, _START = 500, "simnet_20k_cifar10"
+
 # Epochs are so many divided by the root of the number of images: fewer images are seen more often, but fewer in all.
 _EPOCHS, _LEAST, _MOST = 2_800, 10, 200
 # Below so many images: their batches, and the share of the rate of the network's entry, which is for the largest.
@@ -93,6 +96,8 @@ def choose(data: ImageData, initial: str | Path | None = None) -> Choice:
         return Choice(small, changes=model_entry(small).recipe, reasons=(why,))
     if origin is None:
         model, overrides, whys = _network(count, size)
+        if count < _FEW and data.channels == 3:
+            whys += (f"few images: weights that come with simroot may be a better start, --initial {_START}",)
     else:
         model, overrides = origin.model, origin.overrides
         whys = (f"network {model}: that of the weights to start from",)
