@@ -34,7 +34,7 @@ _SIZES: Mapping[tuple[bool, int], Mapping[str, Any]] = {
 }
 
 # Below so many colour images these weights, which come with simroot, were a better start than random ones.
-_FEW, _START = 500, "simnet_20k_cifar10"
+_FEW, _START = 100, "simnet_20k_cifar10"
 
 # Epochs are so many divided by the root of the number of images: fewer images are seen more often, but fewer in all.
 _EPOCHS, _LEAST, _MOST = 2_800, 10, 200
