@@ -33,8 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Train what is missing, and write its rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hands", type=Path, required=True, help="folder of the hand-sign photos, a folder a digit")
-    parser.add_argument("--start", default="simnet_5k_cifar10", help="a name of simroot.list_pretrained()")
-    parser.add_argument("--photos", type=int, nargs="+", default=[50, 200, 1000])
+    parser.add_argument("--start", default="simnet_20k_cifar10", help="a name of simroot.list_pretrained()")
+    parser.add_argument("--photos", type=int, nargs="+", default=[50, 200])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--out", type=Path, default=Path("results/pretrained_start.json"))
     arguments = parser.parse_args(argv)
