@@ -96,11 +96,11 @@ def choose(data: ImageData, initial: str | Path | None = None) -> Choice:
         return Choice(small, changes=model_entry(small).recipe, reasons=(why,))
     if origin is None:
         model, overrides, whys = _network(count, size)
-        if count < _FEW and data.channels == 3:
-            whys += (f"few images: weights that come with simroot may be a better start, --initial {_START}",)
     else:
         model, overrides = origin.model, origin.overrides
         whys = (f"network {model}: that of the weights to start from",)
+    if initial is None and count < _FEW and data.channels == 3:
+        whys += (f"few images: weights that come with simroot may be a better start, --initial {_START}",)
     changes, told = _recipe(model, count, size)
     return Choice(model, overrides, changes, (*whys, *told))
 
