@@ -26,6 +26,7 @@ def backbone(name: str, classes: int = 10, **arguments: object) -> tuple[nn.Modu
     [
         ("simnet2_small", [24, 32], [1, 2]),
         ("simnet_mixed", [16, 32, 32], [1, 2, 4]),
+        ("simnet_residual", [24, 40, 28], [1, 2, 4]),
         ("resnet20", [16, 32, 64], [1, 2, 4]),
         ("torchvision:squeezenet1_1", [64, 128, 256, 512], [2, 4, 8, 16]),
     ],

@@ -36,6 +36,7 @@ SMALL = (
     "simnet_mobile",
     "simnet_pyramid",
     "simnet_pyramid_twin",
+    "simnet_residual",
 )
 
 
