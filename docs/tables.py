@@ -333,9 +333,9 @@ def device_arenas() -> str:
     return markdown(["network", "int8, apart", "int8, by rows", "float32, apart", "float32, by rows"], rows)
 
 
-def device_networks(name: str) -> str:
-    """Trained networks as C; the results say of each column where in a row its number is, and how it is written."""
-    found = result("device_networks")
+def by_column(file: str, name: str) -> str:
+    """A table of results that say of each column where in a row its number is, and how it is written."""
+    found = result(file)
     rows, columns = found["rows"], found["tables"][name]
     texts = [[row["network"], *(_found(row, *column) for column in columns.values())] for row in rows]
     return markdown(["network", *columns], texts)
@@ -385,7 +385,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "pretrained-start": pretrained_start,
     "device-forms": device_forms,
     "device-arenas": device_arenas,
-    **{f"device-{name}": partial(device_networks, name) for name in result("device_networks")["tables"]},
+    **{f"device-{name}": partial(by_column, "device_networks", name) for name in result("device_networks")["tables"]},
+    **{f"web-{name}": partial(by_column, "web_times", name) for name in result("web_times")["tables"]},
     **{f"guides-{page}": partial(guide, page) for page in ("microcontroller", "web")},
     **{f"noted-{name}": partial(noted, name) for name in result("notes")["tables"]},
 }

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from simroot.export.c.calls import write_calls
 from simroot.export.c.layers import Conv, Image, Layer, Lp, Pool
-from simroot.export.c.program import Arithmetic
+from simroot.export.c.program import Arithmetic, Program
 from simroot.export.c.text import functions, identifier, kernel, real, string, table
 from simroot.export.description import Description
 
@@ -86,7 +86,7 @@ def _fields(arithmetic: Arithmetic, description: Description, examples: Examples
         "argument": "pixels" if image.pixels else "input",
         "includes": "#include <math.h>\n" if any(word in kernels for word in ("fabsf", "sqrtf")) else "",
         "kernels": _with_ones(kernels, layers),
-        "tables": "\n".join(program.tables),
+        "tables": "\n".join([*_room(program), *program.tables]),
         "names": "\n".join(f"    {string(one)}," for one in names),
         **_thresholds(name, description),
         "arenatype": arithmetic.arena_type,
@@ -102,6 +102,13 @@ def _fields(arithmetic: Arithmetic, description: Description, examples: Examples
         "lowest": real(-examples.tolerance),
         "highest": real(examples.tolerance),
     }
+
+
+def _room(program: Program) -> list[str]:
+    """What constants are brought to that are no tables; several may be read where the last one is."""
+    if not program.numbers:
+        return []
+    return [f"static float {program.prefix}_numbers[{sum(one.size for one in program.numbers)} + 8];\n"]
 
 
 def _with_ones(kernels: str, layers: list[Layer]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from simroot.export.c.layers import Layer
@@ -25,6 +26,8 @@ class Program:
         tables: constants, as text.
         calls: one statement after the other.
         flash: bytes of the tables by the layer that they belong to.
+        numbers: the float32 constants one behind the other, where they are no tables but are to be brought to
+            ``PREFIX_numbers`` before the network runs; None where they are tables.
     """
 
     prefix: str
@@ -33,6 +36,7 @@ class Program:
     tables: list[str] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
     flash: dict[int, int] = field(default_factory=dict)
+    numbers: list[NDArray[np.float32]] | None = None
     _numbers: dict[tuple[str, bytes, bytes], str] = field(default_factory=dict)
 
     def table(
@@ -43,7 +47,10 @@ class Program:
         Where eight filters are computed side by side others may stand in their place.
         """
         key = (kind + behind, values.tobytes(), b"" if wide is None else wide.tobytes())
-        if key not in self._numbers:
+        if key not in self._numbers and kind == "float" and self.numbers is not None:
+            self._numbers[key] = f"({self.prefix}_numbers + {sum(one.size for one in self.numbers)})"
+            self.numbers.append(values.reshape(-1))
+        elif key not in self._numbers:
             name = self._numbers[key] = f"{self.prefix}_{what}_{place}"
             text = table(kind, name, values, behind)
             if wide is not None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from torch import nn
 
 from simroot.engines.host import channels_last
@@ -20,10 +21,17 @@ from simroot.export.checked import Exported, Job, Options
 from simroot.export.folder import folder_appearing
 from simroot.export.sidecar import CLASSES, described
 from simroot.export.web.compiled import compile_module, require
+from simroot.export.web.packed import unpacking
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+_UNPACK = """
+    static int unpacked;
+    if (!unpacked) {
+        sr_unpack();
+        unpacked = 1;
+    }"""
 PAGE = ("index.html", "simroot.js", "simroot.d.ts")
 
 
@@ -77,7 +85,9 @@ def _job(
     cost = job.description.cost
     if cost is not None:  # what each layer costs would be a large part of the page
         job = replace(job, description=replace(job.description, cost={**cost, "layers": []}))
-    return job, arithmetic_of(model, job, by_rows=False)  # a visitor waits for code, memory is there
+    arithmetic = arithmetic_of(model, job, by_rows=False)  # a visitor waits for code, memory is there
+    arithmetic.program.numbers = []
+    return job, arithmetic
 
 
 def _takes_pictures(job: Job) -> bool:
@@ -88,7 +98,15 @@ def _written(job: Job, arithmetic: Arithmetic, module: Path, options: Options, i
     with tempfile.TemporaryDirectory(prefix="simroot-web-") as room:
         write_text(job, arithmetic, Path(room))
         background = ", ".join(map(str, job.description.background))
-        fields: Mapping[str, Any] = {"input": arithmetic.input_type, "background": background}
+        fields: dict[str, Any] = {
+            "input": arithmetic.input_type,
+            "background": background,
+            "unpacking": "",
+            "unpack": "",
+        }
+        if arithmetic.program.numbers:
+            fields["unpacking"] = unpacking(prefix(job), np.concatenate(arithmetic.program.numbers))
+            fields["unpack"] = _UNPACK
         compile_module(Path(room), prefix(job), module, _takes_pictures(job), **fields)
     program = WasmProgram(module, "uint8" if job.description.takes_pixels else "float32")
     run = held(lambda batch: program.scores(channels_last(batch)), job, arithmetic)

@@ -28,8 +28,9 @@ EXPORTED(classes) int classes(void)
     return @UPPER@_CLASSES;
 }
 
+@UNPACKING@
 /* From the input to the scores; gives the best class. */
 EXPORTED(classify) int classify(void)
-{
+{@UNPACK@
     return @NAME@_classify(input_numbers, NULL, score_numbers);
 }
