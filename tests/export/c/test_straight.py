@@ -95,6 +95,19 @@ def test_ranges_can_be_written(integers: dict[str, Integers]) -> None:
             assert torch.equal(again(made(case), x), one(made(case), x))
 
 
+@pytest.mark.parametrize("case", ["everything", "mixed"])
+def test_what_scores_lose_on_average_is_added(case: str, integers: dict[str, Integers]) -> None:
+    """In ranges of earlier versions nothing was."""
+    values = integers[case].ranges.to_dict()
+    del values["scores"]
+    before = Integers(made(case), DESCRIPTION, PIXELS, Ranges.from_dict(values))
+    with torch.no_grad():
+        x = normalised(PIXELS)
+        expected = made(case)(x)
+        lost, more = ((expected - one(made(case), x)).mean(0).abs().max() for one in (integers[case], before))
+    assert float(lost) < 0.3 * float(more)
+
+
 def without_numbers(values: dict[str, Any]) -> None:
     values["numbers"].pop()
 
@@ -107,11 +120,15 @@ def of_other_channels(values: dict[str, Any]) -> None:
     next(iter(values["channels"].values())).pop()
 
 
+def of_other_classes(values: dict[str, Any]) -> None:
+    values["scores"].pop()
+
+
 def of_no_scale(values: dict[str, Any]) -> None:
     values["numbers"][1]["scale"] = 0.0
 
 
-@pytest.mark.parametrize("damage", [without_numbers, with_a_place, of_other_channels, of_no_scale])
+@pytest.mark.parametrize("damage", [without_numbers, with_a_place, of_other_channels, of_other_classes, of_no_scale])
 def test_other_ranges(damage: Any, integers: dict[str, Integers]) -> None:
     values = json.loads(json.dumps(integers["mixed"].ranges.to_dict()))
     damage(values)

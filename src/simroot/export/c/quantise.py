@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from simroot.errors import ConfigError
 from simroot.export.c.channels import channel_ranges, conv_behind, equalise_channels
 from simroot.export.c.integers import FINE, Numbers, Whole, WholeLayer, factors
-from simroot.export.c.interpret import FUNCTIONS, results
+from simroot.export.c.interpret import FUNCTIONS, results, scores
 from simroot.export.c.layers import (
     WHOLE,
     Affine,
@@ -29,7 +30,8 @@ from simroot.export.c.layers import (
     Unary,
     readers,
 )
-from simroot.export.c.ranges import Ranges, numbers_now, numbers_of
+from simroot.export.c.ranges import Ranges, add_to_scores, numbers_now, numbers_of
+from simroot.export.c.whole import scores as whole_scores
 
 _LARGEST_SUM = 2**30
 _MOST_TERMS = 4095
@@ -54,14 +56,17 @@ def calibrate(layers: list[Layer], images: Tensor) -> Ranges:
     Raises:
         ConfigError: as ``quantise``.
     """
-    layers = copy.deepcopy(layers)
+    given, layers = layers, copy.deepcopy(layers)
     _require_pixels(layers)
     split_mex(layers)
     similarities = deviations(layers, images)
     equalise(layers, similarities)
     channels = channel_ranges(layers, images)
     equalise_channels(layers, channels)
-    return Ranges(similarities, channels, numbers_of(layers, images))
+    ranges = Ranges(similarities, channels, numbers_of(layers, images))
+    whole = in_integers(copy.deepcopy(given), ranges)
+    lost = scores(layers, images).numpy() - whole_scores(whole, images.permute(0, 2, 3, 1).numpy())
+    return replace(ranges, scores=tuple(lost.mean(0).tolist()))
 
 
 def in_integers(layers: list[Layer], ranges: Ranges) -> list[WholeLayer]:
@@ -72,6 +77,8 @@ def in_integers(layers: list[Layer], ranges: Ranges) -> list[WholeLayer]:
     numbers = numbers_now(layers, ranges.numbers)
     equalise(layers, ranges.similarities)
     equalise_channels(layers, ranges.channels)
+    if ranges.scores:
+        add_to_scores(layers, np.array(ranges.scores))
     numbers[0] = Numbers(1.0, 0, 16)  # pixels as they are
     for layer in layers:
         wide = [source for source in layer.inputs if source and numbers[source].bits == 16]
@@ -110,6 +117,7 @@ def _require_fitting(layers: list[Layer], ranges: Ranges) -> None:
     similarities = {k: layers[k].shape[2] for k in places if _similarity_before(layers, k) is not None}
     channels = {k: layers[k].shape[2] for k in places if conv_behind(layers, k) is not None}
     fits = len(ranges.numbers) == len(layers) and all(len(m) == len(d) for m, d in ranges.similarities.values())
+    fits &= len(ranges.scores) in (0, layers[-1].size)
     fits &= similarities == {k: len(mean) for k, (mean, _) in ranges.similarities.items()}
     if not fits or channels != {k: len(scale) for k, scale in ranges.channels.items()}:
         raise ConfigError("the ranges of activations are those of another network; calibrate anew")

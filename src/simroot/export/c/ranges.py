@@ -14,7 +14,7 @@ from torch import Tensor
 from simroot.errors import ConfigError
 from simroot.export.c.integers import OCTAVE, Numbers
 from simroot.export.c.interpret import results
-from simroot.export.c.layers import Affine, Concat, Conv, Floats, Gather, Image, Layer, Lp, Mex, Pool
+from simroot.export.c.layers import WHOLE, Affine, Concat, Conv, Floats, Gather, Image, Layer, Lp, Mex, Pool, readers
 from simroot.untrusted.schema import Range, require
 
 _SAMPLES = 200_000
@@ -35,10 +35,14 @@ class _Numbers(TypedDict):
     bits: Literal[8, 16]
 
 
-class _Saved(TypedDict):
+class _Always(TypedDict):
     similarities: dict[str, _Similarity]
     channels: dict[str, list[_Factor]]
     numbers: list[_Numbers]
+
+
+class _Saved(_Always, total=False):
+    scores: list[Annotated[float, Range(-1e30, 1e30)]]
 
 
 @dataclass(frozen=True)
@@ -49,11 +53,13 @@ class Ranges:
         similarities: by the place of a similarity that a convolution reads, means and deviations of its templates.
         channels: by the place of a convolution that another reads, the ranges of its channels.
         numbers: of each layer; see ``numbers_now`` for those around MEX units.
+        scores: what whole numbers take from each score on average, which is added; empty for nothing.
     """
 
     similarities: Mapping[int, tuple[Floats, Floats]]
     channels: Mapping[int, NDArray[np.float64]]
     numbers: Sequence[Numbers]
+    scores: Sequence[float] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for JSON."""
@@ -64,6 +70,7 @@ class Ranges:
             },
             "channels": {str(place): scale.tolist() for place, scale in self.channels.items()},
             "numbers": [vars(one) for one in self.numbers],
+            "scores": list(self.scores),
         }
 
     @classmethod
@@ -83,7 +90,25 @@ class Ranges:
             },
             {int(place): np.array(scale, dtype=np.float64) for place, scale in values["channels"].items()},
             [Numbers(**one) for one in values["numbers"]],
+            tuple(values.get("scores", ())),
         )
+
+
+def add_to_scores(layers: list[Layer], added: Floats) -> None:
+    """Add a number to each score, in place, if the layer that gives them, maybe pooled, has one for each to add to."""
+    layer, source = layers[-1], layers[layers[-1].inputs[0]]
+    while isinstance(layer, Pool) or (isinstance(layer, Gather) and layer.is_plain(source)):
+        if getattr(layer, "divisor", 0) or len(readers(layers)[layer.inputs[0]]) != 1:
+            return
+        layer, source = source, layers[source.inputs[0]]
+    if not len(added) == layers[-1].size == layer.shape[2] or getattr(layer, "clamp", WHOLE) != WHOLE:
+        return
+    if isinstance(layer, Conv | Lp):
+        layer.bias = layer.bias + added
+    elif isinstance(layer, Affine):
+        layer.shift = layer.shift + added
+    elif isinstance(layer, Mex):
+        layer.offsets = layer.offsets + added[:, None]
 
 
 def numbers_now(layers: list[Layer], numbers: Sequence[Numbers]) -> list[Numbers]:
