@@ -46,9 +46,12 @@ _MANY, _CHANNELS = 20_000, {(1, False): 25.0, (1, True): 17.0, (2, False): 25.25
 
 
 def _before(data: ImageData) -> Choice:
+    choice = choose(data)
+    if choice.model != "simnet_residual":  # images too small for it have what they had
+        return choice
     depth = 1 + (len(data.train) >= _MANY)
     channels = _CHANNELS[depth, plan(data.image_size) != Plan()]
-    changes = {**choose(data).changes, "weight_decay": registered("simnet_mixed").weight_decay}
+    changes = {**choice.changes, "weight_decay": registered("simnet_mixed").weight_decay}
     return Choice("simnet_mixed", {"channels": channels, "depth": depth, "degree": 4}, changes)
 
 

@@ -204,8 +204,9 @@ def _start(arguments: argparse.Namespace, options: Mapping[str, Any]) -> Run:
     named = given.get("model") or (start.model if start else settings.model) or _without_data(given)
     rooted = read_rootified(Path(named)) if named and named.endswith(".safetensors") else None
     weights, named = (named, rooted.model) if rooted else (None, named)
+    known = named or (origin.model if origin else None)
     # What is wrong with it is said before the images are read.
-    planned = choose_recipe(given, settings.recipe, model_entry(named).recipe if named else {})
+    planned = choose_recipe(given, settings.recipe, model_entry(known).recipe if known else {})
     source = moved(settings.source, data_source(arguments, settings.source))
     source.setdefault("name_or_path", DEFAULT_DATA)
     if origin:
@@ -219,7 +220,7 @@ def _start(arguments: argparse.Namespace, options: Mapping[str, Any]) -> Run:
             _claim(given["out"], stack)
         if max(sides(source.get("image_size", 1))) >= _LARGE:
             # A network that does not fit into memory is refused before images of this size fill it.
-            create_model(named or DEFAULT_MODEL, image_size=source["image_size"])
+            create_model(known or DEFAULT_MODEL, image_size=source["image_size"])
         with logging_to_stderr(quiet="quiet" in given):
             data = load(**source)
         choice = Choice(named, changes=model_entry(named).recipe) if named else choose(data, given.get("initial"))
