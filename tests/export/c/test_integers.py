@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from export.c.networks import (
     MEAN,
@@ -22,6 +23,7 @@ from export.c.networks import (
     installed,
     made,
     need_compiler,
+    networks_with,
 )
 from simroot.engines.host import WARNINGS, HostProgram, channels_last
 from simroot.errors import ConfigError, ExportError
@@ -142,8 +144,8 @@ def test_every_form_of_the_kernels(
         pytest.skip("the form is for x86-64")
     source = compiled[case].source
     used = {
-        "everything": ("sr_depthwise_int8_wide(&", "sr_dot8(room"),
-        "similarities": ("sr_mex_wide(x", "sr_dot16(room"),
+        "everything": ("sr_depthwise_int8_wide(&", "sr_sums_dot8(room"),
+        "similarities": ("sr_mex_wide(x", "sr_sums_dot16(room"),
     }
     assert all(name in source.read_text() for name in used[case])
     program = HostProgram(source, case, (SIDE, SIDE, 3), 5, np.uint8, flags=["-O1", form])
@@ -261,3 +263,30 @@ def test_what_has_no_integer_form(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="integers need a network of pixels"):
         to_c(made("mixed"), tmp_path / "out", (3, SIDE, SIDE), calibration=inputs)
     assert not list(tmp_path.iterdir())
+
+
+class Cut(nn.Module):
+    """Results are cut off far below what weights and numbers would give: their factors are large."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 5, 3), nn.Conv2d(5, 5, 3, groups=5)
+        self.last = nn.Linear(5, 5)
+        for layer in (self.first, self.second):
+            nn.init.uniform_(layer.weight, -40, 40)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu6(self.second(F.relu6(self.first(x))))
+        return self.last(x.mean((2, 3)))
+
+
+def test_shifts_that_are_small(tmp_path: Path) -> None:
+    with networks_with("cut", Cut):
+        layers = in_integers("cut")
+        assert [layers[k].constants["shift"].min() <= 33 for k in (1, 2)] == [True, True]
+        program = compiled_integers("cut", layers, tmp_path)
+        inputs = pixels(10)
+        assert "sr_finish_int8_any" in program.source.read_text()
+        for flags in (["-O1"], ["-O1", "-DSR_PORTABLE"]):
+            found = HostProgram(program.source, "cut", (SIDE, SIDE, 3), 5, np.uint8, flags=flags).scores(inputs)
+            np.testing.assert_array_equal(found, whole.scores(layers, inputs))

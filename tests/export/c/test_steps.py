@@ -80,13 +80,14 @@ def test_rows_that_take_the_place_of_what_is_still_read(deep: int, fits: bool) -
     assert not replaceable(layers, chain[:-1], 1)
 
 
-def test_room_is_for_two_windows_and_the_bytes_of_one() -> None:
-    assert room(conv(0, 8, 3, 5)) == 16 + 5 * 28
+def test_room_is_for_sums_and_numbers_of_two_windows_and_the_bytes_of_one() -> None:
+    assert room(conv(0, 8, 3, 5)) == 8 * 6 + 5 * 28
+    depthwise = Conv("", (0,), (8, 8, 5), weight=np.ones((5, 3, 3, 1)), bias=np.zeros(5), groups=5)
+    assert room(depthwise) == 4 * 5 + 8 * 9  # sums of one window and its taps
     assert room(Pool("", (0,), (8, 8, 3))) == 0
 
 
 def test_large_windows_are_read_in_parts() -> None:
-    """Then there are sums of all filters, two pixels of each."""
     large, dense = conv(0, 8, 64, 5), Conv("", (0,), (1, 1, 3), weight=np.ones((3, 1, 1, 3000)), bias=np.zeros(3))
     assert (parts(large), room(large)) == (3, 8 * 6 + 5 * 192)
     assert (parts(dense), room(dense)) == (15, 8 * 4 + 5 * 200)

@@ -43,6 +43,34 @@ _DOTS: Mapping[int, Mapping[str, str]] = {
     },
 }
 
+_STORES: Mapping[str, Mapping[str, object]] = {
+    "int8_t": {
+        "bits": 8,
+        "size": "b",
+        "neonstore": "vst1_lane_s32((int32_t *)(void *)(y + k), vreinterpret_s32_s8(vqmovn_s16(both)), 0)",
+        "wasmstore": "wasm_v128_store32_lane(y + k, wasm_i8x16_narrow_i16x8(narrow, narrow), 0)",
+    },
+    "int16_t": {
+        "bits": 16,
+        "size": "h",
+        "neonstore": "vst1_s16(y + k, vget_low_s16(both))",
+        "wasmstore": "wasm_v128_store64_lane(y + k, narrow, 0)",
+    },
+}
+_ZERO = {
+    "zeros": "int32_t zero",
+    "zero": "zero",
+    "mvezero": "vdupq_n_s32(zero)",
+    "neonzero": "vdupq_n_s32(zero)",
+    "wasmzero": "wasm_i32x4_splat(zero)",
+}
+_ZEROS = {
+    "zeros": "const int32_t *zeros",
+    "zero": "zeros[k]",
+    "mvezero": "vldrwq_z_s32(zeros + k, some)",
+    "neonzero": "vld1q_s32(zeros + k)",
+    "wasmzero": "wasm_v128_load(zeros + k)",
+}
 _LARGE = 256
 
 Tables = list[tuple[str, str, NDArray[np.int64]]]
@@ -59,10 +87,11 @@ class Filters:
         length: numbers of a part of a window, and of a filter.
         tables, more: constants that are given before and behind the factors.
         bias: of each filter.
-        weight: C's type of the first table's numbers.
-        window, dot, total, zero: statements and expressions.
-        parameters, behind: declarations of the other tables.
+        factors: of each filter, by which its sum is multiplied.
+        window, sums: statements.
+        parameters: declarations of the tables behind the first.
         helpers: functions that it calls, by name, as text.
+        weight: C's type of the first table's numbers.
         wide: how eight filters are computed side by side, if they can be.
     """
 
@@ -71,35 +100,50 @@ class Filters:
     length: int
     tables: Tables
     bias: Whole
+    factors: Whole
     window: str
-    dot: str
-    total: str
+    sums: str
     helpers: dict[str, str]
     weight: str = "int16_t"
     parameters: str = ""
     more: Tables = field(default_factory=list)
-    behind: str = ""
-    zero: str = "g->out_zero"
     wide: Wide | None = None
 
-    def text(self, name: str, **types: str) -> str:
-        """The function."""
-        fields = {key: getattr(self, key) for key in ("what", "window", "dot", "total", "weight", "zero", "parameters")}
-        fields |= {"name": name, "more": self.behind, **types}
-        function = kernel("i8/filters.c", **fields)
+    def text(self, name: str, ending: str, **types: str) -> str:
+        """The function, whose results are those of ``sr_finish`` with this ending."""
+        fields = {key: getattr(self, key) for key in ("what", "window", "sums", "weight", "parameters")}
+        zero = "zeros + first" if self.more else "g->out_zero"
+        fields |= {"name": name, "more": ", const int32_t *zeros" if self.more else "", **types}
+        function = kernel("i8/filters.c", **fields, ending=ending, zero=zero)
         return f"{self.wide.function(**fields)}\n{function}" if self.wide else function
 
 
+def finish(output: str, zeros: bool, shifts: Whole) -> tuple[str, str]:
+    """The ending of the name of a function that brings sums to results, and its text.
+
+    Args:
+        output: C's type of results.
+        zeros: whether each of them has a zero of its own.
+        shifts: by which they are moved; processors do it faster by more than 33.
+    """
+    near = shifts.min() > 33
+    ending = output.removesuffix("_t") + "_zeros" * zeros + "_any" * (not near)
+    zero = _ZEROS if zeros else _ZERO
+    return ending, kernel(f"i8/finish{'' if near else '_any'}.c", name=ending, output=output, **zero, **_STORES[output])
+
+
 def room(layer: Layer) -> int:
-    """Bytes that a layer works in: for sums, two parts of windows in 16 bits, and one in bytes."""
-    if not isinstance(layer, Conv | Lp) or (isinstance(layer, Conv) and layer.depthwise and layer.centre is None):
+    """Bytes that a layer works in: for sums of two windows, two parts of them in 16 bits, and one in bytes."""
+    if not isinstance(layer, Conv | Lp):
         return 0
-    count = parts(layer)
-    taps, sums = _weight(layer)[0].size // count, len(_weight(layer)) // layer.groups if count > 1 else 2
+    units = len(_weight(layer))
+    if isinstance(layer, Conv) and layer.depthwise and layer.centre is None:
+        return 4 * units + 8 * layer.weight[0].size  # sums of one window, and two numbers of each tap
+    taps = _weight(layer)[0].size // parts(layer)
     numbers = 5 * _up(taps, 4)
     if isinstance(layer, Lp):
         numbers = 9 * _up(taps, 2) if layer.order == 2 else 5 * taps
-    return 8 * _up(sums, 2) + numbers
+    return 8 * _up(units // layer.groups, 2) + numbers
 
 
 def parts(layer: Conv | Lp) -> int:
@@ -129,71 +173,65 @@ def filters(one: WholeLayer, zero: int) -> Filters:
 
 
 def _convolution(one: WholeLayer, layer: Conv, zero: int) -> Filters:
-    c, count = one.constants, parts(layer)
-    length = _up(layer.weight[0].size // count, 4)
-    tables: Tables = [("weights", "int8_t", _rows(c["weight"], length, count).reshape(-1))]
-    name, parameters, helpers = "sr_conv", "", {"forms": kernel("i8/forms.c")}
-    helpers["dot8"] = _dot(8)
+    """Products of the weights with bytes without sign; the bias takes off what is added, and pixels' centre."""
+    c, count, pixels = one.constants, parts(layer), layer.centre is not None
     weight = np.asarray(c["weight"])
-    if layer.centre is None:
-        less = (zero + 128) * weight.sum((1, 2, 3))
-        wide = Wide(weight, c["bias"] - less)
-        window = "sr_window(g, x, down, rows, at, group, length, room, i);"
-        helpers |= {name: kernel(f"i8/{name}.c") for name in ("gather", "widen", "window")}
-    else:
-        name, parameters = "sr_conv_pixels", ", const uint8_t *centre"
-        wide = Wide(weight, c["bias"] - (weight * c["centre"]).sum((1, 2, 3)), flip=0, fill="centre")
-        window = _window("sr_subtract(bytes, centre, length, room, i)", fill="centre")
-        helpers |= {name: kernel(f"i8/{name}.c") for name in ("gather", "centre")}
-        centre = np.broadcast_to(c["centre"], layer.weight.shape[1:])
-        tables.append(("centre", "uint8_t", _rows(centre[None], length, count)[0, 0]))
+    length = _up(weight[0].size // count, 4)
+    added = c["centre"] if pixels else np.full(weight.shape[3], zero + 128)
+    fill, flip = ("centre", 0) if pixels else ("NULL", 128)
+    tables: Tables = [("weights", "int8_t", _rows(weight, length, count).reshape(-1))]
+    if pixels:
+        tables.append(("centre", "uint8_t", np.tile(c["centre"], layer.window.kernel[1])))
     return Filters(
-        name=name,
+        name="sr_conv_pixels" if pixels else "sr_conv",
         what="products with the filters",
         length=length,
         tables=tables,
-        bias=c["bias"],
-        window=window,
-        dot="sr_dot8(room, length, w + first, w + second, sum)",
-        total="bias[u] + sum[2 * i + j]",
-        helpers=helpers,
+        bias=c["bias"] - (weight * added).sum((1, 2, 3)),
+        factors=c["multiplier"],
+        window=f"sr_window(g, (const uint8_t *)x, down, rows, at, group, length, {fill}, {flip}, room, i);",
+        sums="sr_sums_dot8(room, length, w + place",
+        helpers={"forms": kernel("i8/forms.c"), "sums dot8": _dot(8)}
+        | {name: kernel(f"i8/{name}.c") for name in ("gather", "widen", "window")},
         weight="int8_t",
-        parameters=parameters,
-        wide=wide,
+        parameters=", const uint8_t *centre" if pixels else "",
+        wide=Wide(weight, flip, fill),
     )
 
 
 def _products(one: WholeLayer) -> Filters:
-    """``sum x (A x + B)`` as one dot product: of x with B, and of ``x^2 - 32768``, which has 16 bits, with A."""
+    """``sum x (A x + B)`` as one dot product: of x with B, and of ``x^2 - 32768``, which has 16 bits, with A.
+
+    It is subtracted: all signs are those of what is left of it.
+    """
     c, layer = one.constants, one.layer
     assert isinstance(layer, Lp)
     count = parts(layer)
     half = _up(c["templates"][0].size // count, 2)
     rows = np.concatenate([_rows(c["templates"], half, count), _rows(c["factors"], half, count)], 2)
-    bias = c["bias"] - 32768 * c["factors"].sum((1, 2, 3))
-    added = (bias + 2**31) % 2**32 - 2**31  # modulo 2^32, as all of these sums
+    bias = 32768 * c["factors"].sum((1, 2, 3)) - c["bias"]
     return Filters(
         name="sr_lp_products",
         what="x (A x + B), which are weights times squares but for a constant",
         length=2 * half,
         tables=[("templates", "int16_t", rows.reshape(-1))],
-        bias=added,
+        bias=(bias + 2**31) % 2**32 - 2**31,  # modulo 2^32, as all of these sums
+        factors=-c["multiplier"],
         window=_window("sr_square(bytes, length, g->zero, room, i)", "length / 2"),
-        dot="sr_dot16(room, length, w + first, w + second, sum)",
-        total="(int32_t)((uint32_t)bias[u] - (uint32_t)sum[2 * i + j])",
+        sums="sr_sums_dot16(room, length, w + place",
         helpers={
             "forms": kernel("i8/forms.c"),
-            "dot16": _dot(16),
+            "sums dot16": _dot(16),
             "gather": kernel("i8/gather.c"),
             "square": kernel("i8/squares.c"),
         },
-        wide=Wide(np.concatenate([c["templates"], c["factors"]], 1), added, flip=0, zeros="zeros", squares=True),
-        **_zeros(c),
+        more=_zeros(c),
+        wide=Wide(np.concatenate([c["templates"], c["factors"]], 1), 0, squares=True),
     )
 
 
 def _distances(one: WholeLayer) -> Filters:
-    """Weights times differences, or times powers of differences from a table."""
+    """Weights times differences, or times powers of differences from a table, which are subtracted."""
     c, layer = one.constants, one.layer
     assert isinstance(layer, Lp)
     length = c["templates"][0].size // parts(layer)
@@ -206,54 +244,65 @@ def _distances(one: WholeLayer) -> Filters:
     if kind == "table":
         tables.append(("powers", "uint16_t", c["table"]))
         parameters, passed = parameters + ", const uint16_t *power", ", power, g->coarse"
-    rows = ", ".join(f"{table} + {place}" for table in "wf" for place in ("first", "second"))
+    inner = {"passed": ", power, coarse", "parameters": ", const uint16_t *power, int coarse"}
+    given = inner if passed else dict.fromkeys(inner, "")
     return Filters(
         name=f"sr_lp_{kind}",
         what="weights times differences" if kind == "differences" else "weights times powers of differences",
         length=length,
         tables=tables,
-        bias=c["bias"],
+        bias=-c["bias"],
+        factors=-c["multiplier"],
         window=_window("sr_refine(bytes, length, g->zero, g->fine, room + i * length)"),
-        dot=f"sr_sum_{kind}(room, length, {rows}{passed}, sum)",
-        total="bias[u] - sum[2 * i + j]",
+        sums=f"sr_sums_{kind}(room, length, w + place, f + place{passed}",
         parameters=parameters,
         helpers={
+            "forms": kernel("i8/forms.c"),
             "gather": kernel("i8/gather.c"),
             "refine": kernel("i8/refine.c"),
-            f"sum {kind}": kernel(f"i8/{kind}.c")
-            + "\n"
-            + kernel(
-                "i8/distances.c",
-                kind=kind,
-                passed=", power, coarse" if passed else "",
-                parameters=", const uint16_t *power, int coarse" if passed else "",
+            f"sums {kind}": "\n".join(
+                [
+                    kernel(f"i8/{kind}.c"),
+                    kernel("i8/distances.c", kind=kind, **given),
+                    kernel(
+                        "i8/sums.c",
+                        kind=kind,
+                        weight="int16_t",
+                        parameters=f", const int16_t *f{given['parameters']}",
+                        step="\n        f += 2 * all;",
+                        pair=f"sr_{kind}_of_two(x, length, w, w + next, f, f + next{given['passed']}, four)",
+                    ),
+                ]
             ),
         },
-        **_zeros(c),
+        more=_zeros(c),
     )
 
 
-def _zeros(constants: Mapping[str, Any]) -> dict[str, Any]:
+def _zeros(constants: Mapping[str, Any]) -> Tables:
     """Of similarities, whose results have a zero of their own for each template."""
-    return {
-        "more": [("zeros", "int32_t", constants["zero"])],
-        "behind": ", const int32_t *zeros",
-        "zero": "zeros[u]",
-    }
+    return [("zeros", "int32_t", constants["zero"])]
 
 
-def _window(widened: str, length: str = "length", fill: str = "NULL") -> str:
+def _window(widened: str, length: str = "length") -> str:
     """Statements that bring the bytes of a window together, and then into 16 bits."""
     lines = [
         "uint8_t *const bytes = (uint8_t *)(room + 2 * length);",
-        f"sr_gather(g, (const uint8_t *)x, down, rows, at, group, {length}, {fill}, bytes);",
+        f"sr_gather(g, (const uint8_t *)x, down, rows, at, group, {length}, NULL, bytes);",
         f"{widened};",
     ]
-    return ("\n" + " " * 20).join(lines)
+    return ("\n" + " " * 24).join(lines)
 
 
 def _dot(bits: int) -> str:
-    return kernel("i8/dot.c", width=bits, dsploads=kernel(f"i8/dots/dsp{bits}.c"), **_DOTS[bits])
+    weight = _DOTS[bits]["weight"]
+    pair = f"sr_dot{bits}_of_two(x, length, w, w + next, four)"
+    return "\n".join(
+        [
+            kernel("i8/dot.c", width=bits, dsploads=kernel(f"i8/dots/dsp{bits}.c"), **_DOTS[bits]),
+            kernel("i8/sums.c", kind=f"dot{bits}", weight=weight, parameters="", pair=pair, step=""),
+        ]
+    )
 
 
 def _rows(weight: Whole, length: int, count: int) -> Whole:

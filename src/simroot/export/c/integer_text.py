@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from simroot.export.c.integer_filters import filters, is_dense, parts, room
-from simroot.export.c.integers import EXP2, POWERS, WholeLayer
+from simroot.export.c.integer_filters import filters, finish, is_dense, parts, room
+from simroot.export.c.integers import EXP2, POWERS, Whole, WholeLayer
 from simroot.export.c.layers import Affine, Binary, Concat, Conv, Gather, Layer, Lp, Mex, Pool, Unary, Window
 from simroot.export.c.moves import cut_of
 from simroot.export.c.pools import EXTREMES, pool_kernel
@@ -77,7 +77,7 @@ class IntegerArithmetic:
     def _by_window(self, place: int, source: str, to: str, rows: Rows, room: str) -> str:
         layer = self.layers[place]
         if isinstance(layer, Conv) and layer.depthwise and layer.centre is None:
-            return self._depthwise(place, layer, source, to, rows)
+            return self._depthwise(place, layer, source, to, rows, room)
         if isinstance(layer, Conv | Lp):
             return self._filters(place, layer, source, to, rows, room)
         assert isinstance(layer, Pool)
@@ -94,6 +94,7 @@ class IntegerArithmetic:
             if layer.kind == "average":
                 more, added = ("int divisor, int32_t zero", "divisor, zero"), "int32_t"
             fields = {"what": layer.kind, "type": kind, "sum": added, "start": start, "step": step, "result": result}
+            self._need("forms", kernel("i8/forms.c"))
             self._need(name, pool_kernel(name, fields, *more))
         return f"    {name}(&{self._grid(place, layer.window)}, {source}{extra}, {rows.top}, {rows.bottom}, {to});\n"
 
@@ -148,9 +149,12 @@ class IntegerArithmetic:
         return self.program.table(place, what, kind, fitting(values), wide=None if wide is None else fitting(wide))
 
     def _factors(self, place: int, suffix: str = "") -> str:
-        c = self.whole[place].constants
-        multiplier = self._table(place, f"factors{suffix}", "int32_t", c[f"multiplier{suffix}"])
-        return f"{multiplier}, {self._table(place, f'shifts{suffix}', 'uint8_t', c[f'shift{suffix}'])}"
+        return ", ".join(self._scale(place, self.whole[place].constants[f"multiplier{suffix}"], suffix))
+
+    def _scale(self, place: int, multiplier: Whole, suffix: str = "") -> list[str]:
+        shift = self.whole[place].constants[f"shift{suffix}"]
+        tables = (("factors", "int32_t", multiplier), ("shifts", "uint8_t", shift))
+        return [self._table(place, f"{what}{suffix}", kind, values) for what, kind, values in tables]
 
     def _mex_factors(self, place: int) -> str:
         signs = self._table(place, "signs", "int8_t", self.whole[place].constants["signs"])
@@ -189,20 +193,20 @@ class IntegerArithmetic:
         helpers = made.helpers | (made.wide.helpers() if made.wide else {})
         for helper, text in helpers.items():
             self._need(helper, text)
-        name = f"{made.name}_{output[:-2]}"
-        self._need(name, made.text(name, input=read, output=output, kind=output[:-2]))
+        ending = self._finish(place, output, bool(made.more))
+        name = f"{made.name}_{ending}"
+        self._need(name, made.text(name, ending, input=read, output=output, kind=output[:-2]))
         first, *others = made.tables
         tables = [self._table(place, *first, wide.packed(layer) if wide else None)]
         tables += [self._table(place, *table) for table in others]
-        more = [self._table(place, *table) for table in made.more]
-        bias = self._table(place, "bias", "int32_t", made.bias, wide.bias if wide else None)
+        tables += self._scale(place, made.factors)
+        tables += [self._table(place, *table) for table in made.more]
+        bias = self._table(place, "bias", "int32_t", made.bias)
         count = parts(layer)
         arguments = [
             str(count),
             str(made.length),
             *tables,
-            self._factors(place),
-            *more,
             bias,
             rows.top,
             rows.bottom,
@@ -211,22 +215,30 @@ class IntegerArithmetic:
         grid = self._grid(place, layer.window, layer.groups)
         return f"    {name}{'_wide' if wide else ''}(&{grid}, {source}, {', '.join(arguments)}, {to});\n"
 
-    def _depthwise(self, place: int, layer: Conv, source: str, to: str, rows: Rows) -> str:
+    def _depthwise(self, place: int, layer: Conv, source: str, to: str, rows: Rows, room: str) -> str:
         one, output, zero = self.whole[place], self.types[place], self.whole[layer.inputs[0]].numbers.zero
-        name, weight, bias = f"sr_depthwise_{output[:-2]}", one.constants["weight"][..., 0], one.constants["bias"]
+        weight, bias = one.constants["weight"][..., 0], one.constants["bias"]
         self._need_wide()
         self._need("planes", kernel("i8/planes.c"))
         self._need("wide plane", kernel("i8/wide_plane.c", columns=PLANE))
-        self._need(name, kernel("i8/depthwise.c", name=name, output=output, kind=output[:-2]))
+        ending = self._finish(place, output, zeros=False)
+        name = f"sr_depthwise_{ending}"
+        self._need(name, kernel("i8/depthwise.c", name=name, output=output, kind=output[:-2], ending=ending))
         packed, less = (planes(weight), (zero + 128) * weight.sum((1, 2))) if is_wide(one) else (None, None)
         tables = [
             self._table(place, "weights", "int8_t", weight.transpose(1, 2, 0), packed),
-            self._factors(place),
+            *self._scale(place, one.constants["multiplier"]),
             self._table(place, "bias", "int32_t", bias, None if less is None else bias - less),
         ]
         name += "" if packed is None else "_wide"
         grid = self._grid(place, layer.window, layer.groups)
-        return f"    {name}(&{grid}, {source}, {', '.join(tables)}, {rows.top}, {rows.bottom}, {to});\n"
+        return f"    {name}(&{grid}, {source}, {', '.join(tables)}, {rows.top}, {rows.bottom}, {room}, {to});\n"
+
+    def _finish(self, place: int, output: str, zeros: bool) -> str:
+        """What the name of the function ends with that brings a layer's sums to its results."""
+        ending, text = finish(output, zeros, self.whole[place].constants["shift"])
+        self._need(f"finish {ending}", text)
+        return ending
 
     def _binary(self, place: int, layer: Binary, sources: list[str], to: str, count: int) -> str:
         one = self.whole[place]

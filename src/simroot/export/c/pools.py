@@ -23,4 +23,10 @@ def pool_kernel(name: str, fields: Mapping[str, str], parameters: str, passed: s
         passed: their names.
     """
     more = {"parameters": f", {parameters}" if parameters else "", "passed": f", {passed}" if passed else ""}
+    more |= {"lanes": "", "first": ""}
+    if fields["type"] == "int8_t" and fields["what"] in EXTREMES:
+        first, second = ("%2", "%0") if fields["what"] == "max" else ("%0", "%2")
+        lanes = kernel("i8/pool_lanes.c", name=name, what=fields["what"], first=first, second=second)
+        call = f"c = {name}_first(g, from, last_y - first_y, last_x - first_x, y);"
+        more |= {"lanes": lanes, "first": f"#ifdef SR_LANES\n{' ' * 12}{call}\n#endif"}
     return kernel("pool.c", **fields, **more, name=name, unused="" if passed else "(void)count;")

@@ -38,7 +38,7 @@ def functions(file: str, users: str) -> str:
     texts = [users]
     while texts:
         text = texts.pop()
-        new = {name for name in named if re.search(rf"\b{name}\b", text)} - found
+        new = {name for name in named if re.search(rf"\b{name}\(", text)} - found
         found |= new
         texts += [named[name] for name in new]
     return "\n".join(chunk for name, chunk in named.items() if name in found)

@@ -24,21 +24,14 @@ _BYTES = {
     "windows": "",
     "widened": "",
     "from": "bytes",
-    "begin": "scale.bias",
-    "end": "",
 }
 _SQUARES = {
     "number": "int16_t",
     "step": 2,
     "planes": 2,
-    "windows": "\n    int16_t windows[2 * SR_WIDE_ROWS + 2];\n    int k;",
+    "windows": "\n    int16_t windows[2 * SR_WIDE_ROWS + 2];",
     "widened": "\n            sr_wide_square(bytes, g->kernel_y * numbers, g->zero, windows);",
     "from": "windows",
-    "begin": "_mm256_setzero_si256()",
-    "end": """
-                    for (k = 0; k < 4; ++k) {
-                        sums[k] = _mm256_sub_epi32(scale.bias, sums[k]);
-                    }""",
 }
 
 
@@ -49,18 +42,14 @@ class Wide:
     Attributes:
         weight: (filters, rows, columns, channels of a group); of a similarity of order 2 the rows of its templates,
             then those of its factors.
-        bias: of each filter.
         flip: the bits in which a byte without sign differs from what is read.
-        fill: C's name of the bytes of a pixel outside of the grid, if they are not the grid's zero.
-        zeros: C's name of the results' zeros, if each filter has one of its own.
-        squares: whether squares are read behind the numbers, and sums subtracted.
+        fill: C's name of the bytes of a pixel outside of the grid, or NULL: they are the grid's zero.
+        squares: whether squares are read behind the numbers, as similarities do; each filter's results have a zero.
     """
 
     weight: Whole
-    bias: Whole
-    flip: int = 128
-    fill: str = ""
-    zeros: str = ""
+    flip: int
+    fill: str = "NULL"
     squares: bool = False
 
     def packed(self, layer: Conv | Lp) -> Whole:
@@ -85,9 +74,9 @@ class Wide:
             "i8/wide_filters.c",
             **{**fields, **self._fields},
             width=16 if self.squares else 8,
-            fill=self.fill or "NULL",
+            fill=self.fill,
             flip=self.flip,
-            zeros=f"sr_wide_some({self.zeros} + u, width)" if self.zeros else "_mm256_set1_epi32(g->out_zero)",
+            zeros="sr_wide_some(zeros + u, width)" if self.squares else "_mm256_set1_epi32(g->out_zero)",
         )
 
     @property

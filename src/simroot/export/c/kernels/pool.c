@@ -1,3 +1,4 @@
+@LANES@
 /* @WHAT@ over a window of so many channels, rows by pieces positions. */
 static inline void @NAME@_some(const sr_grid *g, const @TYPE@ *x@PARAMETERS@, int rows, int pieces, int channels, @TYPE@ *y)
 {
@@ -36,6 +37,7 @@ static void @NAME@(const sr_grid *g, const @TYPE@ *x@PARAMETERS@, int top, int b
             sr_inside(start_x, g->apart_x, g->kernel_x, g->width, &first_x, &last_x);
             from = x + ((start_y + first_y * g->apart_y) * g->width + start_x + first_x * g->apart_x) * g->channels;
             c = 0;
+@FIRST@
 #ifdef SR_MANY
             for (; c + 8 <= g->channels; c += 8) {
                 @NAME@_some(g, from + c@PASSED@, last_y - first_y, last_x - first_x, 8, y + c);

@@ -1,5 +1,5 @@
 /* Sums over two windows x and two templates, w and v; f and h are their weights. */
-static void sr_sum_@KIND@(const int16_t *x, int length, const int16_t *w, const int16_t *v, const int16_t *f,
+static inline void sr_@KIND@_of_two(const int16_t *x, int length, const int16_t *w, const int16_t *v, const int16_t *f,
     const int16_t *h@PARAMETERS@, int32_t *sums)
 {
     const int16_t *y = x + length;

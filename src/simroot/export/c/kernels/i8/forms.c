@@ -4,14 +4,17 @@
 #define SR_FORM_PORTABLE
 #elif defined(__ARM_FEATURE_MVE) && __ARM_FEATURE_MVE & 1
 #define SR_FORM_MVE
+#define SR_LANES 16 /* of bytes */
 #include <arm_mve.h>
 #elif defined(__ARM_FEATURE_DSP) && defined(__GNUC__) && !defined(__ARM_BIG_ENDIAN) && defined(__thumb2__)
 #define SR_FORM_DSP
+#define SR_LANES 4
 #elif defined(__aarch64__) && defined(__ARM_NEON) && !defined(__ARM_BIG_ENDIAN)
 #define SR_FORM_NEON
 #include <arm_neon.h>
 #elif defined(__wasm_simd128__)
 #define SR_FORM_WASM
+#define SR_LANES 8
 #include <wasm_simd128.h>
 #elif defined(__SSE2__)
 #define SR_FORM_X86

@@ -18,6 +18,13 @@ static int32_t sr_rescale(int32_t value, int32_t multiplier, int shift, int32_t 
 #endif
 }
 
+/* value * multiplier / 2^shift, rounded half up, of a shift above 32: the lower half of the product does not matter. */
+static int32_t sr_moved(int32_t value, int32_t multiplier, int shift)
+{
+    const int32_t upper = (int32_t)((int64_t)value * multiplier >> 32);
+    return ((upper >> (shift - 33)) + 1) >> 1;
+}
+
 /* Which taps of a filter of n lie inside of a grid of the given size: from *first to before *last. */
 static void sr_inside(int start, int apart, int n, int size, int *first, int *last)
 {
@@ -28,7 +35,7 @@ static void sr_inside(int start, int apart, int n, int size, int *first, int *la
 }
 
 /* 2^20 * 2^(-t / 4096): a table of 256 steps, straight lines between. */
-static uint32_t sr_exp2(uint32_t t)
+SR_MAYBE static uint32_t sr_exp2(uint32_t t)
 {
     const uint32_t whole = t >> 12, index = t >> 4 & 255u, part = t & 15u;
     uint32_t value;

@@ -15,23 +15,25 @@ SR_MAYBE static void sr_copy(uint8_t *to, const uint8_t *from, int count)
 SR_MAYBE static void sr_gather(const sr_grid *g, const uint8_t *x, int y, int rows, int column, int group, int length,
     const uint8_t *fill, uint8_t *to)
 {
-    const int depth = g->channels / g->groups, at = column * g->step_x - g->pad_x;
-    const int whole = at >= 0 && at + (g->kernel_x - 1) * g->apart_x < g->width;
-    const int joined = whole && g->groups == 1 && g->apart_x == 1;
-    const int pieces = joined ? 1 : g->kernel_x, piece = joined ? g->kernel_x * depth : depth;
+    const int depth = g->channels / g->groups, at = column * g->step_x - g->pad_x, piece = g->kernel_x * depth;
     const int next_y = g->apart_y * g->width * g->channels, next_x = g->apart_x * g->channels;
-    const int start = (y * g->width + at) * g->channels + group * depth;
+    const int whole = at >= 0 && at + (g->kernel_x - 1) * g->apart_x < g->width && y >= 0 && y + (rows - 1) * g->apart_y < g->height;
     uint8_t *const end = to + length;
-    int u, v;
-    for (u = 0; u < rows; ++u) {
-        const int inside = y + u * g->apart_y >= 0 && y + u * g->apart_y < g->height;
-        for (v = 0; v < pieces; ++v, to += piece) {
-            if (inside && (whole || (at + v * g->apart_x >= 0 && at + v * g->apart_x < g->width))) {
-                sr_copy(to, x + start + u * next_y + v * next_x, piece);
+    int u, v, start = (y * g->width + at) * g->channels + group * depth;
+    for (u = 0; u < rows; ++u, start += next_y) {
+        if (whole && next_x == depth) { /* taps of a row lie side by side */
+            sr_copy(to, x + start, piece);
+            to += piece;
+            continue;
+        }
+        for (v = 0; v < g->kernel_x; ++v, to += depth) {
+            const int down = y + u * g->apart_y, across = at + v * g->apart_x;
+            if (whole || (down >= 0 && down < g->height && across >= 0 && across < g->width)) {
+                sr_copy(to, x + start + v * next_x, depth);
             } else if (fill != NULL) {
-                sr_copy(to, fill, piece);
+                sr_copy(to, fill, depth);
             } else {
-                memset(to, g->zero, (size_t)piece);
+                memset(to, g->zero, (size_t)depth);
             }
         }
     }

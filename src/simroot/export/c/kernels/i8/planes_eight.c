@@ -1,25 +1,20 @@
-SR_APART static void sr_planes(const int8_t *x, int row, int tap, int rows, int pieces, const int8_t *w, int filter_row,
-    int channels, int32_t zero, int32_t *sums)
-{
-    int y, piece;
+        const int32_t *const start = bias + first;
+        int32_t *const to = sums + first;
 #if defined(SR_FORM_MVE)
-    int32x4_t a = vdupq_n_s32(0), b = a;
+        int32x4x2_t sum = vld2q_s32(start); /* of even channels, and of odd ones */
 #elif defined(SR_FORM_NEON)
-    const int16x8_t zeros = vdupq_n_s16((int16_t)zero);
-    int32x4_t a = vdupq_n_s32(0), b = a;
+        int32x4_t a = vld1q_s32(start), b = vld1q_s32(start + 4);
 #elif defined(SR_FORM_WASM)
-    const v128_t zeros = wasm_i16x8_splat((int16_t)zero);
-    v128_t a = wasm_i32x4_splat(0), b = a;
+        v128_t a = wasm_v128_load(start), b = wasm_v128_load(start + 4);
 #elif defined(SR_FORM_X86)
-    const __m128i zeros = _mm_set1_epi16((int16_t)zero), none = _mm_setzero_si128();
-    __m128i a = none, b = none;
+        __m128i a = _mm_loadu_si128((const __m128i *)start), b = _mm_loadu_si128((const __m128i *)(start + 4));
 #endif
-    for (y = 0; y < rows; ++y) {
-        const int8_t *from = x + y * row, *v = w + y * filter_row;
-        for (piece = 0; piece < pieces; ++piece, from += tap, v += channels) {
+        for (tap = taps; tap != end; ++tap) {
+            const int8_t *const from = x + first + tap->x, *const v = w + first + tap->w;
 #if defined(SR_FORM_MVE)
-            a = vaddq_s32(a, vmulq_s32(vsubq_n_s32(vldrbq_s32(from), zero), vldrbq_s32(v)));
-            b = vaddq_s32(b, vmulq_s32(vsubq_n_s32(vldrbq_s32(from + 4), zero), vldrbq_s32(v + 4)));
+            const int16x8_t p = vsubq_n_s16(vldrbq_s16(from), (int16_t)zero), q = vldrbq_s16(v);
+            sum.val[0] = vaddq_s32(sum.val[0], vmullbq_int_s16(p, q));
+            sum.val[1] = vaddq_s32(sum.val[1], vmulltq_int_s16(p, q));
 #elif defined(SR_FORM_NEON)
             const int16x8_t p = vsubq_s16(vmovl_s8(vld1_s8(from)), zeros), q = vmovl_s8(vld1_s8(v));
             a = vmlal_s16(a, vget_low_s16(p), vget_low_s16(q));
@@ -37,18 +32,15 @@ SR_APART static void sr_planes(const int8_t *x, int row, int tap, int rows, int 
             b = _mm_add_epi32(b, _mm_unpackhi_epi16(low, high));
 #endif
         }
-    }
 #if defined(SR_FORM_MVE)
-    vstrwq_s32(sums, a);
-    vstrwq_s32(sums + 4, b);
+        vst2q_s32(to, sum);
 #elif defined(SR_FORM_NEON)
-    vst1q_s32(sums, a);
-    vst1q_s32(sums + 4, b);
+        vst1q_s32(to, a);
+        vst1q_s32(to + 4, b);
 #elif defined(SR_FORM_WASM)
-    wasm_v128_store(sums, a);
-    wasm_v128_store(sums + 4, b);
+        wasm_v128_store(to, a);
+        wasm_v128_store(to + 4, b);
 #elif defined(SR_FORM_X86)
-    _mm_storeu_si128((__m128i *)sums, a);
-    _mm_storeu_si128((__m128i *)(sums + 4), b);
+        _mm_storeu_si128((__m128i *)to, a);
+        _mm_storeu_si128((__m128i *)(to + 4), b);
 #endif
-}

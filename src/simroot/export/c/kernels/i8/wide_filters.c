@@ -37,7 +37,7 @@ SR_MAYBE static void @NAME@_wide(const sr_grid *g, const @INPUT@ *x, int parts, 
                     __m256i sums[4];
                     column = column < count - 4 ? column : count - 4; /* the last four again */
                     sr_wide_sums@WIDTH@(@FROM@ + column * g->step_x * g->channels + which * depth, g->step_x * g->channels, @PLANES@ * g->kernel_y,
-                        numbers, pieces, g->apart_x * g->channels, piece, w + block * size, @BEGIN@, sums);@END@
+                        numbers, pieces, g->apart_x * g->channels, piece, w + block * size, scale.bias, sums);
                     sr_wide_store_@KIND@(sums, &scale, wide ? 8 : width, g->filters, y + (start + column) * g->filters + u);
                 }
             }

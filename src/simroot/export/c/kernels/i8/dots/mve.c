@@ -1,4 +1,4 @@
-SR_APART static void sr_dot@WIDTH@(const int16_t *x, int length, const @WEIGHT@ *w, const @WEIGHT@ *v, int32_t *sums)
+static inline void sr_dot@WIDTH@_of_two(const int16_t *x, int length, const @WEIGHT@ *w, const @WEIGHT@ *v, int32_t *sums)
 {
     const int16_t *y = x + length;
     int32_t a = 0, b = 0, c = 0, d = 0;

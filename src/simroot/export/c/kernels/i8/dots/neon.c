@@ -10,7 +10,7 @@ static inline int16x4_t sr_four@WIDTH@(const @WEIGHT@ *w)
     return @NEON4@;
 }
 
-SR_APART static void sr_dot@WIDTH@(const int16_t *x, int length, const @WEIGHT@ *w, const @WEIGHT@ *v, int32_t *sums)
+static inline void sr_dot@WIDTH@_of_two(const int16_t *x, int length, const @WEIGHT@ *w, const @WEIGHT@ *v, int32_t *sums)
 {
     const int16_t *y = x + length;
     int32x4_t a = vdupq_n_s32(0), b = a, c = a, d = a;

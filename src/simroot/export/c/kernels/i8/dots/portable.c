@@ -13,19 +13,19 @@ static inline uint32_t sr_times@WIDTH@(const int16_t *x, const @WEIGHT@ *w)
 #endif
 }
 
-SR_APART static void sr_dot@WIDTH@(const int16_t *x, int length, const @WEIGHT@ *w, const @WEIGHT@ *v, int32_t *sums)
+static inline void sr_dot@WIDTH@_of_two(const int16_t *x, int length, const @WEIGHT@ *w, const @WEIGHT@ *v, int32_t *sums)
 {
     const int16_t *y = x + length;
     const @WEIGHT@ *const end = w + length;
-    uint32_t a = 0, b = 0, c = 0, d = 0;
+    uint32_t a = (uint32_t)sums[0], b = (uint32_t)sums[1], c = (uint32_t)sums[2], d = (uint32_t)sums[3];
     for (; w != end; w += SR_STEPS, v += SR_STEPS, x += SR_STEPS, y += SR_STEPS) {
         a += sr_times@WIDTH@(x, w);
         b += sr_times@WIDTH@(x, v);
         c += sr_times@WIDTH@(y, w);
         d += sr_times@WIDTH@(y, v);
     }
-    sums[0] = (int32_t)((uint32_t)sums[0] + a);
-    sums[1] = (int32_t)((uint32_t)sums[1] + b);
-    sums[2] = (int32_t)((uint32_t)sums[2] + c);
-    sums[3] = (int32_t)((uint32_t)sums[3] + d);
+    sums[0] = (int32_t)a;
+    sums[1] = (int32_t)b;
+    sums[2] = (int32_t)c;
+    sums[3] = (int32_t)d;
 }

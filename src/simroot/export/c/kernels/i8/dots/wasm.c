@@ -8,7 +8,7 @@ static v128_t sr_four@WIDTH@(const @WEIGHT@ *w)
     return @WASM4@;
 }
 
-SR_APART static void sr_dot@WIDTH@(const int16_t *x, int length, const @WEIGHT@ *w, const @WEIGHT@ *v, int32_t *sums)
+static inline void sr_dot@WIDTH@_of_two(const int16_t *x, int length, const @WEIGHT@ *w, const @WEIGHT@ *v, int32_t *sums)
 {
     const int16_t *y = x + length;
     v128_t a = wasm_i32x4_splat(0), b = a, c = a, d = a;

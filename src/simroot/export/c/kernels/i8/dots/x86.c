@@ -17,7 +17,7 @@ static inline __m128i sr_four@WIDTH@(const @WEIGHT@ *w)
     return @X86FOUR@;
 }
 
-SR_APART static void sr_dot@WIDTH@(const int16_t *x, int length, const @WEIGHT@ *w, const @WEIGHT@ *v, int32_t *sums)
+static inline void sr_dot@WIDTH@_of_two(const int16_t *x, int length, const @WEIGHT@ *w, const @WEIGHT@ *v, int32_t *sums)
 {
     const int16_t *y = x + length;
     __m128i a = _mm_setzero_si128(), b = a, c = a, d = a;
