@@ -7,9 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from export.c.networks import MEAN, SIDE, STD, compiled_integers, images, in_integers, installed, need_compiler
+from export.c.networks import (
+    MEAN,
+    SIDE,
+    STD,
+    compiled_integers,
+    images,
+    in_integers,
+    installed,
+    need_compiler,
+    networks_with,
+)
 from simroot.engines.host import HostProgram, channels_last
 from simroot.errors import ConfigError, ExportError
 from simroot.export import to_c
@@ -17,6 +28,7 @@ from simroot.export.c import whole
 from simroot.export.c.stack import ALLOWANCE, deepest, stack_bytes
 from simroot.export.c.verify import TARGETS, verify
 from simroot.export.c.write import ExportedC
+from simroot.layers import MexPool2d
 
 
 def need(target: str) -> None:
@@ -45,6 +57,34 @@ def test_the_same_bits(target: str, program: HostProgram) -> None:
     expected[1, 2] = np.nextafter(expected[1, 2], np.float32(1e9))
     with pytest.raises(ExportError, match=f"on {target} 1 of 2 images give other bits"):
         verify(target, program.source.parent, "mixed", inputs, expected, 2500)
+
+
+class Extremes(nn.Module):
+    """Poolings of as many channels as fill no processor's lanes, behind windows and filters of odd numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 21, 3, padding=1), nn.Conv2d(21, 21, 3, padding=1, groups=21)
+        self.smallest, self.last = MexPool2d(2, 1, beta=float("-inf")), nn.Linear(21, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(self.first(x), 3, 2, 1)
+        return self.last(self.smallest(self.second(x)).mean((2, 3)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["everything", "similarities", "extremes"])
+def test_every_kernel_on_processors_with_forms_of_their_own(case: str, tmp_path: Path) -> None:
+    with networks_with("extremes", Extremes):
+        layers = in_integers(case)
+        program = compiled_integers(case, layers, tmp_path)
+    inputs = channels_last(images(pixels=True, count=4))
+    expected = whole.scores(layers, inputs)
+    np.testing.assert_array_equal(program.scores(inputs), expected)
+    assert case != "extremes" or "sr_pool_min_int8_lanes(g," in program.source.read_text()
+    for target in ("cortex-m4", "cortex-m55"):
+        need(target)
+        assert verify(target, tmp_path, case, inputs, expected, 0).images == 4
 
 
 def test_float_on_an_emulator(tmp_path: Path) -> None:
