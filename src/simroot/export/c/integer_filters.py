@@ -88,7 +88,8 @@ class Filters:
         tables, more: constants that are given before and behind the factors.
         bias: of each filter.
         factors: of each filter, by which its sum is multiplied.
-        window, sums: statements.
+        window: statements that bring a part of a window together.
+        sums: the call that adds its products to the sums, up to what every such call ends with.
         parameters: declarations of the tables behind the first.
         helpers: functions that it calls, by name, as text.
         weight: C's type of the first table's numbers.
