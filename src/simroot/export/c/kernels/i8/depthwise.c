@@ -22,7 +22,8 @@ SR_MAYBE static void @NAME@(const sr_grid *g, const int8_t *x, const int8_t *w, 
                     }
                 }
             }
-            sr_planes(x + ((start_y + first_y * g->apart_y) * g->width + start_x + first_x * g->apart_x) * channels, w, taps, end, channels, g->zero, bias, room);
+            sr_planes(x + ((start_y + first_y * g->apart_y) * g->width + start_x + first_x * g->apart_x) * channels, w, taps, end,
+                channels, g->zero, bias, room);
             sr_finish_@ENDING@(room, channels, factor, shift, g->out_zero, g->low, g->high, y);
         }
     }
